@@ -1,0 +1,56 @@
+package blob
+
+import (
+	"context"
+	"io"
+	"iter"
+	"strings"
+)
+
+// Prefix is a view of s in which every key is relative to prefix, which ends with a slash or is empty.
+func Prefix(s Store, prefix string) Store {
+	if prefix == "" {
+		return s
+	}
+	return prefixed{s, prefix}
+}
+
+type prefixed struct {
+	store  Store
+	prefix string
+}
+
+func (p prefixed) cut(i Info) Info {
+	i.Key = strings.TrimPrefix(i.Key, p.prefix)
+	return i
+}
+
+func (p prefixed) Get(ctx context.Context, key string, r Range) (io.ReadCloser, Info, error) {
+	body, info, err := p.store.Get(ctx, p.prefix+key, r)
+	return body, p.cut(info), err
+}
+
+func (p prefixed) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (Info, error) {
+	info, err := p.store.Put(ctx, p.prefix+key, body, ifAbsent)
+	return p.cut(info), err
+}
+
+func (p prefixed) List(ctx context.Context, prefix, after string) iter.Seq2[Page, error] {
+	return func(yield func(Page, error) bool) {
+		if after != "" {
+			after = p.prefix + after
+		}
+		for page, err := range p.store.List(ctx, p.prefix+prefix, after) {
+			for i := range page.Objects {
+				page.Objects[i] = p.cut(page.Objects[i])
+			}
+			if !yield(page, err) {
+				return
+			}
+		}
+	}
+}
+
+func (p prefixed) Delete(ctx context.Context, key string) error {
+	return p.store.Delete(ctx, p.prefix+key)
+}

@@ -1,0 +1,64 @@
+// Package processor is the contract between Firn's runtime and what users plug into it: transforms that change Arrow batches and
+// sinks that own a table.
+//
+// The runtime promises: batches of a source partition arrive in order of offset, without holes; calls on one value are never
+// concurrent; a span that failed is given again. A sink that stores its position together with its data, in one atomic step, gets
+// every offset exactly once. A sink that cannot do so gets every offset at least once.
+package processor
+
+import (
+	"context"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firn-io/firn/kfs"
+)
+
+// Source is one source partition: one partition of one incarnation of a topic.
+type Source struct {
+	Topic     string // the topic's name
+	ID        kfs.TopicID
+	Partition int32
+}
+
+// Batch is the rows that a span of one source partition became.
+type Batch struct {
+	Source Source
+	// Span is the offsets that the batch accounts for. It begins where the partition's previous batch ended. It may hold more offsets
+	// than there are rows: dead letters, filtered rows, holes of a compacted source.
+	Span kfs.Span
+	// Records are the rows in order of offset, or nil if there are none. Borrowed: valid until the call returns, unless retained.
+	Records arrow.RecordBatch
+}
+
+// Positions are the next offsets to be read, per source partition.
+type Positions map[Source]int64
+
+// Transform changes batches. Apply takes ownership of b.Records and gives the result's to the caller. It must be deterministic: the
+// same batch may be given again. The Source and the Span stay as they are.
+type Transform interface {
+	Apply(ctx context.Context, b Batch) (Batch, error)
+}
+
+// Staged is sealed output that no reader sees yet. It may travel to another process.
+type Staged struct {
+	Spans map[Source]kfs.Span // what it covers
+	Data  []byte              // the sink's own description, opaque
+}
+
+// Sink owns one table. Calls on one value are never concurrent. A sink that holds resources implements io.Closer.
+type Sink interface {
+	// Committed reads the table's own record of progress. The sink owns its position; the runtime keeps none.
+	// A source that is not in the map was never committed.
+	Committed(ctx context.Context) (Positions, error)
+	// Stage takes the rows of a batch, invisible until Commit. After an error the span is staged again from the last Seal.
+	Stage(ctx context.Context, b Batch) error
+	// Seal ends what was staged since the last Seal and describes it.
+	Seal(ctx context.Context) (Staged, error)
+	// Commit makes the staged output visible and moves the position from from to to, all or nothing. ErrMoved says that the position was
+	// not from: another writer is ahead, the staged output was not committed, and the caller starts again from Committed.
+	// from and to name the sources that this commit advances; a source that was never committed before has from = to in its first commit's start.
+	Commit(ctx context.Context, from, to Positions, staged []Staged) error
+	// Discard gives up staged output that was never part of a Commit call.
+	Discard(ctx context.Context, staged []Staged) error
+}

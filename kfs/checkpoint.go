@@ -9,8 +9,8 @@ type Checkpoint struct {
 	Created    int64  // Unix milliseconds of the writer's clock
 	Epoch      int32  // the owner epoch after that object
 	Writer     WriterID
-	Metadata   []Entry // journal 0: the entries that rebuild the metadata state, in order
-	Partitions []PartitionState
+	Metadata   []Entry          // journal 0: the entries that rebuild the metadata state, in order
+	Partitions []PartitionState // in order of topic id (bytes) and partition
 	Groups     []GroupOffset
 	Pages      []PageRef // immutable index pages of live objects, in order of sequence
 	Objects    []Object  // live objects that no page covers yet, in order of sequence
@@ -26,9 +26,12 @@ type PartitionState struct {
 	Next         int64 // the next offset
 	MaxTimestamp int64 // Unix milliseconds; -1 if there was no record
 	Ended        bool
-	Settled      []SettledSegment
-	Producers    []ProducerState
+	Settled      []SettledSegment // in order of offset, without gaps
+	Producers    []ProducerState  // in order of producer id
 }
+
+// ID names the partition.
+func (p *PartitionState) ID() PartitionID { return PartitionID{p.Topic, p.Partition} }
 
 // ProducerState is what a partition knows of an idempotent producer: its epoch and the last batches, at most five.
 type ProducerState struct {
@@ -50,7 +53,7 @@ type Object struct {
 type PageRef struct {
 	First, Last uint64 // sequences, inclusive
 	Length      int64
-	CRC         uint32 // CRC-32C of the whole page object
+	CRC         uint32 // CRC-32C in the page object's footer; see MetaChecksum
 }
 
 // Page is an immutable index page: the live objects of a run of sequences. Put if absent, and read back.

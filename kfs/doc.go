@@ -8,4 +8,16 @@
 // checked before they are used, checksums before anything is believed, and the same Validate runs on writing and on reading.
 // It imports the standard library only, so that a reader of the format can be built from this package alone.
 // README.md beside it is the public specification.
+//
+// A writer fills a Manifest and calls Seal; a reader calls Open with a whole object, or OpenTail with its end and then Segment.Check
+// with each range that it reads. Manifest.Follows checks the chain. ValidateEntry and Segment.Validate let a writer refuse one bad
+// part before it shares an object with good ones.
+//
+//	object, crc, err := kfs.Seal(&manifest, bodies)   // put if absent under kfs.ObjectKey(manifest.Journal, manifest.Sequence)
+//	next, crc, err := kfs.Open(object)                // the reader's side
+//	err = next.Follows(journal, sequence, previous, epoch)
+//
+// Two checksums deserve a word. The Object CRC, which chains objects, covers the manifest and the footer; the manifest holds the CRC
+// of every segment. PageRef.CRC is the one in the page's footer, and SettledSegment.CRC leaves the footer out: a CRC-32C taken right
+// behind a copy of itself keeps only half of its bits.
 package kfs

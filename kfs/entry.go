@@ -20,10 +20,10 @@ type Settled struct {
 
 // SettledSegment is one settled segment object.
 type SettledSegment struct {
-	Key          string
+	Key          string // SegmentKey of the partition and Span.Base
 	Span         Span
 	Length       int64
-	CRC          uint32 // CRC-32C of the whole segment object
+	CRC          uint32 // CRC-32C of all bytes before its footer: the footer's own CRC would hide half of a plain one
 	MaxTimestamp int64  // the largest of its records, Unix milliseconds
 }
 
@@ -34,7 +34,7 @@ type Ended struct{ Topic TopicID }
 type GroupOffset struct {
 	Group       string
 	Topic       string
-	TopicID     TopicID
+	TopicID     TopicID // zero if not known
 	Partition   int32
 	Offset      int64 // -1 deletes the committed offset
 	LeaderEpoch int32 // -1 if unknown

@@ -1,6 +1,8 @@
 package kfs
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -44,6 +46,14 @@ type PartitionID struct {
 
 // String is topic id and partition number, joined by a slash: the stable identity of a source in receipts.
 func (p PartitionID) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// compare orders partitions by the bytes of the topic id, then by number.
+func (p PartitionID) compare(o PartitionID) int {
+	if c := bytes.Compare(p.Topic[:], o.Topic[:]); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.Partition, o.Partition)
+}
 
 // ValidateTopicName refuses names that Kafka refuses: empty, longer than 249, ".", "..", or with characters outside
 // [a-zA-Z0-9._-]. No key is built from a name that has not passed it.

@@ -1,0 +1,123 @@
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"sync"
+)
+
+// Limits are what a broker accepts of one batch, in bytes. A zero means the default.
+type Limits struct {
+	BatchBytes        int // as sent, header included; default 1 MiB and 12 bytes, as Kafka's message.max.bytes
+	DecompressedBytes int // its records decompressed; default DecompressedBytes
+}
+
+// BatchBytes is the default of Limits.BatchBytes.
+const BatchBytes = 1<<20 + lengthEnd
+
+// Validator checks batches that producers send. It is safe for concurrent use and keeps the buffers that it needs for the batches
+// being checked at a time.
+//
+// It checks everything that a reader would stumble over, for a batch that a broker has taken halts the partition of everyone who
+// reads it: the checksum, the header's numbers, and each record, for which a compressed batch is decompressed and thrown away. Kafka's
+// own brokers do the same. Decompressing is most of the cost (see the benchmarks); it is bounded by Limits, and no output is kept, so
+// the batch itself stays as the producer compressed it.
+type Validator struct {
+	limits  Limits
+	readers sync.Pool
+}
+
+// NewValidator makes a Validator.
+func NewValidator(limits Limits) *Validator {
+	if limits.BatchBytes == 0 {
+		limits.BatchBytes = BatchBytes
+	}
+	if limits.DecompressedBytes == 0 {
+		limits.DecompressedBytes = DecompressedBytes
+	}
+	return &Validator{limits: limits, readers: sync.Pool{New: func() any { return new(Reader) }}}
+}
+
+// Validate checks that b is exactly one batch that a producer may send. A max timestamp in the header that is not that of the
+// records is corrected in b, with the checksum, as Kafka does: searches by time rest on it. The header is that of b afterwards.
+//
+// Errors are ErrCorrupt (Kafka's CORRUPT_MESSAGE, which clients retry: damaged on the way), ErrMagic (UNSUPPORTED_FOR_MESSAGE_FORMAT),
+// ErrCodec (UNSUPPORTED_COMPRESSION_TYPE), ErrTooLarge (MESSAGE_TOO_LARGE), ErrInvalid (INVALID_RECORD: made wrong, and under a right
+// checksum), and ErrTransactional.
+func (v *Validator) Validate(b []byte) (Header, error) {
+	if len(b) > v.limits.BatchBytes {
+		return Header{}, fmt.Errorf("%w: %d bytes, %d are allowed", ErrTooLarge, len(b), v.limits.BatchBytes)
+	}
+	h, err := ParseHeader(b)
+	if err != nil {
+		return h, err
+	}
+	if h.Size() != len(b) {
+		return h, fmt.Errorf("%w: %d bytes follow the batch", ErrInvalid, len(b)-h.Size())
+	}
+	if err := h.verify(b); err != nil {
+		return h, err
+	}
+	if err := h.validate(); err != nil {
+		return h, err
+	}
+	latest, err := v.validateRecords(b)
+	if errors.Is(err, ErrCorrupt) {
+		return h, fmt.Errorf("%w: %v", ErrInvalid, err) // no ErrCorrupt any more: sending it again would not help
+	}
+	if err == nil && latest != h.MaxTimestamp {
+		h.MaxTimestamp = latest
+		binary.BigEndian.PutUint64(b[maxTimestampAt:], uint64(latest))
+		h.CRC = crc32.Checksum(b[attributesAt:], castagnoli)
+		binary.BigEndian.PutUint32(b[crcAt:], h.CRC)
+	}
+	return h, err
+}
+
+// validate checks the header's numbers against what a producer may send.
+func (h *Header) validate() error {
+	switch {
+	case h.IsControl():
+		return fmt.Errorf("%w: a control batch", ErrInvalid)
+	case h.IsTransactional():
+		return ErrTransactional
+	case h.IsLogAppendTime():
+		return fmt.Errorf("%w: log append time is the broker's to set", ErrInvalid)
+	case h.Codec() > Zstd:
+		return fmt.Errorf("%w: %s", ErrCodec, h.Codec())
+	case h.Records == 0:
+		return fmt.Errorf("%w: no records", ErrInvalid)
+	case h.LastOffsetDelta != h.Records-1:
+		return fmt.Errorf("%w: %d records and last offset delta %d", ErrInvalid, h.Records, h.LastOffsetDelta)
+	case h.ProducerID < -1 || h.ProducerID >= 0 && (h.ProducerEpoch < 0 || h.BaseSequence < 0):
+		return fmt.Errorf("%w: producer id %d with epoch %d and sequence %d", ErrInvalid, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	}
+	return nil
+}
+
+// validateRecords walks all records and gives the latest of their timestamps.
+func (v *Validator) validateRecords(b []byte) (latest int64, err error) {
+	r := v.readers.Get().(*Reader)
+	defer v.readers.Put(r)
+	defer r.release()
+	if err := r.Reset(b, v.limits.DecompressedBytes); err != nil {
+		return 0, err
+	}
+	latest = math.MinInt64
+	var rec Record
+	for {
+		ok, err := r.Next(&rec)
+		if err != nil || !ok {
+			return latest, err
+		}
+		latest = max(latest, rec.Timestamp)
+	}
+}
+
+// release drops what the reader holds of the caller's bytes.
+func (r *Reader) release() {
+	r.in = input{}
+}

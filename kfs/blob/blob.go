@@ -15,11 +15,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Store is an object store, or a prefix of one. It is safe for concurrent use.
-// Keys are relative, slash-separated, never empty, and are used as they are: no cleaning, no escaping.
+// Keys are those that CheckKey accepts, and are used as they are: no cleaning, no escaping. Every method refuses another key before it
+// does anything. A prefix or an after of a List may be any string; one that no key can begin with lists nothing.
 type Store interface {
 	// Get reads an object or a part of it. The caller closes the reader; Info.Size is the size of the whole object, also for a range.
 	// A suffix longer than the object gives all of it. A Range that begins at or behind the end gives ErrRange.
@@ -35,8 +38,9 @@ type Store interface {
 	Delete(ctx context.Context, key string) error
 }
 
-// Copier is an optional power of a Store: copying inside the store, without moving bytes through the caller.
+// Copier is an optional power of a Store: copying inside the store, without moving bytes through the caller. See Copy.
 type Copier interface {
+	// Copy makes the object to, or overwrites it, from the object from; ErrNotFound (with Info.ServerTime) if there is none.
 	Copy(ctx context.Context, from, to string) (Info, error)
 }
 
@@ -53,6 +57,33 @@ type Info struct {
 type Page struct {
 	Objects    []Info // without ServerTime
 	ServerTime time.Time
+}
+
+// MaxKey is the greatest length of a key, in bytes, with every Prefix in front of it.
+const MaxKey = 1024
+
+// CheckKey says why a key is not one that every kind of store can hold: keys are UTF-8 without control characters, at most MaxKey
+// bytes, and elements between slashes, none of which is empty, "." or "..".
+func CheckKey(key string) error {
+	switch {
+	case key == "":
+		return errors.New("an object key is empty")
+	case len(key) > MaxKey:
+		return fmt.Errorf("object key %.40q… has %d bytes, more than %d", key, len(key), MaxKey)
+	case !utf8.ValidString(key):
+		return fmt.Errorf("object key %q is not UTF-8", key)
+	}
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] == 0x7f {
+			return fmt.Errorf("object key %q has a control character", key)
+		}
+	}
+	for element := range strings.SplitSeq(key, "/") {
+		if element == "" || element == "." || element == ".." {
+			return fmt.Errorf("object key %q has the element %q", key, element)
+		}
+	}
+	return nil
 }
 
 // Range selects bytes of an object. The zero value is the whole object.
@@ -116,4 +147,17 @@ func ReadAll(ctx context.Context, s Store, key string, r Range, limit int64) ([]
 		return nil, info, fmt.Errorf("get %s: %w", key, err)
 	}
 	return buf, info, nil
+}
+
+// Copy makes the object to from the object from, inside the store if it is a Copier. Otherwise the bytes go through memory, and objects
+// larger than limit bytes are refused.
+func Copy(ctx context.Context, s Store, from, to string, limit int64) (Info, error) {
+	if c, ok := s.(Copier); ok {
+		return c.Copy(ctx, from, to)
+	}
+	body, info, err := ReadAll(ctx, s, from, All, limit)
+	if err != nil {
+		return info, err
+	}
+	return s.Put(ctx, to, body, false)
 }

@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -45,7 +46,7 @@ func (m *Memory) info(key string, o memoryObject) Info {
 
 // Get implements Store.
 func (m *Memory) Get(ctx context.Context, key string, r Range) (io.ReadCloser, Info, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), CheckKey(key)); err != nil {
 		return nil, Info{}, err
 	}
 	m.mu.Lock()
@@ -63,12 +64,12 @@ func (m *Memory) Get(ctx context.Context, key string, r Range) (io.ReadCloser, I
 
 // Put implements Store.
 func (m *Memory) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (Info, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), CheckKey(key)); err != nil {
 		return Info{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o, exists := m.objects[key]
+	_, exists := m.objects[key]
 	if exists && ifAbsent {
 		return Info{Key: key, ServerTime: m.now()}, fmt.Errorf("put %s: %w", key, ErrPrecondition)
 	}
@@ -77,7 +78,7 @@ func (m *Memory) Put(ctx context.Context, key string, body []byte, ifAbsent bool
 		m.keys = slices.Insert(m.keys, i, key)
 	}
 	m.version++
-	o = memoryObject{body: bytes.Clone(body), modified: m.now(), version: m.version}
+	o := memoryObject{body: bytes.Clone(body), modified: m.now(), version: m.version}
 	m.objects[key] = o
 	return m.info(key, o), nil
 }
@@ -127,7 +128,7 @@ func (m *Memory) page(prefix, after string) (page Page, more bool) {
 
 // Delete implements Store.
 func (m *Memory) Delete(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), CheckKey(key)); err != nil {
 		return err
 	}
 	m.mu.Lock()

@@ -1,0 +1,552 @@
+// Package blobtest holds what every blob.Store is tested with: one conformance suite, a Store that fails where it is told to, and a
+// Store that writes down what it is asked.
+package blobtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+// Run tests all that the documentation of blob.Store promises. open gives an empty store; what it holds open it closes with t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) blob.Store) {
+	tests := []struct {
+		name string
+		test func(t *testing.T, s blob.Store)
+	}{
+		{"Get", testGet},
+		{"GetRange", testGetRange},
+		{"Empty", testEmpty},
+		{"NotFound", testNotFound},
+		{"Put", testPut},
+		{"PutIfAbsent", testPutIfAbsent},
+		{"PutKeepsNothing", testPutKeepsNothing},
+		{"PutRace", testPutRace},
+		{"Delete", testDelete},
+		{"DeleteAndPut", testDeleteAndPut},
+		{"DeleteMakesRoom", testDeleteMakesRoom},
+		{"Keys", testKeys},
+		{"IllegalKeys", testIllegalKeys},
+		{"List", testList},
+		{"ListOrder", testListOrder},
+		{"ListPages", testListPages},
+		{"ListStops", testListStops},
+		{"ServerTime", testServerTime},
+		{"Big", testBig},
+		{"Cancelled", testCancelled},
+		{"Prefix", testPrefix},
+		{"Copy", testCopy},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.test(t, open(t)) })
+	}
+}
+
+func testGet(t *testing.T, s blob.Store) {
+	put := mustPut(t, s, "dir/object", "hello")
+	body, info, err := s.Get(t.Context(), "dir/object", blob.All)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(body)
+	if err := errors.Join(err, body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != "hello" {
+		t.Errorf("got %q", got)
+	}
+	if info.Key != "dir/object" || info.Size != 5 || info.Version == "" || info.Version != put.Version {
+		t.Errorf("get says %+v, put said %+v", info, put)
+	}
+	if put.Key != "dir/object" || put.Size != 5 {
+		t.Errorf("put says %+v", put)
+	}
+	if d := info.Modified.Sub(put.ServerTime).Abs(); d > tolerance {
+		t.Errorf("modified %v, put answered at %v", info.Modified, put.ServerTime)
+	}
+}
+
+func testGetRange(t *testing.T, s blob.Store) {
+	const whole = "0123456789"
+	mustPut(t, s, "object", whole)
+	tests := []struct {
+		r    blob.Range
+		want string
+	}{
+		{blob.All, whole},
+		{blob.Bytes(0, 1), "0"},
+		{blob.Bytes(0, 10), whole},
+		{blob.Bytes(3, 4), "3456"},
+		{blob.Bytes(9, 1), "9"},
+		{blob.Bytes(8, 100), "89"},
+		{blob.Range{Off: 4}, "456789"},
+		{blob.Last(1), "9"},
+		{blob.Last(10), whole},
+		{blob.Last(11), whole},
+		{blob.Last(1 << 40), whole},
+	}
+	for _, test := range tests {
+		got, info, err := blob.ReadAll(t.Context(), s, "object", test.r, 100)
+		if err != nil || string(got) != test.want || info.Size != int64(len(whole)) {
+			t.Errorf("%+v: %q of %d bytes, %v; want %q", test.r, got, info.Size, err, test.want)
+		}
+	}
+	for _, r := range []blob.Range{blob.Bytes(10, 1), blob.Bytes(11, 5), {Off: 10}, {Off: -1, Len: 3}, {Len: -1}} {
+		body, info, err := s.Get(t.Context(), "object", r)
+		if err == nil {
+			body.Close()
+		}
+		if !errors.Is(err, blob.ErrRange) || info.ServerTime.IsZero() {
+			t.Errorf("%+v: %v at %v, want ErrRange", r, err, info.ServerTime)
+		}
+	}
+}
+
+func testEmpty(t *testing.T, s blob.Store) {
+	mustPut(t, s, "empty", "")
+	for _, r := range []blob.Range{blob.All, blob.Last(1), blob.Last(1000)} {
+		got, info, err := blob.ReadAll(t.Context(), s, "empty", r, 0)
+		if err != nil || len(got) != 0 || info.Size != 0 {
+			t.Errorf("%+v: %q of %d bytes, %v", r, got, info.Size, err)
+		}
+	}
+	if _, _, err := s.Get(t.Context(), "empty", blob.Bytes(0, 1)); !errors.Is(err, blob.ErrRange) {
+		t.Errorf("a byte of an empty object: %v, want ErrRange", err)
+	}
+	if _, err := s.Put(t.Context(), "empty", nil, true); !errors.Is(err, blob.ErrPrecondition) {
+		t.Errorf("an empty object does not stand in the way: %v", err)
+	}
+}
+
+func testNotFound(t *testing.T, s blob.Store) {
+	mustPut(t, s, "dir/object", "x")
+	for _, key := range []string{"absent", "dir/absent", "dir", "absent/object", "dir/object/below", "dir/objec", "dir/object2"} {
+		for _, r := range []blob.Range{blob.All, blob.Bytes(0, 1), blob.Last(7)} {
+			_, info, err := s.Get(t.Context(), key, r)
+			if !errors.Is(err, blob.ErrNotFound) || info.ServerTime.IsZero() {
+				t.Errorf("%s %+v: %v at %v, want ErrNotFound", key, r, err, info.ServerTime)
+			}
+			if errors.Is(err, blob.ErrPrecondition) || errors.Is(err, blob.ErrRange) {
+				t.Errorf("%s: more than one kind of error: %v", key, err)
+			}
+		}
+	}
+}
+
+func testPut(t *testing.T, s blob.Store) {
+	versions := map[string]bool{}
+	for i := range 10 {
+		want := strings.Repeat("x", 10-i) // shorter each time: nothing of the former object may stay
+		versions[mustPut(t, s, "dir/object", want).Version] = true
+		if got := mustGet(t, s, "dir/object"); got != want {
+			t.Fatalf("got %q after putting %q", got, want)
+		}
+	}
+	if len(versions) != 10 {
+		t.Errorf("10 objects had %d versions", len(versions))
+	}
+	if got := keys(t, s, "", ""); !slices.Equal(got, []string{"dir/object"}) {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+func testPutIfAbsent(t *testing.T, s blob.Store) {
+	if _, err := s.Put(t.Context(), "dir/object", []byte("first"), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"second", "first", ""} {
+		info, err := s.Put(t.Context(), "dir/object", []byte(body), true)
+		if !errors.Is(err, blob.ErrPrecondition) || info.ServerTime.IsZero() {
+			t.Errorf("%v at %v, want ErrPrecondition", err, info.ServerTime)
+		}
+	}
+	if got := mustGet(t, s, "dir/object"); got != "first" {
+		t.Errorf("got %q", got)
+	}
+	mustPut(t, s, "dir/object", "third")
+	if got := mustGet(t, s, "dir/object"); got != "third" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := s.Put(t.Context(), "dir/object", []byte("fourth"), true); !errors.Is(err, blob.ErrPrecondition) {
+		t.Errorf("%v, want ErrPrecondition", err)
+	}
+}
+
+func testPutKeepsNothing(t *testing.T, s blob.Store) {
+	body := []byte("mine")
+	for key, ifAbsent := range map[string]bool{"plain": false, "conditional": true} {
+		copy(body, "mine")
+		if _, err := s.Put(t.Context(), key, body, ifAbsent); err != nil {
+			t.Fatal(err)
+		}
+		copy(body, "gone")
+		if got := mustGet(t, s, key); got != "mine" {
+			t.Errorf("%s: the store kept the caller's bytes: %q", key, got)
+		}
+	}
+}
+
+// testPutRace lets 16 writers race for each key. Exactly one wins, and everybody reads the winner's bytes. A loser may see an error
+// that leaves the outcome open; then its object must not be the one that is there.
+func testPutRace(t *testing.T, s blob.Store) {
+	const writers, rounds = 16, 60
+	for round := range rounds {
+		key := fmt.Sprintf("race/%d/object", round)
+		var (
+			start = make(chan struct{})
+			done  sync.WaitGroup
+			errs  [writers]error
+		)
+		for w := range writers {
+			done.Go(func() {
+				<-start
+				_, errs[w] = s.Put(t.Context(), key, []byte(fmt.Sprintf("writer %d", w)), true)
+			})
+		}
+		close(start)
+		done.Wait()
+		winner := -1
+		for w, err := range errs {
+			switch {
+			case err == nil && winner >= 0:
+				t.Fatalf("%s: writers %d and %d both won", key, winner, w)
+			case err == nil:
+				winner = w
+			}
+		}
+		got := mustGet(t, s, key)
+		if winner < 0 {
+			t.Fatalf("%s: no writer has won, and it holds %q: %v", key, got, errs)
+		}
+		if want := fmt.Sprintf("writer %d", winner); got != want {
+			t.Fatalf("%s holds %q, %q has won", key, got, want)
+		}
+	}
+}
+
+func testDelete(t *testing.T, s blob.Store) {
+	mustPut(t, s, "dir/deep/er/object", "x")
+	mustPut(t, s, "dir/other", "y")
+	for range 2 {
+		if err := s.Delete(t.Context(), "dir/deep/er/object"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"dir", "dir/deep", "dir/absent", "absent/object", "dir/other/below"} {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Errorf("deleting %s, which is not there: %v", key, err)
+		}
+	}
+	if _, _, err := s.Get(t.Context(), "dir/deep/er/object", blob.All); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("after a delete: %v", err)
+	}
+	if got := keys(t, s, "", ""); !slices.Equal(got, []string{"dir/other"}) {
+		t.Errorf("the store holds %q", got)
+	}
+	if _, err := s.Put(t.Context(), "dir/deep/er/object", []byte("z"), true); err != nil {
+		t.Errorf("putting a deleted object: %v", err)
+	}
+}
+
+// testDeleteAndPut lets objects of one directory come and go at once, so that a store of directories meets its own clean-up.
+func testDeleteAndPut(t *testing.T, s blob.Store) {
+	var done sync.WaitGroup
+	for w := range 4 {
+		done.Go(func() {
+			key := fmt.Sprintf("a/b/c/%d", w)
+			for range 25 {
+				if _, err := s.Put(t.Context(), key, []byte(key), true); err != nil {
+					t.Errorf("put: %v", err)
+				}
+				if got, _, err := blob.ReadAll(t.Context(), s, key, blob.All, 100); err != nil || string(got) != key {
+					t.Errorf("get: %q, %v", got, err)
+				}
+				if err := s.Delete(t.Context(), key); err != nil {
+					t.Errorf("delete: %v", err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	if got := keys(t, s, "", ""); len(got) != 0 {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+// testDeleteMakesRoom: once the objects below a key are gone, the key is free, for both kinds of Put.
+func testDeleteMakesRoom(t *testing.T, s blob.Store) {
+	for _, ifAbsent := range []bool{false, true} {
+		mustPut(t, s, "a/b/c", "x")
+		if err := s.Delete(t.Context(), "a/b/c"); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"a/b", "a"} {
+			if _, err := s.Put(t.Context(), key, []byte("y"), ifAbsent); err != nil {
+				t.Errorf("put %s, if absent %v: %v", key, ifAbsent, err)
+			}
+			if err := s.Delete(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// oddKeys are legal, and each has been trouble somewhere: for URLs, for XML, for globs, for path cleaning, for sorting.
+var oddKeys = []string{
+	" ", " leading", "trailing ", "two  spaces", "!", `"quoted"`, "#fragment", "$dollar", "%", "%2F", "%2e%2e/x", "%zz", "&amp;", "'", "(1)",
+	"*", "+plus+", ",", "-dash", ".hidden", "..two", "...", "a..b/c.", "colon:", ";", "<tag>", "=", "?query=1", "@", "[x]", `back\slash`, "^", "_",
+	"`", "{curly}", "|", "~home", "dir.kfs/segment-00000000000000000000.kfs", "é", "e\u0301", "日本語/キー", "🏔/firn", "\u2028", "nbsp\u00a0",
+	strings.Repeat("k", 255), strings.Repeat("long/", 50) + "end",
+}
+
+func testKeys(t *testing.T, s blob.Store) {
+	for _, key := range oddKeys {
+		if _, err := s.Put(t.Context(), key, []byte(key), true); err != nil {
+			t.Errorf("put %q: %v", key, err)
+			continue
+		}
+		got, info, err := blob.ReadAll(t.Context(), s, key, blob.Last(2000), 2000)
+		if err != nil || string(got) != key || info.Key != key {
+			t.Errorf("get %q: %q of %q, %v", key, got, info.Key, err)
+		}
+	}
+	want := slices.Sorted(slices.Values(oddKeys))
+	if got := keys(t, s, "", ""); !slices.Equal(got, want) {
+		t.Errorf("list gives\n%q, want\n%q", got, want)
+	}
+	for i, key := range want {
+		if got := keys(t, s, key, ""); len(got) == 0 || got[0] != key {
+			t.Errorf("list with the prefix %q gives %q", key, got)
+		}
+		if got := keys(t, s, "", key); !slices.Equal(got, want[i+1:]) {
+			t.Errorf("list after %q gives %q", key, got)
+		}
+	}
+	for _, key := range oddKeys {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Errorf("delete %q: %v", key, err)
+		}
+	}
+	if got := keys(t, s, "", ""); len(got) != 0 {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+func testIllegalKeys(t *testing.T, s blob.Store) {
+	illegal := []string{
+		"", "/", "/a", "a/", "a//b", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "../../evil", "nul\x00", "line\n", "del\x7f",
+		"not utf-8 \xff", strings.Repeat("k", blob.MaxKey+1), strings.Repeat("a/", blob.MaxKey/2) + "b",
+	}
+	known := func(err error) bool {
+		return errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrPrecondition) || errors.Is(err, blob.ErrRange)
+	}
+	for _, key := range illegal {
+		for _, ifAbsent := range []bool{false, true} {
+			if _, err := s.Put(t.Context(), key, []byte("evil"), ifAbsent); err == nil || known(err) {
+				t.Errorf("put %.20q: %v", key, err)
+			}
+		}
+		if _, _, err := s.Get(t.Context(), key, blob.All); err == nil || known(err) {
+			t.Errorf("get %.20q: %v", key, err)
+		}
+		if err := s.Delete(t.Context(), key); err == nil {
+			t.Errorf("delete %.20q was no error", key)
+		}
+	}
+	mustPut(t, s, "a", "x")
+	for _, prefix := range []string{"/", "//", "./", "../", "../../", "a//", "b/../", "\x00", "\xff", "a/./"} {
+		if got := keys(t, s, prefix, ""); len(got) != 0 {
+			t.Errorf("list of %q gives %q", prefix, got)
+		}
+	}
+	if got := keys(t, s, "", ""); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+func testBig(t *testing.T, s blob.Store) {
+	const size = 9 << 20 // more than a full journal object
+	body := make([]byte, size)
+	rand.NewChaCha8([32]byte{1}).Read(body)
+	if _, err := s.Put(t.Context(), "big", body, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "big", body, true); err == nil {
+		t.Error("the big object was put twice")
+	}
+	for _, r := range []blob.Range{blob.All, blob.Bytes(1, size-2), blob.Last(1 << 20), blob.Bytes(8<<20, 8<<20)} {
+		off, n, _ := r.Resolve(size)
+		got, _, err := blob.ReadAll(t.Context(), s, "big", r, size)
+		if err != nil || !bytes.Equal(got, body[off:off+n]) {
+			t.Errorf("%+v: other bytes than were put, %v", r, err)
+		}
+	}
+	if _, _, err := blob.ReadAll(t.Context(), s, "big", blob.All, size-1); err == nil {
+		t.Error("ReadAll read more than its limit")
+	}
+}
+
+func testCancelled(t *testing.T, s blob.Store) {
+	mustPut(t, s, "object", "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := s.Get(ctx, "object", blob.All); !errors.Is(err, context.Canceled) {
+		t.Errorf("get: %v", err)
+	}
+	if _, err := s.Put(ctx, "object", []byte("y"), false); !errors.Is(err, context.Canceled) {
+		t.Errorf("put: %v", err)
+	}
+	if err := s.Delete(ctx, "object"); !errors.Is(err, context.Canceled) {
+		t.Errorf("delete: %v", err)
+	}
+	var err error
+	pages := 0
+	for _, err = range s.List(ctx, "", "") {
+		pages++
+	}
+	if !errors.Is(err, context.Canceled) || pages != 1 {
+		t.Errorf("list: %v after %d pages", err, pages)
+	}
+	if got := mustGet(t, s, "object"); got != "x" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func testPrefix(t *testing.T, s blob.Store) {
+	p := blob.Prefix(s, "ns/")
+	mustPut(t, s, "other", "x")
+	mustPut(t, s, "ns2/object", "x")
+	info := mustPut(t, p, "dir/object", "y")
+	if info.Key != "dir/object" {
+		t.Errorf("put says %q", info.Key)
+	}
+	if got := mustGet(t, s, "ns/dir/object"); got != "y" {
+		t.Errorf("got %q", got)
+	}
+	if got := keys(t, p, "", ""); !slices.Equal(got, []string{"dir/object"}) {
+		t.Errorf("the prefix holds %q", got)
+	}
+	if got := keys(t, p, "dir/", "dir/obj"); !slices.Equal(got, []string{"dir/object"}) {
+		t.Errorf("the prefix holds %q after dir/obj", got)
+	}
+	if _, err := p.Put(t.Context(), "../other", nil, false); err == nil {
+		t.Error("a key has left the prefix")
+	}
+	if err := p.Delete(t.Context(), "dir/object"); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(t, s, "", ""); !slices.Equal(got, []string{"ns2/object", "other"}) {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+// testCopy tests blob.Copy, which uses the store's own power where it has it.
+func testCopy(t *testing.T, s blob.Store) {
+	mustPut(t, s, "from here", "x%y")
+	for range 2 { // the second overwrites
+		info, err := blob.Copy(t.Context(), s, "from here", "dir/to + there", 100)
+		if err != nil || info.Key != "dir/to + there" || info.Size != 3 || info.ServerTime.IsZero() {
+			t.Errorf("copy says %+v, %v", info, err)
+		}
+		if got := mustGet(t, s, "dir/to + there"); got != "x%y" {
+			t.Errorf("the copy holds %q", got)
+		}
+	}
+	if info, err := blob.Copy(t.Context(), s, "absent", "other", 100); !errors.Is(err, blob.ErrNotFound) || info.ServerTime.IsZero() {
+		t.Errorf("copying nothing: %v", err)
+	}
+	if _, err := blob.Copy(t.Context(), s, "from here", "../evil", 100); err == nil {
+		t.Error("copied to an illegal key")
+	}
+}
+
+// tolerance is what a store's clock may go back between answers: S3 tells whole seconds, and more than one server answers.
+const tolerance = 2 * time.Second
+
+func testServerTime(t *testing.T, s blob.Store) {
+	ctx := t.Context()
+	var last time.Time
+	check := func(what string, now time.Time, err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+		if now.IsZero() {
+			t.Errorf("%s: no server time", what)
+			return
+		}
+		if now.Before(last.Add(-tolerance)) {
+			t.Errorf("%s: server time %v after %v", what, now, last)
+		}
+		last = now
+	}
+	for page, err := range s.List(ctx, "nothing/", "") {
+		check("empty list", page.ServerTime, err, nil)
+	}
+	_, info, err := s.Get(ctx, "absent", blob.All)
+	check("get absent", info.ServerTime, err, blob.ErrNotFound)
+	absent := info.ServerTime
+	info, err = s.Put(ctx, "object", []byte("x"), true)
+	check("put", info.ServerTime, err, nil)
+	if info.Modified.Before(absent.Add(-tolerance)) {
+		t.Errorf("modified %v, but absent at %v", info.Modified, absent)
+	}
+	info, err = s.Put(ctx, "object", []byte("x"), true)
+	check("put present", info.ServerTime, err, blob.ErrPrecondition)
+	info, err = s.Put(ctx, "object", []byte("y"), false)
+	check("put again", info.ServerTime, err, nil)
+	body, info, err := s.Get(ctx, "object", blob.Last(1))
+	check("get", info.ServerTime, err, nil)
+	body.Close()
+	_, info, err = s.Get(ctx, "object", blob.Bytes(5, 5))
+	check("get no range", info.ServerTime, err, blob.ErrRange)
+	for page, err := range s.List(ctx, "", "") {
+		check("list", page.ServerTime, err, nil)
+		if len(page.Objects) != 1 || page.Objects[0].Version == "" || page.Objects[0].Modified.IsZero() {
+			t.Errorf("list gives %+v", page.Objects)
+		}
+	}
+}
+
+func mustPut(t *testing.T, s blob.Store, key, body string) blob.Info {
+	t.Helper()
+	info, err := s.Put(t.Context(), key, []byte(body), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func mustGet(t *testing.T, s blob.Store, key string) string {
+	t.Helper()
+	body, _, err := blob.ReadAll(t.Context(), s, key, blob.All, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// keys lists.
+func keys(t *testing.T, s blob.Store, prefix, after string) []string {
+	t.Helper()
+	var got []string
+	for page, err := range s.List(t.Context(), prefix, after) {
+		if err != nil {
+			t.Fatalf("list %q after %q: %v", prefix, after, err)
+		}
+		for _, o := range page.Objects {
+			got = append(got, o.Key)
+		}
+	}
+	return got
+}

@@ -10,7 +10,7 @@ import (
 
 // Request is one request of a client: decoded, its form checked.
 type Request struct {
-	Body     kmsg.Request // its version is set
+	Body     kmsg.Request // its version is set; its byte slices are parts of the frame: who keeps them for long copies them
 	ClientID string       // as the client names itself; "" if it does not
 	Host     string       // the client's address without port
 	// Earlier is closed when every earlier request of the connection has been answered.

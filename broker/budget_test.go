@@ -1,0 +1,108 @@
+package broker
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+)
+
+func TestBudgetOrderAndOverdraft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		b := NewBudget(100)
+		reserve := func(l *Lease, n int64) <-chan error {
+			done := make(chan error, 1)
+			go func() { done <- l.Reserve(ctx, n) }()
+			synctest.Wait()
+			return done
+		}
+		waits := func(c <-chan error, who string) {
+			t.Helper()
+			select {
+			case err := <-c:
+				t.Fatalf("%s did not wait (%v)", who, err)
+			default:
+			}
+		}
+		goes := func(c <-chan error, who string) {
+			t.Helper()
+			select {
+			case err := <-c:
+				if err != nil {
+					t.Fatalf("%s: %v", who, err)
+				}
+			default:
+				t.Fatalf("%s waits", who)
+			}
+		}
+		one, two, three := b.Lease(), b.Lease(), b.Lease()
+		goes(reserve(one, 60), "the first")
+		goes(reserve(two, 40), "the second")
+		fresh := reserve(three, 1)
+		waits(fresh, "a lease that holds nothing, with all in use")
+		goes(reserve(two, 50), "the first that holds something: it may overdraw")
+		grow := reserve(one, 30)
+		waits(grow, "the second that holds something")
+		if b.Used() != 150 {
+			t.Fatalf("used %d", b.Used())
+		}
+		two.Release()
+		synctest.Wait()
+		goes(fresh, "the longest waiting")
+		goes(grow, "the next")
+		if b.Used() != 91 {
+			t.Fatalf("used %d", b.Used())
+		}
+		one.Keep(10)
+		one.Release()
+		three.Release()
+		if b.Used() != 0 {
+			t.Fatalf("used %d in the end", b.Used())
+		}
+	})
+}
+
+func TestBudgetRefusesMoreThanItHas(t *testing.T) {
+	b := NewBudget(100)
+	l := b.Lease()
+	if err := l.Reserve(t.Context(), 101); err == nil {
+		t.Error("more than the whole budget was granted")
+	}
+	if err := l.Reserve(t.Context(), 60); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reserve(t.Context(), 41); err == nil {
+		t.Error("a lease grew beyond the whole budget")
+	}
+}
+
+func TestBudgetWaiterThatGivesUpLetsOthersPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(100)
+		holder := b.Lease()
+		if err := holder.Reserve(t.Context(), 80); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		large, small := make(chan error, 1), make(chan error, 1)
+		go func() { large <- b.Lease().Reserve(ctx, 90) }()
+		synctest.Wait()
+		go func() { small <- b.Lease().Reserve(t.Context(), 20) }()
+		synctest.Wait()
+		select {
+		case <-small:
+			t.Fatal("the later one overtook")
+		default:
+		}
+		cancel()
+		if err := <-large; err == nil {
+			t.Error("the one that gave up was granted")
+		}
+		if err := <-small; err != nil {
+			t.Error(err)
+		}
+		if b.Used() != 100 {
+			t.Errorf("used %d", b.Used())
+		}
+	})
+}

@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Metrics are the server's figures.
+type Metrics struct {
+	connections prometheus.Gauge
+	closed      *prometheus.CounterVec
+	requests    *prometheus.HistogramVec
+	received    prometheus.Counter
+	sent        prometheus.Counter
+	panics      prometheus.Counter
+}
+
+// NewMetrics makes the server's figures and registers them, unless r is nil.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "firn_broker_connections", Help: "Open client connections."}),
+		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "firn_broker_connections_closed_total", Help: "Closed client connections, by why."}, []string{"reason"}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "firn_broker_request_duration_seconds", Help: "Time from a request's last byte to its answer, by API.",
+			Buckets: []float64{.0005, .002, .01, .05, .1, .25, .5, 1, 5, 30}}, []string{"api"}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "firn_broker_received_bytes", Help: "Bytes of requests."}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "firn_broker_sent_bytes", Help: "Bytes of answers."}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "firn_broker_handler_panics_total", Help: "Panics of request handlers; each is a bug and cost its connection."}),
+	}
+	if r != nil {
+		r.MustRegister(m.connections, m.closed, m.requests, m.received, m.sent, m.panics)
+	}
+	return m
+}
+
+func (m *Metrics) answered(key int16, took time.Duration) {
+	m.requests.WithLabelValues(kmsg.NameForKey(key)).Observe(took.Seconds())
+}

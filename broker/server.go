@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/firn-io/firn/broker/api"
+)
+
+// ServerConfig is what a server needs. Registry, Requests and Answers must be set.
+type ServerConfig struct {
+	Registry        *api.Registry
+	Requests        *Budget       // memory of requests from their first byte until they are answered
+	Answers         *Budget       // memory of large answers until they are written
+	MaxRequestBytes int           // a larger frame closes its connection; default 100 MiB, at most half of Requests
+	IdleTimeout     time.Duration // a connection without requests for so long is closed; default 10 min
+	StallTimeout    time.Duration // how long bytes of a begun request, or a client that should read an answer, may stay away; default 30 s
+	DrainTimeout    time.Duration // how long requests that are under way may still take when the server stops; default 5 s
+	Metrics         *Metrics      // may be nil
+	Log             *slog.Logger  // may be nil
+}
+
+const (
+	defaultMaxRequestBytes = 100 << 20
+	defaultIdleTimeout     = 10 * time.Minute
+	defaultStallTimeout    = 30 * time.Second
+	defaultDrainTimeout    = 5 * time.Second
+)
+
+// Server serves the Kafka protocol on a listener.
+type Server struct {
+	config ServerConfig
+}
+
+// NewServer makes a server; Run starts it.
+func NewServer(c ServerConfig) *Server {
+	if c.MaxRequestBytes <= 0 {
+		c.MaxRequestBytes = defaultMaxRequestBytes
+	}
+	c.MaxRequestBytes = int(min(int64(c.MaxRequestBytes), c.Requests.limit/2))
+	if c.IdleTimeout <= 0 {
+		c.IdleTimeout = defaultIdleTimeout
+	}
+	if c.StallTimeout <= 0 {
+		c.StallTimeout = defaultStallTimeout
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = defaultDrainTimeout
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{config: c}
+}
+
+// Run accepts connections until ctx is done, then lets the requests that are under way finish for DrainTimeout, closes everything, and
+// returns nil when all its goroutines have. It closes the listener. An error is one of the listener.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	var connections sync.WaitGroup
+	defer connections.Wait()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for backoff := time.Duration(0); ; {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			backoff = 0
+			connections.Go(func() { serveConnection(ctx, &s.config, conn) })
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		}
+		// Out of file descriptors, or a client that left before it was accepted: the next one may do better.
+		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
+		s.config.Log.Warn("accepting a connection", "error", err, "retry", backoff)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -18,7 +18,7 @@ type Codec uint8
 const (
 	None   Codec = 0
 	Gzip   Codec = 1
-	Snappy Codec = 2 // Java's framing when Java or librdkafka wrote it, else one raw block
+	Snappy Codec = 2 // one raw block, or the stream of chunks that Java writes
 	LZ4    Codec = 3 // one frame
 	Zstd   Codec = 4
 )
@@ -44,20 +44,19 @@ func (c Codec) String() string {
 // number; this one is far above what batches of a few MiB hold, and small beside the memory of a process.
 const DecompressedBytes = 64 << 20
 
-// zstdWindow is the largest window that a zstd frame may ask for, which is also what the reference decoder allows by default.
-const zstdWindow = 128 << 20
-
 // Decompressor decompresses the records of batches, one after the other, into one buffer that it keeps. The zero value is ready. It
 // is not for concurrent use.
 type Decompressor struct {
-	buf  []byte
-	src  bytes.Reader
-	gzip *gzip.Reader
-	zstd *zstd.Decoder
+	buf       []byte
+	src       bytes.Reader
+	gzip      *gzip.Reader
+	zstd      *zstd.Decoder
+	zstdLimit int
 }
 
 // Decompress gives what src holds. The result is valid until the next call; for None it is src itself. Output above limit bytes is
-// ErrTooLarge, found before memory for more than the limit is taken; other errors are ErrCorrupt and ErrCodec.
+// ErrTooLarge, found before much more memory than the limit is taken (zstd: at least 8 MiB, the window of its usual levels); other
+// errors are ErrCorrupt and ErrCodec.
 func (d *Decompressor) Decompress(codec Codec, src []byte, limit int) ([]byte, error) {
 	var err error
 	out := d.buf[:0]
@@ -146,40 +145,52 @@ func noEOF(err error) error {
 }
 
 func (d *Decompressor) unzstd(out, src []byte, limit int) ([]byte, error) {
-	if d.zstd == nil {
-		// The decoder's own memory limit also limits the window that a frame may declare, and frames of streaming producers declare
-		// one far larger than what they hold. So output is limited by the capacity of the buffer, and the window apart from it.
-		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecodeAllCapLimit(true))
-		if err != nil {
-			return out, fmt.Errorf("zstd decoder: %w", err) // our own options are wrong
-		}
-		d.zstd = dec
-	}
 	var h zstd.Header
 	if err := h.Decode(src); err != nil { // DecodeAll takes a cut header for the end of the input
 		return out, undecodable(Zstd, err)
 	}
-	room := 4 * len(src)
-	if h.HasFCS {
-		if h.FrameContentSize > uint64(limit) {
-			return out, tooLarge(limit)
-		}
-		room = int(h.FrameContentSize)
+	if h.HasFCS && h.FrameContentSize > uint64(limit) {
+		return out, tooLarge(limit)
 	}
-	for room = max(room, cap(out), 4<<10); ; room *= 2 {
-		room = min(room, limit)
-		out = slices.Grow(out[:0], room)
-		got, err := d.zstd.DecodeAll(src, out[:0:room])
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			if room < limit {
-				continue
-			}
-			return out, tooLarge(limit)
-		}
-		if err != nil {
-			return out, undecodable(Zstd, err)
-		}
-		return got, nil
+	if h.HasFCS && h.FrameContentSize > uint64(len(src)/zstdBlockMin+1)*zstdBlockMax {
+		return out, undecodable(Zstd, zstd.ErrFrameSizeMismatch) // not decoded: it would be given the room first
 	}
+	if err := d.limitZstd(max(limit, zstdWindow)); err != nil {
+		return out, err
+	}
+	got, err := d.zstd.DecodeAll(src, out)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return out, tooLarge(limit)
+	case err != nil:
+		return out, undecodable(Zstd, err)
+	case len(got) > limit:
+		return out, tooLarge(limit)
+	}
+	return got, nil
+}
+
+// A block of a zstd frame is at least a header and a byte, and holds at most 128 KiB.
+const (
+	zstdBlockMin = 4
+	zstdBlockMax = 128 << 10
+)
+
+// zstdWindow is what a zstd frame may always declare as its window. The decoder limits window and output by one number, and the
+// frames of streaming producers declare windows far larger than what they hold, so a limit below this is checked on the output.
+const zstdWindow = 8 << 20
+
+// limitZstd makes the decoder ready for frames of at most limit bytes.
+func (d *Decompressor) limitZstd(limit int) (err error) {
+	switch option := zstd.WithDecoderMaxMemory(uint64(limit)); {
+	case d.zstd == nil:
+		d.zstd, err = zstd.NewReader(nil, option, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	case d.zstdLimit != limit:
+		err = d.zstd.ResetWithOptions(nil, option)
+	}
+	if err != nil {
+		return fmt.Errorf("zstd decoder: %w", err) // our own options are wrong
+	}
+	d.zstdLimit = limit
+	return nil
 }

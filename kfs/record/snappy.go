@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// Java's snappy stream, which librdkafka writes too:
+// Java's snappy stream (other clients send one raw block):
 //
 //	 0  8 bytes  0x82 "SNAPPY" 0x00
 //	 8  u32      version

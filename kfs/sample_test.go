@@ -1,6 +1,41 @@
 package kfs
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// sampleBatch is a Kafka record batch of uncompressed records, one per value.
+func sampleBatch(base, timestamp int64, values ...string) []byte {
+	var records []byte
+	for i, value := range values {
+		record := []byte{0, 0} // attributes, timestamp delta
+		record = binary.AppendVarint(record, int64(i))
+		record = binary.AppendVarint(record, -1) // null key
+		record = binary.AppendVarint(record, int64(len(value)))
+		record = append(record, value...)
+		record = append(record, 0) // headers
+		records = binary.AppendVarint(records, int64(len(record)))
+		records = append(records, record...)
+	}
+	var e encoder // what the checksum covers
+	e.u16(0)
+	e.i32(int32(len(values) - 1))
+	e.i64(timestamp)
+	e.i64(timestamp)
+	e.i64(-1)
+	e.u16(0xffff)
+	e.i32(-1)
+	e.i32(int32(len(values)))
+	e.b = append(e.b, records...)
+	var batch encoder
+	batch.i64(base)
+	batch.i32(int32(9 + len(e.b)))
+	batch.i32(1)
+	batch.u8(2)
+	batch.u32(Checksum(e.b))
+	return append(batch.b, e.b...)
+}
 
 // sampleID is a topic id whose bytes count up from n.
 func sampleID(n byte) (id TopicID) {

@@ -2,15 +2,19 @@ package blob
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"strings"
 )
 
-// Prefix is a view of s in which every key is relative to prefix, which ends with a slash or is empty.
+// Prefix is a view of s in which every key is relative to prefix, which ends with a slash or is empty. It is a Copier if s is one.
 func Prefix(s Store, prefix string) Store {
 	if prefix == "" {
 		return s
+	}
+	if c, ok := s.(Copier); ok {
+		return prefixedCopier{prefixed{s, prefix}, c}
 	}
 	return prefixed{s, prefix}
 }
@@ -26,11 +30,17 @@ func (p prefixed) cut(i Info) Info {
 }
 
 func (p prefixed) Get(ctx context.Context, key string, r Range) (io.ReadCloser, Info, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, Info{}, err
+	}
 	body, info, err := p.store.Get(ctx, p.prefix+key, r)
 	return body, p.cut(info), err
 }
 
 func (p prefixed) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (Info, error) {
+	if err := CheckKey(key); err != nil {
+		return Info{}, err
+	}
 	info, err := p.store.Put(ctx, p.prefix+key, body, ifAbsent)
 	return p.cut(info), err
 }
@@ -52,5 +62,21 @@ func (p prefixed) List(ctx context.Context, prefix, after string) iter.Seq2[Page
 }
 
 func (p prefixed) Delete(ctx context.Context, key string) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
 	return p.store.Delete(ctx, p.prefix+key)
+}
+
+type prefixedCopier struct {
+	prefixed
+	copier Copier
+}
+
+func (p prefixedCopier) Copy(ctx context.Context, from, to string) (Info, error) {
+	if err := errors.Join(CheckKey(from), CheckKey(to)); err != nil {
+		return Info{}, err
+	}
+	info, err := p.copier.Copy(ctx, p.prefix+from, p.prefix+to)
+	return p.cut(info), err
 }

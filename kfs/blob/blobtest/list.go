@@ -108,13 +108,13 @@ func fill(t *testing.T, s blob.Store, n int, key func(int) string) {
 
 // testListPages lists more than the 1,000 objects that S3 puts on a page.
 func testListPages(t *testing.T, s blob.Store) {
-	const n = 2100
+	const n = 1200
 	var want []string
 	for i := range n {
-		want = append(want, fmt.Sprintf("journal/%d/%04d", i/700, i%700))
+		want = append(want, fmt.Sprintf("journal/%d/%04d", i/400, i%400))
 	}
 	fill(t, s, n, func(i int) string { return want[i] })
-	for _, from := range []int{0, 1, 699, 700, 1000, 1400, n - 1, n} {
+	for _, from := range []int{0, 1, 399, 400, 1000, 1100, n - 1, n} {
 		after := ""
 		if from > 0 {
 			after = want[from-1]
@@ -123,7 +123,7 @@ func testListPages(t *testing.T, s blob.Store) {
 			t.Errorf("after %q: %d keys, want %d", after, len(got), n-from)
 		}
 	}
-	if got := keys(t, s, "journal/1/", ""); !slices.Equal(got, want[700:1400]) {
+	if got := keys(t, s, "journal/1/", ""); !slices.Equal(got, want[400:800]) {
 		t.Errorf("one directory: %d keys", len(got))
 	}
 }

@@ -199,7 +199,7 @@ func testPutKeepsNothing(t *testing.T, s blob.Store) {
 // testPutRace lets 16 writers race for each key. Exactly one wins, and everybody reads the winner's bytes. A loser may see an error
 // that leaves the outcome open; then its object must not be the one that is there.
 func testPutRace(t *testing.T, s blob.Store) {
-	const writers, rounds = 16, 60
+	const writers, rounds = 16, 20
 	for round := range rounds {
 		key := fmt.Sprintf("race/%d/object", round)
 		var (
@@ -264,7 +264,7 @@ func testDeleteAndPut(t *testing.T, s blob.Store) {
 	for w := range 4 {
 		done.Go(func() {
 			key := fmt.Sprintf("a/b/c/%d", w)
-			for range 25 {
+			for range 10 {
 				if _, err := s.Put(t.Context(), key, []byte(key), true); err != nil {
 					t.Errorf("put: %v", err)
 				}

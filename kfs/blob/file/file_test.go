@@ -346,7 +346,7 @@ func TestDirectoriesHeldOpen(t *testing.T) {
 func TestTwoStoresRace(t *testing.T) {
 	dir := t.TempDir()
 	stores := []*Store{openDir(t, dir), openDir(t, dir)}
-	for round := range 50 {
+	for round := range 20 {
 		key := fmt.Sprintf("%d/object", round)
 		wins := make([]bool, 8)
 		var done sync.WaitGroup

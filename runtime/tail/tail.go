@@ -1,0 +1,346 @@
+// Package tail follows one journal of a namespace: it gives every object once, in order, as soon as the object is there.
+//
+// A tailer polls. At the end of a journal a poll is one GET, whatever the number of topics and partitions; while objects come, the
+// next ones are asked for at the same time, without waiting. What it gives has been held against everything that the format
+// promises: the chain of checksums, sequences, epochs, and offsets without gap or overlap. What breaks a promise ends the reading, of
+// one partition where only that is touched, else of the journal. A tailer never chooses between two truths, never goes past damage,
+// and writes nothing.
+//
+//	t := tail.New(tail.Config{Store: store, Match: func(topic string) bool { return topic == "events" }})
+//	err := t.Open(ctx)                       // what the newest checkpoint says
+//	err = t.Seek(ctx, positions)             // where reading begins
+//	for {
+//		o, err := t.Next(ctx)                // blocks
+//		…
+//		o.Release()
+//	}
+package tail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+// ErrReleased says that the next object may be deleted by now: read on with a new tailer, which finds the records in segments.
+var ErrReleased = errors.New("the object was released")
+
+// Budget bounds the bytes of objects in memory. Acquire blocks until n bytes are free. Requests are granted in the order in which they
+// were made. A *semaphore.Weighted is one, if no object is larger than it.
+type Budget interface {
+	Acquire(ctx context.Context, n int64) error
+	Release(n int64)
+}
+
+// Config says what is followed.
+type Config struct {
+	Store   blob.Store              // at the namespace's root
+	Journal uint32                  // the journal's number
+	Match   func(topic string) bool // whose records are wanted; nil: nobody's, only entries
+	Budget  Budget                  // nil: no bound but the read-ahead of 8 objects
+	Logger  *slog.Logger            // nil: silent
+	Now     func() time.Time        // nil: time.Now
+	Jitter  func() float64          // in [0, 1), spreads the polls of many tailers; nil: none
+}
+
+// Object is one object of the log. The caller owns it and must release it.
+type Object struct {
+	Key      string
+	Manifest *kfs.Manifest // nil for a settled segment
+	Pieces   []Piece       // of the wanted topics, in the object's order
+	Size     int64         // bytes of the whole object
+	Read     time.Time     // when it was read, by Config.Now
+
+	release func()
+}
+
+// Release gives the object's memory back to the budget. Records must not be used any more.
+func (o *Object) Release() {
+	if o.release != nil {
+		o.release()
+		o.release = nil
+	}
+}
+
+// Piece is the record batches of one partition in an object.
+type Piece struct {
+	Topic   string
+	ID      kfs.PartitionID
+	Span    kfs.Span
+	Created time.Time // when the object was sealed, by its writer's clock
+	Ref     kfs.Ref   // where the batches lie
+	Records []byte    // the batches, back to back; the bytes match their checksum; nil with Err
+	Err     error     // why the partition cannot be read from here on (kfs.ErrCorrupt); the object's other pieces are sound
+}
+
+// Tailer follows one journal. It is used by one goroutine.
+type Tailer struct {
+	cfg        Config
+	checkpoint *kfs.Checkpoint
+	since      time.Time // the store's time of the list that named it
+
+	core    *core
+	todo    effect
+	settled []settled // to be given before the journal
+	object  *Object   // the one that the core checks
+	flights []*flight // GETs of the next object and of those behind it, in order
+	waiting bool      // whether "waits for the first object" was logged
+}
+
+// New makes a tailer. Nothing is read before Open.
+func New(cfg Config) *Tailer {
+	if cfg.Match == nil {
+		cfg.Match = func(string) bool { return false }
+	}
+	if cfg.Budget == nil {
+		cfg.Budget = unbounded{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = func() float64 { return 0.5 }
+	}
+	cfg.Logger = cfg.Logger.With("journal", cfg.Journal)
+	return &Tailer{cfg: cfg}
+}
+
+type unbounded struct{}
+
+func (unbounded) Acquire(context.Context, int64) error { return nil }
+func (unbounded) Release(int64)                        {}
+
+// Next gives the next object and blocks until there is one. An error that is kfs.ErrCorrupt or kfs.ErrVersion is final: it names the
+// object, and Next gives it again. ErrReleased asks for a new tailer. Any other error is a passing one of the store or of ctx: the
+// next call goes on at the same place. Reads ahead
+// outlive the call; Close ends them.
+func (t *Tailer) Next(ctx context.Context) (*Object, error) {
+	if len(t.settled) > 0 {
+		return t.nextSettled(ctx)
+	}
+	for {
+		if d, ok := t.todo.(deliver); ok {
+			o := t.object
+			o.fault(d.faults)
+			t.object, t.todo = nil, t.core.step(waited{})
+			return o, nil
+		}
+		e, err := t.do(ctx, t.todo)
+		if err != nil {
+			return nil, err
+		}
+		t.todo = t.core.step(e)
+	}
+}
+
+// Sequence is the sequence of the next object of the journal.
+func (t *Tailer) Sequence() uint64 { return t.core.chain.next }
+
+// Close ends reads ahead and waits for them.
+func (t *Tailer) Close() { t.land() }
+
+// do carries an effect out.
+func (t *Tailer) do(ctx context.Context, todo effect) (event, error) {
+	switch todo := todo.(type) {
+	case list:
+		t.land()
+		return t.list(ctx, todo.objects)
+	case load:
+		c, err := t.load(ctx, todo.sequence)
+		if errors.Is(err, blob.ErrNotFound) { // newer ones were written meanwhile
+			return t.list(ctx, false)
+		}
+		return loaded{c}, err
+	case get:
+		return t.get(ctx, todo.ahead)
+	case wait:
+		if t.core.chain.next == 0 && !t.waiting {
+			t.waiting = true
+			t.cfg.Logger.Info("the journal is empty; waiting for a broker to write its first object")
+		}
+		return waited{}, t.pause(ctx, todo.d)
+	case released:
+		return nil, fmt.Errorf("%s: %w", kfs.ObjectKey(t.cfg.Journal, t.core.chain.next), ErrReleased)
+	case stop:
+		t.land()
+		return nil, todo.err
+	}
+	panic(fmt.Sprintf("tail: no such effect: %T", todo))
+}
+
+// pause waits for four fifths of d and a random part of the rest.
+func (t *Tailer) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d*4/5 + time.Duration(t.cfg.Jitter()*float64(d/5)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// get reads the next object. It becomes t.object.
+func (t *Tailer) get(ctx context.Context, ahead int) (event, error) {
+	next := t.core.chain.next
+	for n := len(t.flights); n <= ahead; n++ {
+		t.flights = append(t.flights, t.fly(ctx, next+uint64(n)))
+	}
+	f := t.flights[0]
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	t.flights = t.flights[1:]
+	switch {
+	case errors.Is(f.err, blob.ErrNotFound):
+		higher := t.land()
+		if f.info.ServerTime.IsZero() {
+			return nil, errNoTime
+		}
+		return absent{higher: higher, serverTime: f.info.ServerTime}, nil
+	case f.err != nil:
+		t.land()
+		return nil, f.err
+	case f.info.ServerTime.IsZero():
+		f.release()
+		return nil, errNoTime
+	}
+	m, crc, need, err := kfs.OpenTail(f.body, int64(len(f.body)))
+	if err == nil && need > 0 {
+		err = corrupt("%d bytes have no room for the manifest", len(f.body))
+	}
+	if err != nil {
+		f.release()
+		t.land()
+		return stopped(t, fmt.Errorf("%s: %w", f.key, err))
+	}
+	t.object = t.open(f, m)
+	return read{m, crc, f.info.ServerTime}, nil
+}
+
+// stopped makes err the answer to this and all later calls.
+func stopped(t *Tailer, err error) (event, error) {
+	t.todo = stop{err}
+	return nil, err
+}
+
+// open makes an object of what was read. The bytes of wanted segments are checked.
+func (t *Tailer) open(f *flight, m *kfs.Manifest) *Object {
+	o := &Object{Key: f.key, Manifest: m, Size: int64(len(f.body)), Read: t.cfg.Now(), release: f.release}
+	for i := range m.Segments {
+		s := &m.Segments[i]
+		if !t.cfg.Match(s.Name) {
+			continue
+		}
+		p := Piece{Topic: s.Name, ID: s.ID(), Span: s.Span, Created: time.UnixMilli(m.Created), Ref: s.Ref(f.key), Records: s.Bytes(f.body)}
+		if err := s.Check(p.Records); err != nil {
+			p.Records, p.Err = nil, fmt.Errorf("%s: %w", f.key, err)
+		}
+		o.Pieces = append(o.Pieces, p)
+	}
+	return o
+}
+
+// fault takes the records of segments that must not be read.
+func (o *Object) fault(faults map[int]error) {
+	for i, err := range faults {
+		id := o.Manifest.Segments[i].ID()
+		for j := range o.Pieces {
+			if p := &o.Pieces[j]; p.ID == id {
+				p.Records, p.Err = nil, err
+			}
+		}
+	}
+}
+
+// flight is a GET under way.
+type flight struct {
+	key     string
+	cancel  context.CancelFunc
+	granted chan struct{} // closed when it has its memory, or needs none
+	done    chan struct{} // closed when it has ended; what follows is set then
+
+	body    []byte
+	info    blob.Info
+	err     error
+	release func()
+}
+
+// maxObjectBytes is the largest object that is read; far above what a broker writes.
+const maxObjectBytes = 1 << 30
+
+// fly begins the GET of an object. Memory is asked for in the order of sequences: else a later object could hold what an earlier one needs.
+func (t *Tailer) fly(ctx context.Context, sequence uint64) *flight {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the call; land ends it
+	f := &flight{key: kfs.ObjectKey(t.cfg.Journal, sequence), cancel: cancel, granted: make(chan struct{}), done: make(chan struct{}), release: func() {}}
+	var before <-chan struct{}
+	if n := len(t.flights); n > 0 {
+		before = t.flights[n-1].granted
+	}
+	go func() {
+		defer close(f.done)
+		defer cancel()
+		f.err = f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
+	}()
+	return f
+}
+
+// run reads the object, whose memory is asked for when before is closed, if it is not nil.
+func (f *flight) run(ctx context.Context, store blob.Store, budget Budget, before <-chan struct{}) error {
+	defer close(f.granted)
+	body, info, err := store.Get(ctx, f.key, blob.All)
+	f.info = info
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if info.Size > maxObjectBytes {
+		return fmt.Errorf("%s: %w", f.key, corrupt("an object of %d bytes", info.Size))
+	}
+	if before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if err := budget.Acquire(ctx, info.Size); err != nil {
+		return err
+	}
+	f.body = make([]byte, info.Size)
+	f.release = func() { budget.Release(info.Size) }
+	if _, err := io.ReadFull(body, f.body); err != nil {
+		f.release()
+		return fmt.Errorf("get %s: %w", f.key, err)
+	}
+	return nil
+}
+
+// land ends all flights and reports whether one of them had found its object.
+func (t *Tailer) land() (found bool) {
+	for _, f := range t.flights {
+		f.cancel()
+		<-f.done
+		if f.err == nil {
+			f.release()
+			found = true
+		}
+	}
+	t.flights = nil
+	if t.object != nil {
+		t.object.Release()
+		t.object = nil
+	}
+	return found
+}

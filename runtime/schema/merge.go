@@ -10,11 +10,11 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("field %s: the column is %s, the value %s", e.Path, short(e.Have), short(e.Got))
+	return fmt.Sprintf("field %s: the column is %s, the value %s", e.Path, e.Have.Short(), e.Got.Short())
 }
 
-// short is a type for a message: nested types by their kind alone.
-func short(t Type) string {
+// Short is the type for a message: nested types by their kind alone.
+func (t Type) Short() string {
 	if t.Kind == Struct || t.Kind == List {
 		return t.Kind.String()
 	}
@@ -33,6 +33,13 @@ func (e *LimitError) Error() string {
 		return e.What + decide
 	}
 	return "field " + e.Path + ": " + e.What + decide
+}
+
+// Merge is the type that holds the values of have and of got, two types of values whose members have the payload's names. Paths in
+// errors begin there.
+func Merge(have, got Type) (Type, error) {
+	t, _, err := mergeType(have, got, "", 1)
+	return t, err
 }
 
 // Merge is the schema that holds the rows of s and a record of the type rec, whose fields have the payload's names. Fields are found by
@@ -62,8 +69,8 @@ func mergeFields(have, got []Field, reserved Reserved, path string, depth int) (
 	}
 	merged = have
 	for _, g := range got {
-		at := join(path, g.Name)
-		i, known := index[g.Name]
+		at := join(path, g.Source())
+		i, known := index[g.Source()]
 		var t Type
 		if known {
 			t = merged[i].Type
@@ -82,11 +89,11 @@ func mergeFields(have, got []Field, reserved Reserved, path string, depth int) (
 			merged[i].Type = t
 			continue
 		}
-		f := newField(g.Name, t, taken, reserved)
+		f := newField(g.Source(), t, taken, reserved)
 		if len(f.Name) > MaxName {
 			return nil, false, &LimitError{Path: path, What: fmt.Sprintf("a name has %d bytes, more than %d", len(f.Name), MaxName)}
 		}
-		index[g.Name], taken[fold(f.Name)] = len(merged), true
+		index[g.Source()], taken[fold(f.Name)] = len(merged), true
 		merged = append(merged, f)
 	}
 	return merged, changed, nil

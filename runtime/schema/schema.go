@@ -13,6 +13,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -103,6 +104,14 @@ func (t Type) Equal(o Type) bool {
 
 // Equal reports whether the two schemas have the same columns in the same order.
 func (s Schema) Equal(o Schema) bool { return StructOf(s.Fields...).Equal(StructOf(o.Fields...)) }
+
+// Known reports whether there is anything in the type that makes a column.
+func (t Type) Known() bool {
+	if t.Kind != Struct && t.Kind != List {
+		return t.Kind != Unknown
+	}
+	return slices.ContainsFunc(t.Fields, func(f Field) bool { return f.Type.Known() })
+}
 
 // Leaves counts the columns that hold values: structs and lists count as what is in them.
 func (t Type) Leaves() int {

@@ -1,0 +1,403 @@
+package decode
+
+import (
+	"bytes"
+	"fmt"
+	"math/big"
+	"math/bits"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"github.com/firn-io/firn/runtime/schema"
+)
+
+// number is what a JSON number says: ±digits × 10^exp.
+type number struct {
+	negative bool
+	digits   uint64 // the significant digits, at most 19, without zeros at the end unless longer
+	exp      int    // within ±maxExp, far beyond what any column holds
+	longer   bool   // digits has only the first 19 significant digits
+	integer  bool   // it is written without fraction and exponent
+}
+
+const (
+	maxDigits = 19 // that always fit 64 bits
+	maxExp    = 1 << 20
+)
+
+// scanNumber reads the number at i and gives the position behind it. If that is no number by RFC 8259, the position is -1-k, where k is
+// the byte that is wrong.
+func scanNumber(doc []byte, i int) (x number, end int) {
+	if doc[i] == '-' {
+		x.negative = true
+		i++
+	}
+	whole := digitsAt(doc, i)
+	if len(whole) == 0 {
+		return x, -1 - i
+	}
+	if whole[0] == '0' && len(whole) > 1 {
+		return x, -1 - (i + 1)
+	}
+	i += len(whole)
+	x.integer = true
+	var fraction []byte
+	if i < len(doc) && doc[i] == '.' {
+		x.integer = false
+		fraction = digitsAt(doc, i+1)
+		i += 1 + len(fraction)
+		if len(fraction) == 0 {
+			return x, -1 - i
+		}
+	}
+	if i < len(doc) && doc[i]|0x20 == 'e' {
+		x.integer = false
+		if x.exp, i = scanExponent(doc, i+1); i < 0 {
+			return x, i
+		}
+	}
+	x.set(whole, fraction)
+	return x, i
+}
+
+// set computes digits, and exp from the exponent that it holds.
+func (x *number) set(whole, fraction []byte) {
+	n := 0
+	for _, d := range whole {
+		if n == maxDigits {
+			x.exp++
+			x.longer = x.longer || d != '0'
+			continue
+		}
+		x.digits = x.digits*10 + uint64(d-'0')
+		if x.digits > 0 {
+			n++
+		}
+	}
+	for _, d := range fraction {
+		if n == maxDigits {
+			x.longer = x.longer || d != '0'
+			continue
+		}
+		x.exp--
+		x.digits = x.digits*10 + uint64(d-'0')
+		if x.digits > 0 {
+			n++
+		}
+	}
+	for !x.longer && x.digits > 0 && x.digits%10 == 0 {
+		x.digits /= 10
+		x.exp++
+	}
+	x.exp = max(-maxExp, min(maxExp, x.exp))
+}
+
+func digitsAt(doc []byte, i int) []byte {
+	begin := i
+	for i < len(doc) && doc[i]-'0' <= 9 {
+		i++
+	}
+	return doc[begin:i]
+}
+
+func scanExponent(doc []byte, i int) (exp, end int) {
+	negative := false
+	if i < len(doc) && (doc[i] == '+' || doc[i] == '-') {
+		negative = doc[i] == '-'
+		i++
+	}
+	digits := digitsAt(doc, i)
+	if len(digits) == 0 {
+		return 0, -1 - i
+	}
+	for _, d := range digits {
+		if exp < 1<<40 {
+			exp = exp*10 + int(d-'0')
+		}
+	}
+	if negative {
+		exp = -exp
+	}
+	return exp, i + len(digits)
+}
+
+// integer reads the number at i if it is an integer of at most 18 digits, written without fraction and exponent; else end is 0.
+func integer(doc []byte, i int) (v int64, end int) {
+	negative := doc[i] == '-'
+	if negative {
+		i++
+	}
+	begin := i
+	var u uint64
+	for i < len(doc) {
+		d := doc[i] - '0'
+		if d > 9 {
+			break
+		}
+		u = u*10 + uint64(d)
+		i++
+	}
+	n := i - begin
+	if n == 0 || n > 18 || n > 1 && doc[begin] == '0' {
+		return 0, 0
+	}
+	if i < len(doc) && (doc[i] == '.' || doc[i]|0x20 == 'e') {
+		return 0, 0
+	}
+	if negative {
+		return -int64(u), i
+	}
+	return int64(u), i
+}
+
+// whether is how a number fits a type.
+type whether uint8
+
+const (
+	fits      whether = iota
+	beyond            // it is out of the type's range, or would be rounded
+	fractured         // it has a fraction where an integer is wanted
+)
+
+// int64 is the number as an integer, if it is one. -0 is 0.
+func (x number) int64() (int64, whether) {
+	switch {
+	case x.digits == 0:
+		return 0, fits
+	case x.exp < 0:
+		return 0, fractured
+	case x.longer || x.exp >= maxDigits:
+		return 0, beyond
+	}
+	hi, u := bits.Mul64(x.digits, pow10[x.exp])
+	switch {
+	case hi > 0:
+		return 0, beyond
+	case x.negative && u <= 1<<63:
+		return -int64(u), fits
+	case !x.negative && u < 1<<63:
+		return int64(u), fits
+	}
+	return 0, beyond
+}
+
+// float is the nearest number of size bits (32 or 64). Integers must be held exactly. text is the number as it is written.
+func (x number) float(text []byte, size int) (float64, whether) {
+	mantissa := 53
+	if size == 32 {
+		mantissa = 24
+	}
+	if x.integer && !x.exact(text, mantissa) {
+		return 0, beyond
+	}
+	var b [40]byte
+	short := text
+	if !x.longer { // as written it may be long, or have an exponent that strconv cuts
+		short = b[:0]
+		if x.negative {
+			short = append(short, '-')
+		}
+		short = strconv.AppendUint(short, x.digits, 10)
+		short = append(short, 'e')
+		short = strconv.AppendInt(short, int64(x.exp), 10)
+	} else if len(text) > longestNumber {
+		return 0, beyond
+	}
+	f, err := strconv.ParseFloat(string(short), size)
+	if err != nil {
+		return 0, beyond
+	}
+	return f, fits
+}
+
+// longestNumber is how long a number may be written that has more than 19 significant digits.
+const longestNumber = 4096
+
+// exact reports whether the integer has at most size significant bits.
+func (x number) exact(text []byte, size int) bool {
+	if !x.longer {
+		if x.digits == 0 {
+			return true
+		}
+		u := x.digits >> bits.TrailingZeros64(x.digits)
+		for range min(x.exp, 64) { // 10^exp is 5^exp in significant bits
+			hi, lo := bits.Mul64(u, 5)
+			if u = lo; hi > 0 {
+				return false
+			}
+		}
+		return bits.Len64(u) <= size
+	}
+	if len(text) > 310 { // 10^309 is beyond the largest double
+		return false
+	}
+	n, ok := new(big.Int).SetString(string(text), 10)
+	return ok && n.BitLen()-int(n.TrailingZeroBits()) <= size
+}
+
+// decimal is the number as an integer of units of 10^-scale, of at most precision digits. text is the number as it is written.
+func (x number) decimal(text []byte, precision, scale int32) (decimal128.Num, whether) {
+	if x.digits == 0 {
+		return decimal128.Num{}, fits
+	}
+	v, n, exp := decimal128.FromU64(x.digits), decimalDigits(x.digits), x.exp
+	if x.longer {
+		digits := bytes.TrimRight(significant(text), "0")
+		exp += maxDigits - len(digits)
+		if n = len(digits); n > int(precision) {
+			return v, beyond
+		}
+		whole, _ := new(big.Int).SetString(string(digits), 10)
+		v = decimal128.FromBigInt(whole)
+	}
+	shift := exp + int(scale)
+	if shift < 0 || n+shift > int(precision) {
+		return v, beyond
+	}
+	if v = v.Mul(decimal128.GetScaleMultiplier(shift)); x.negative {
+		v = v.Negate()
+	}
+	return v, fits
+}
+
+// decimalDigits is how many digits u has.
+func decimalDigits(u uint64) int {
+	n := 1
+	for n < len(pow10) && u >= pow10[n] {
+		n++
+	}
+	return n
+}
+
+// significant is the digits of a number from the first that is not zero, without point and exponent.
+func significant(text []byte) []byte {
+	var digits []byte
+	for _, c := range text {
+		if c|0x20 == 'e' {
+			break
+		}
+		if '1' <= c && c <= '9' || c == '0' && len(digits) > 0 {
+			digits = append(digits, c)
+		}
+	}
+	return digits
+}
+
+// pow10 is the powers of ten that 64 bits hold.
+var pow10 = [...]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
+
+// floatPow10 is the powers of ten that a double holds exactly.
+var floatPow10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
+
+// double reads the number at i into slot of a Double column.
+func (p *parser) double(c *column, slot int, doc []byte, i int) int {
+	begin := i
+	negative := doc[i] == '-'
+	if negative {
+		i++
+	}
+	var u uint64
+	whole := i
+	for i < len(doc) && doc[i]-'0' <= 9 {
+		u = u*10 + uint64(doc[i]-'0')
+		i++
+	}
+	n, fraction := i-whole, 0
+	if n > 0 && i+1 < len(doc) && doc[i] == '.' && doc[i+1]-'0' <= 9 {
+		i++
+		point := i
+		for i < len(doc) && doc[i]-'0' <= 9 {
+			u = u*10 + uint64(doc[i]-'0')
+			i++
+		}
+		fraction = i - point
+	}
+	// Both the digits and the power of ten are exact doubles here, so that one division rounds once, and right.
+	if n == 0 || n+fraction > maxDigits || u > 1<<53 || n > 1 && doc[whole] == '0' || i < len(doc) && (doc[i] == '.' || doc[i]|0x20 == 'e') {
+		return p.number(c, slot, doc, begin)
+	}
+	f := float64(u) / floatPow10[fraction]
+	if negative {
+		f = -f
+	}
+	c.seek(slot)
+	c.setFloat64(slot, f)
+	return i
+}
+
+// number reads the number at i into slot of a numeric column, whatever the number is like.
+func (p *parser) number(c *column, slot int, doc []byte, i int) int {
+	x, end := scanNumber(doc, i)
+	if end < 0 {
+		return p.invalid(doc, -1-end, "in a number")
+	}
+	text := doc[i:end]
+	if w := c.setNumber(slot, x, text); w != fits {
+		return p.unfit(c, w, text)
+	}
+	return end
+}
+
+// unfit is the fault of a number that does not fit a column.
+func (p *parser) unfit(c *column, w whether, text []byte) int {
+	if w == fractured {
+		return p.misfit(TypeConflict, fmt.Sprintf("the column is %s, the value a number with a fraction: %s", c.typ.Short(), excerpt(text)))
+	}
+	return p.misfit(OutOfRange, fmt.Sprintf("%s does not fit %s exactly", excerpt(text), c.typ.Short()))
+}
+
+// setNumber sets slot of a numeric column, unless the number does not fit.
+func (c *column) setNumber(slot int, x number, text []byte) whether {
+	var w whether
+	switch c.kind {
+	case schema.Int, schema.Long:
+		var v int64
+		if v, w = x.int64(); w == fits && c.kind == schema.Int && v != int64(int32(v)) {
+			w = beyond
+		}
+		if w != fits {
+			return w
+		}
+		c.seek(slot)
+		if c.kind == schema.Int {
+			c.setInt32(slot, int32(v))
+		} else {
+			c.setLong(slot, v)
+		}
+	case schema.Float:
+		v, w := x.float(text, 32)
+		if w != fits {
+			return w
+		}
+		c.seek(slot)
+		c.f32[slot] = float32(v)
+		c.present(slot)
+	case schema.Double:
+		v, w := x.float(text, 64)
+		if w != fits {
+			return w
+		}
+		c.seek(slot)
+		c.setFloat64(slot, v)
+	case schema.Decimal:
+		v, w := x.decimal(text, c.typ.Precision, c.typ.Scale)
+		if w != fits {
+			return w
+		}
+		c.seek(slot)
+		c.dec[slot] = v
+		c.present(slot)
+	case schema.Timestamptz: // milliseconds, of which three digits behind the point are microseconds
+		v, w := x.decimal(text, 38, 3)
+		if w == fits && v.HighBits() != int64(v.LowBits())>>63 {
+			w = beyond
+		}
+		if w != fits {
+			return w
+		}
+		c.seek(slot)
+		c.setInt64(slot, int64(v.LowBits()))
+	}
+	return fits
+}

@@ -1,0 +1,167 @@
+package decode
+
+import (
+	"errors"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/runtime/schema"
+)
+
+// member is a column's place in the struct that it belongs to.
+type member struct {
+	name     string // what the payload calls it
+	quoted   string // name as it most often stands in JSON: "name":
+	required bool
+	place    int32 // in the struct's fields
+	follower int32 // the member that came after this one in the last object
+}
+
+func newMember(f schema.Field) member {
+	name := f.Source()
+	return member{name: name, quoted: `"` + name + `":`, required: f.Required}
+}
+
+// program is what a column of structs or lists does with the bytes of a value.
+type program struct {
+	fields  []*column        // a struct's members; a list's element
+	index   map[string]int32 // a struct's members by their names in the payload
+	first   int32            // a struct's member that came first in the last object
+	needs   []*column        // a struct's required members
+	inexact bool             // a Long held an integer that no double can hold
+}
+
+// addField appends a member, or the element of a list.
+func (c *column) addField(f schema.Field) {
+	m := newColumn(f, c.mem)
+	m.place = int32(len(c.fields))
+	m.follower = m.place + 1
+	c.fields = append(c.fields, m)
+	if c.index == nil {
+		c.index = map[string]int32{}
+	}
+	c.index[m.name] = m.place
+	if m.required {
+		c.needs = append(c.needs, m)
+	}
+}
+
+// setLong sets an integer of a Long column, and remembers whether the column could ever become Double.
+func (c *column) setLong(slot int, v int64) {
+	const exact = 1 << 53
+	if uint64(v+exact) > 2*exact && !doubleHolds(v) {
+		c.inexact = true
+	}
+	c.setInt64(slot, v)
+}
+
+// doubleHolds reports whether a double can hold v exactly.
+func doubleHolds(v int64) bool {
+	f := float64(v)
+	return f < 1<<63 && int64(f) == v
+}
+
+// widen changes the column to a type that schema merging made of its own: members are appended, numbers converted in place.
+func (c *column) widen(t schema.Type) {
+	c.typ = t
+	for i, f := range t.Fields {
+		if i == len(c.fields) {
+			c.addField(f)
+		} else {
+			c.fields[i].widen(f.Type)
+		}
+	}
+	if c.kind == t.Kind {
+		return
+	}
+	from, old := c.kind, *c
+	c.kind, c.values, c.room = t.Kind, nil, 0
+	c.i32, c.i64, c.f32, c.f64 = nil, nil, nil, nil
+	if old.values == nil {
+		return
+	}
+	c.grow(old.room)
+	for i := range c.n {
+		switch {
+		case from == schema.Int && t.Kind == schema.Long:
+			c.i64[i] = int64(old.i32[i])
+		case from == schema.Int:
+			c.f64[i] = float64(old.i32[i])
+		case from == schema.Long:
+			c.f64[i] = float64(old.i64[i])
+		case from == schema.Float:
+			c.f64[i] = float64(old.f32[i])
+		}
+	}
+	old.values.Release()
+}
+
+// widenable reports the column below c, by its payload path, that holds integers which the type t, merged from its own, cannot hold.
+func (c *column) widenable(t schema.Type, path string) (string, bool) {
+	if c.kind == schema.Long && t.Kind == schema.Double && c.inexact {
+		return path, false
+	}
+	for i, f := range c.fields {
+		at := f.name
+		if path != "" {
+			at = path + "." + f.name
+		}
+		if at, ok := f.widenable(t.Fields[i].Type, at); !ok {
+			return at, false
+		}
+	}
+	return "", true
+}
+
+// widen is the slow path of a record that the columns do not fit: it merges the record's types into the schema, and decodes the record
+// into the widened columns. A record that does not fit then either is a fault, and changes nothing.
+func (d *Decoder) widen(v []byte) fault {
+	misfit := d.json.fault
+	types, f := d.json.infer(d.root, v)
+	if f.class != "" {
+		return f
+	}
+	if len(d.json.stale) > 0 {
+		v = d.json.withoutStale(v)
+		if d.json.decode(d.root, d.rows, v) {
+			return fault{}
+		}
+		d.root.truncate(d.rows)
+		misfit = d.json.fault
+	}
+	if d.cfg.Declared != nil {
+		return misfit
+	}
+	merged, err := d.payload.Merge(schema.Schema{Fields: types.Fields}, d.reserved)
+	if err != nil {
+		return mergeFault(err)
+	}
+	root := schema.StructOf(merged.Fields...)
+	if root.Equal(d.root.typ) {
+		return misfit
+	}
+	if path, ok := d.root.widenable(root, ""); !ok {
+		return fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
+	}
+	// A trial on empty columns tells whether the record fits now, before anything that holds rows is changed.
+	trial := newColumn(schema.Field{Type: root}, memory.DefaultAllocator)
+	fits := d.json.decode(trial, 0, v)
+	trial.release()
+	if !fits {
+		return d.json.fault
+	}
+	d.root.widen(root)
+	d.setPayload(merged)
+	if !d.json.decode(d.root, d.rows, v) {
+		panic("decode: a record fits empty columns but not those that hold rows: " + d.json.fault.what)
+	}
+	return fault{}
+}
+
+func mergeFault(err error) fault {
+	var limit *schema.LimitError
+	if errors.As(err, &limit) {
+		return fault{class: SchemaLimit, what: err.Error()}
+	}
+	return fault{class: TypeConflict, what: err.Error()}
+}

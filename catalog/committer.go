@@ -1,0 +1,306 @@
+package catalog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+// The bounds of one Commit.
+const (
+	maxSends = 6                     // of one and the same request
+	maxLoads = 16                    // of the table, foreign commits in between included
+	minWait  = 50 * time.Millisecond // before the table is loaded again, doubled each time
+	maxWait  = 5000 * time.Millisecond
+)
+
+// Options are what a job tells of itself. Job is required.
+type Options struct {
+	Job     string // the job's name: its receipts are told from others' by it
+	Writer  string // who commits; shown in receipts
+	Lineage string // of the source; empty is not compared
+	Config  string // hash of the job's configuration
+	Replay  bool   // what to do when the table's position moved back: false halts, true starts again from there
+
+	// Known is what the job remembers of the table from outside of it; the zero value is nothing.
+	Known Known
+	// Store takes a progress that is too large for a table property. It is the source's store, relative to the namespace.
+	Store blob.Store
+	// Highs reads the greatest offset of each of the sources from the table's files; a source without rows is left out. It is asked only where expiry has removed the receipts.
+	Highs func(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error)
+
+	Now  func() time.Time // time.Now if nil
+	Rand io.Reader        // crypto/rand if nil
+}
+
+// Known is what was seen of a table in its own ancestry.
+type Known struct {
+	Table     string           `json:"table"`     // its uuid; empty if it was never seen
+	Positions map[string]int64 `json:"positions"` // the next offset per source
+}
+
+// Group is staged files with the ranges that they came from, admitted whole or not at all.
+type Group struct {
+	Ranges map[string]Advance
+	Files  []iceberg.DataFile
+	// Fits tells why the files do not fit a table of this metadata, nil if they do. It may be nil.
+	Fits func(table.Metadata) error
+}
+
+// Committer commits for one job to one table. Its methods must not be called concurrently; committers of other processes, and
+// foreign writers, may commit at the same time.
+type Committer struct {
+	catalog *Catalog
+	ident   table.Identifier
+	opts    Options
+	known   Known
+}
+
+// Committer is the commit protocol for one job and one table, namespace.table. The table need not exist yet.
+func (c *Catalog) Committer(name string, opts Options) (*Committer, error) {
+	ident, err := ParseIdentifier(name)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Job == "" {
+		return nil, fmt.Errorf("table %s: the job has no name", name)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	known := Known{Table: opts.Known.Table, Positions: maps.Clone(opts.Known.Positions)}
+	if known.Positions == nil {
+		known.Positions = map[string]int64{}
+	}
+	return &Committer{catalog: c, ident: ident, opts: opts, known: known}, nil
+}
+
+// Name is the table's name, namespace.table.
+func (c *Committer) Name() string { return strings.Join(c.ident, ".") }
+
+// Known is what was seen of the table so far.
+func (c *Committer) Known() Known {
+	return Known{Table: c.known.Table, Positions: maps.Clone(c.known.Positions)}
+}
+
+// Load reads the table as it is now. ErrNoTable if it does not exist.
+func (c *Committer) Load(ctx context.Context) (*table.Table, error) {
+	return c.catalog.load(ctx, c.ident)
+}
+
+// Create makes the table if it does not exist, and gives the one that is there.
+func (c *Committer) Create(ctx context.Context, schema *iceberg.Schema, spec *iceberg.PartitionSpec, props map[string]string) (*table.Table, error) {
+	return c.catalog.create(ctx, c.ident, schema, spec, props)
+}
+
+// Position reads the table's own record of progress: the next offset of every source that the job has committed here. ErrNoTable if
+// the table does not exist; a HaltError where a person must decide.
+func (c *Committer) Position(ctx context.Context) (map[string]int64, error) {
+	t, err := c.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := c.view(ctx, t, nil)
+	if err != nil {
+		return nil, err
+	}
+	// An attempt without ranges runs the same checks as a commit and then has nothing to send.
+	a := c.attempt(Group{}, "")
+	eff := a.step(event{loaded: v})
+	if eff.do == doHighs {
+		highs, err := c.highs(ctx, t, a.pos.unproven)
+		if err != nil {
+			return nil, err
+		}
+		eff = a.step(event{highs: highs})
+	}
+	if eff.err != nil && !(c.opts.Replay && errors.Is(eff.err, ErrMoved)) {
+		return nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
+	}
+	c.known = Known{Table: v.table, Positions: a.pos.nexts()}
+	return a.pos.nexts(), nil
+}
+
+// Commit makes a group visible and moves the position over its ranges, in one atomic step. Errors: ErrMoved and ErrRestage (nothing
+// was committed), ErrUnknownOutcome, ErrNoTable, *HaltError; any other error says that the table could not be loaded or that the
+// files of the commit could not be written, and nothing was committed.
+func (c *Committer) Commit(ctx context.Context, g Group) error {
+	id, err := uuid.NewRandomFromReader(c.opts.Rand)
+	if err != nil {
+		return fmt.Errorf("commit id: %w", err)
+	}
+	a := c.attempt(g, id.String())
+	err = c.run(ctx, a, g)
+	if err != nil {
+		return fmt.Errorf("commit to table %s: %w", c.Name(), err)
+	}
+	c.known.Table = a.view.table
+	for source, r := range g.Ranges {
+		c.known.Positions[source] = r.Span.Next
+	}
+	return nil
+}
+
+func (c *Committer) attempt(g Group, id string) *attempt {
+	return &attempt{
+		job: c.opts.Job, commit: id, lineage: c.opts.Lineage,
+		ranges: g.Ranges, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
+		maxSends: maxSends, maxLoads: maxLoads,
+	}
+}
+
+// run does what the protocol says until it stops.
+func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
+	var (
+		t   *table.Table
+		req *request
+		ev  event
+	)
+	for {
+		eff := a.step(ev)
+		ev = event{}
+		var err error
+		switch eff.do {
+		case doStop:
+			return eff.err
+		case doLoad:
+			if t, err = c.Load(ctx); errors.Is(err, ErrNoTable) {
+				return err
+			}
+			if err == nil {
+				ev.loaded, err = c.view(ctx, t, g.Fits)
+			}
+			ev.failed = err
+		case doHighs:
+			ev.highs, ev.failed = c.highs(ctx, t, a.pos.unproven)
+		case doSend:
+			receipt := a.receipt(eff.kind)
+			receipt.Writer, receipt.Config = c.opts.Writer, c.opts.Config
+			if req, err = c.request(ctx, t, &receipt, eff.base, g.Files); err != nil {
+				ev.unsent = err
+				break
+			}
+			ev.replied, ev.failed = c.send(ctx, t, req)
+		case doResend:
+			ev.replied, ev.failed = c.send(ctx, t, req)
+		case doWait:
+			err = c.wait(ctx, eff.try)
+		}
+		if ctx.Err() != nil && !ev.replied {
+			if a.inFlight != "" {
+				return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
+			}
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// send asks the catalog to apply the request.
+func (c *Committer) send(ctx context.Context, t *table.Table, req *request) (bool, error) {
+	meta, _, err := c.catalog.client.CommitTable(ctx, slices.Clone(c.ident), req.requirements, req.updates)
+	if err != nil {
+		return false, fmt.Errorf("send: %w", err)
+	}
+	c.catalog.dropOldMetadata(ctx, t, meta)
+	return true, nil
+}
+
+// highs are the greatest offsets in the table's files.
+func (c *Committer) highs(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error) {
+	if c.opts.Highs == nil {
+		return nil, fmt.Errorf("table %s: the receipts have expired and nothing can read the offsets back", c.Name())
+	}
+	highs, err := c.opts.Highs(ctx, t, sources)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: greatest offsets: %w", c.Name(), err)
+	}
+	if highs == nil {
+		highs = map[string]int64{}
+	}
+	return highs, nil
+}
+
+// wait sleeps before try n+1, with jitter, so that two committers that met once do not meet again.
+func (c *Committer) wait(ctx context.Context, n int) error {
+	d := min(minWait<<min(n, 16), maxWait)
+	var b [1]byte
+	if _, err := io.ReadFull(c.opts.Rand, b[:]); err != nil {
+		return fmt.Errorf("jitter: %w", err)
+	}
+	timer := time.NewTimer(d/2 + d/2*time.Duration(b[0])/256)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// snapshotID draws the id of a new snapshot.
+func (c *Committer) snapshotID() (int64, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(c.opts.Rand, b[:]); err != nil {
+		return 0, fmt.Errorf("snapshot id: %w", err)
+	}
+	return int64(binary.BigEndian.Uint64(b[:])&(math.MaxInt64-1)) + 1, nil
+}
+
+// view reads what the protocol looks at.
+func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Metadata) error) (*view, error) {
+	meta := t.Metadata()
+	v := &view{table: meta.TableUUID().String(), complete: true, foreign: map[string]string{}}
+	if head := meta.CurrentSnapshot(); head != nil {
+		v.head = head.SnapshotID
+		var snapshots []table.Snapshot
+		snapshots, v.complete = table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+		for _, s := range snapshots {
+			a := ancestor{snapshot: s.SnapshotID}
+			if s.Summary != nil {
+				a.summary = s.Summary.Properties
+			}
+			v.ancestry = append(v.ancestry, a)
+		}
+	}
+	for key, value := range meta.Properties() {
+		job, ok := strings.CutPrefix(key, progressPrefix)
+		switch {
+		case !ok:
+		case job == c.opts.Job:
+			progress, err := c.decodeProgress(ctx, value)
+			if err != nil {
+				return nil, fmt.Errorf("property %s: %w", key, err)
+			}
+			v.progress = progress
+		default:
+			found, err := streamsOf(value)
+			if err != nil {
+				return nil, fmt.Errorf("property %s: %w", key, err)
+			}
+			for _, stream := range found {
+				v.foreign[stream] = job
+			}
+		}
+	}
+	if fits != nil {
+		v.mismatch = fits(meta)
+	}
+	return v, nil
+}

@@ -1,0 +1,247 @@
+package catalog
+
+import (
+	"fmt"
+
+	"github.com/firn-io/firn/kfs"
+)
+
+// attempt is one group on its way into a table: the commit protocol without I/O, clock or randomness. Every step takes what happened
+// and gives the one thing to do next.
+//
+//	load ──▶ not ours to take, or a person must decide ──▶ moved, restage, halt
+//	  ▲ │
+//	  │ └──▶ the job has no receipt here ──▶ send the start receipt ──┐
+//	  │ └──▶ positions fit ──▶ send the group ──▶ the reply is good ──┼──▶ done
+//	  │                                              any error       │
+//	  └──────────────────────────────────────────────────────────────┘
+//
+// After an error of any kind the table decides: our commit id is in the ancestry (it landed), or the head is not the pinned snapshot
+// any more (it never will), or neither (send the very same request again: of requests with one pin at most one lands).
+type attempt struct {
+	job      string
+	commit   string
+	lineage  string
+	ranges   map[string]Advance
+	known    map[string]int64 // positions that were seen before
+	uuid     string           // the table's uuid that was seen before, or empty
+	replay   bool             // on_rollback: replay
+	maxSends int              // of one request
+	maxLoads int              // in all
+
+	inFlight Kind  // the kind of the request whose outcome is not known, or empty
+	pin      int64 // the head that it pins
+	sends    int
+	loads    int
+	waits    int
+	view     *view
+	pos      position
+	last     error // the newest error, to tell when giving up
+}
+
+// event is what happened. Exactly one field is set, or none for the beginning and the end of a wait.
+type event struct {
+	loaded  *view            // the table was loaded
+	highs   map[string]int64 // the greatest offsets in the table's files were read
+	replied bool             // the catalog accepted the request
+	failed  error            // the last effect ended with an error
+	unsent  error            // the request could not be built: it was not sent
+}
+
+// effect is what to do next.
+type effect struct {
+	do   verb
+	kind Kind     // send: what
+	pin  int64    // send: on which head; 0 for none
+	base position // send: the position that the request advances
+	try  int      // wait: how often there was a wait before
+	err  error    // stop: why; nil is success
+}
+
+type verb string
+
+const (
+	doLoad   verb = "load"
+	doHighs  verb = "read highs"
+	doSend   verb = "send"
+	doResend verb = "send again"
+	doWait   verb = "wait"
+	doStop   verb = "stop"
+)
+
+// step advances the protocol.
+func (a *attempt) step(ev event) effect {
+	switch {
+	case ev.loaded != nil:
+		a.view = ev.loaded
+		return a.look()
+	case ev.highs != nil:
+		if err := a.pos.prove(ev.highs); err != nil {
+			return a.stop(err)
+		}
+		return a.admit()
+	case ev.replied:
+		return a.replied()
+	case ev.unsent != nil:
+		a.last, a.inFlight = ev.unsent, ""
+		return a.wait()
+	case ev.failed != nil:
+		a.last = ev.failed
+		return a.wait()
+	}
+	return a.load()
+}
+
+// load asks for the table, unless that was done too often.
+func (a *attempt) load() effect {
+	if a.loads >= a.maxLoads {
+		return a.giveUp()
+	}
+	a.loads++
+	return effect{do: doLoad}
+}
+
+// wait backs off before the table is loaded again.
+func (a *attempt) wait() effect {
+	a.waits++
+	return effect{do: doWait, try: a.waits - 1}
+}
+
+// look decides what became of a request in flight, then what to do with the group.
+func (a *attempt) look() effect {
+	if a.uuid != "" && a.uuid != a.view.table {
+		return a.stop(&HaltError{
+			Reason: fmt.Sprintf("the table is %s, the job has known it as %s: it was dropped and created again", a.view.table, a.uuid),
+			Decide: "forget what the job knows of this table to fill it anew, or bring the old table back",
+		})
+	}
+	if a.inFlight != "" {
+		switch {
+		case a.view.landed(a.id(a.inFlight)):
+			if a.inFlight != KindStart {
+				return a.stop(nil)
+			}
+		case a.view.head == a.pin:
+			if a.sends >= a.maxSends {
+				return a.giveUp()
+			}
+			a.sends++
+			return effect{do: doResend, kind: a.inFlight, pin: a.pin}
+		}
+		a.inFlight = "" // it landed, or its pin is gone and it never will
+	}
+	pos, err := a.view.position(a.job)
+	if err != nil {
+		return a.stop(err)
+	}
+	a.pos = pos
+	if err := a.foreign(); err != nil {
+		return a.stop(err)
+	}
+	if len(pos.unproven) > 0 {
+		return effect{do: doHighs}
+	}
+	return a.admit()
+}
+
+// foreign halts where the table belongs to another source or another job.
+func (a *attempt) foreign() error {
+	if a.lineage != "" && a.pos.lineage != "" && a.lineage != a.pos.lineage {
+		return &HaltError{
+			Reason: fmt.Sprintf("the table was filled from lineage %s, the source now is lineage %s: the source was restored or replaced", a.pos.lineage, a.lineage),
+			Decide: "offsets of the two may mean different records; rebuild the table from the new source, or accept the new lineage",
+		}
+	}
+	for _, stream := range streams(a.ranges) {
+		if other, ok := a.view.foreign[stream]; ok && !ownBackfill(a.job, other) {
+			return &HaltError{
+				Reason: fmt.Sprintf("job %s has filled this table from %s already", other, stream),
+				Decide: "every record would be in the table twice: choose another table, or continue under that job's name",
+			}
+		}
+	}
+	return nil
+}
+
+// admit sends the group if every range begins at the running position.
+func (a *attempt) admit() effect {
+	if source, now, before, ok := a.pos.movedBack(a.known); ok {
+		if a.replay {
+			return a.stop(fmt.Errorf("source %s went back from %d to %d: %w", source, before, now, ErrMoved))
+		}
+		return a.stop(&HaltError{
+			Reason: fmt.Sprintf("the table's position of source %s went back from %d to %d: the table was rolled back, or the catalog lost a commit", source, before, now),
+			Decide: "set on_rollback: replay to bring the rows in again, or roll the table forward",
+		})
+	}
+	if source, at, ok := a.pos.admits(a.ranges); !ok {
+		return a.stop(fmt.Errorf("source %s stands at %d, the group begins at %d: %w", source, at.Next, a.ranges[source].Span.Base, ErrMoved))
+	}
+	if a.view.mismatch != nil {
+		return a.stop(fmt.Errorf("%w: %w", ErrRestage, a.view.mismatch))
+	}
+	kind := a.kind()
+	switch {
+	case len(a.ranges) == 0:
+		return a.stop(nil)
+	case !a.pos.started:
+		kind = KindStart
+	case kind == "":
+		return a.stop(nil)
+	}
+	a.inFlight, a.pin, a.sends = kind, a.view.head, 1
+	return effect{do: doSend, kind: kind, pin: a.pin, base: a.pos}
+}
+
+// kind is what the group itself becomes: nothing if it advances no source that has a position already.
+func (a *attempt) kind() Kind {
+	kind := Kind("")
+	for source, r := range a.ranges {
+		_, known := a.pos.sources[source]
+		switch {
+		case r.Rows > 0:
+			return KindData
+		case !r.Span.Empty() || !known:
+			kind = KindEmpty
+		}
+	}
+	return kind
+}
+
+// replied ends the attempt, or goes on to the group after its start receipt: that one is not believed before it was seen.
+func (a *attempt) replied() effect {
+	if a.inFlight == KindStart {
+		return a.load()
+	}
+	return a.stop(nil)
+}
+
+// id is the commit id of a request of this attempt.
+func (a *attempt) id(kind Kind) string {
+	if kind == KindStart {
+		return a.commit + "/start"
+	}
+	return a.commit
+}
+
+// receipt is the receipt of a request of this attempt.
+func (a *attempt) receipt(kind Kind) Receipt {
+	r := Receipt{Job: a.job, Kind: kind, Commit: a.id(kind), Lineage: a.lineage, Ranges: a.ranges}
+	if kind == KindStart {
+		r.Ranges = make(map[string]Advance, len(a.ranges))
+		for source, at := range a.ranges {
+			r.Ranges[source] = Advance{Span: kfs.Span{Base: at.Span.Base, Next: at.Span.Base}, High: -1}
+		}
+	}
+	return r
+}
+
+// giveUp fails loudly; it says whether something may still land.
+func (a *attempt) giveUp() effect {
+	if a.inFlight != "" {
+		return a.stop(fmt.Errorf("%w after %d tries: %w", ErrUnknownOutcome, a.sends, a.last))
+	}
+	return a.stop(fmt.Errorf("commit given up after loading the table %d times: %w", a.loads, a.last))
+}
+
+func (a *attempt) stop(err error) effect { return effect{do: doStop, err: err} }

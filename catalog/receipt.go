@@ -1,0 +1,201 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/firn-io/firn/kfs"
+)
+
+// The keys of a receipt in a snapshot's summary. All of them are strings; Ranges is a JSON object.
+const (
+	keyReceipt = "firn.receipt" // the version of this format, "1"
+	keyJob     = "firn.job"
+	keyKind    = "firn.kind"
+	keyCommit  = "firn.commit"
+	keyWriter  = "firn.writer"
+	keyLineage = "firn.lineage"
+	keyConfig  = "firn.config"
+	keyRanges  = "firn.ranges"
+
+	receiptVersion = "1"
+
+	// progressPrefix begins the table property that holds a job's cumulative progress; the job's name follows.
+	progressPrefix = "firn.progress."
+)
+
+// Kind says what a snapshot of ours does to the position.
+type Kind string
+
+const (
+	KindStart   Kind = "start"   // the first commit of a job: no rows, [p, p) for every source
+	KindData    Kind = "data"    // rows and the ranges that they came from
+	KindEmpty   Kind = "empty"   // ranges without rows
+	KindReplace Kind = "replace" // files were rewritten under another column type; the position stays
+)
+
+// Advance is what one commit did for one source.
+type Advance struct {
+	Span kfs.Span // the offsets that the commit accounts for
+	High int64    // the greatest offset of a row that the commit added; -1 if it added none
+	Rows int64    // the number of rows that the commit added
+}
+
+// MarshalJSON writes [base, next, high, rows].
+func (a Advance) MarshalJSON() ([]byte, error) {
+	return json.Marshal([4]int64{a.Span.Base, a.Span.Next, a.High, a.Rows})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (a *Advance) UnmarshalJSON(b []byte) error {
+	var v []int64
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if len(v) != 4 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < 0 {
+		return fmt.Errorf("range %s is not [base, next, high, rows]", b)
+	}
+	*a = Advance{Span: kfs.Span{Base: v[0], Next: v[1]}, High: v[2], Rows: v[3]}
+	return nil
+}
+
+// Receipt is what a snapshot's summary says about the commit that made it.
+type Receipt struct {
+	Job     string
+	Kind    Kind
+	Commit  string // names one group on its way into the table: the same for every try
+	Writer  string // who committed
+	Lineage string // of the source
+	Config  string // hash of the job's configuration
+	Ranges  map[string]Advance
+}
+
+// summary is the receipt as snapshot summary keys.
+func (r *Receipt) summary() (map[string]string, error) {
+	ranges, err := json.Marshal(r.Ranges)
+	if err != nil {
+		return nil, fmt.Errorf("receipt of job %s: %w", r.Job, err)
+	}
+	s := map[string]string{
+		keyReceipt: receiptVersion,
+		keyJob:     r.Job,
+		keyKind:    string(r.Kind),
+		keyCommit:  r.Commit,
+		keyRanges:  string(ranges),
+	}
+	for key, value := range map[string]string{keyWriter: r.Writer, keyLineage: r.Lineage, keyConfig: r.Config} {
+		if value != "" {
+			s[key] = value
+		}
+	}
+	return s, nil
+}
+
+// parseReceipt reads the receipt in a snapshot's summary. It gives nil, and no error, if there is none.
+func parseReceipt(summary map[string]string) (*Receipt, error) {
+	version, ok := summary[keyReceipt]
+	if !ok {
+		return nil, nil
+	}
+	if version != receiptVersion {
+		return nil, fmt.Errorf("receipt version %q is not known to this program, which knows %s", version, receiptVersion)
+	}
+	r := &Receipt{
+		Job:     summary[keyJob],
+		Kind:    Kind(summary[keyKind]),
+		Commit:  summary[keyCommit],
+		Writer:  summary[keyWriter],
+		Lineage: summary[keyLineage],
+		Config:  summary[keyConfig],
+	}
+	if r.Job == "" || r.Commit == "" {
+		return nil, fmt.Errorf("receipt without %s or %s", keyJob, keyCommit)
+	}
+	if err := json.Unmarshal([]byte(summary[keyRanges]), &r.Ranges); err != nil {
+		return nil, fmt.Errorf("receipt %s: %w", r.Commit, err)
+	}
+	return r, nil
+}
+
+// SourceProgress is how far a job has brought one source into a table.
+type SourceProgress struct {
+	First int64 // where the job began
+	Next  int64 // the position: the next offset that the table does not account for
+	High  int64 // the greatest offset of a row that the job added; -1 if it added none
+}
+
+// MarshalJSON writes [first, next, high].
+func (p SourceProgress) MarshalJSON() ([]byte, error) {
+	return json.Marshal([3]int64{p.First, p.Next, p.High})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *SourceProgress) UnmarshalJSON(b []byte) error {
+	var v []int64
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if len(v) != 3 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] {
+		return fmt.Errorf("progress %s is not [first, next, high]", b)
+	}
+	*p = SourceProgress{First: v[0], Next: v[1], High: v[2]}
+	return nil
+}
+
+// Progress is the cumulative record of a job in a table property. It is set in the same commit as the receipt whose commit id it
+// carries, so it is true of the branch exactly as long as that receipt is the newest one.
+type Progress struct {
+	Table    string                    `json:"table"`    // the table's uuid
+	Snapshot int64                     `json:"snapshot"` // the snapshot that the commit was made on
+	Commit   string                    `json:"commit"`
+	Lineage  string                    `json:"lineage,omitempty"`
+	Sources  map[string]SourceProgress `json:"sources"`
+}
+
+// advance is the progress after a commit of receipt r on snapshot head.
+func advance(before map[string]SourceProgress, r *Receipt, table string, head int64) *Progress {
+	sources := maps.Clone(before)
+	if sources == nil {
+		sources = map[string]SourceProgress{}
+	}
+	for source, a := range r.Ranges {
+		p, ok := sources[source]
+		if !ok {
+			p = SourceProgress{First: a.Span.Base, High: -1}
+		}
+		p.Next = a.Span.Next
+		p.High = max(p.High, a.High)
+		sources[source] = p
+	}
+	return &Progress{Table: table, Snapshot: head, Commit: r.Commit, Lineage: r.Lineage, Sources: sources}
+}
+
+// Stream is the part of a source before its last slash: sources of one stream carry the same kind of data, and two jobs must not
+// both write the same stream into one table.
+func Stream(source string) string {
+	if i := strings.LastIndexByte(source, '/'); i >= 0 {
+		return source[:i]
+	}
+	return source
+}
+
+// streams are the streams of sources, sorted.
+func streams[V any](sources map[string]V) []string {
+	set := map[string]struct{}{}
+	for source := range sources {
+		set[Stream(source)] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// progressFile is the property's value when the progress is too large for one: where it lies and what it must be.
+type progressFile struct {
+	File    string   `json:"file"`
+	Size    int64    `json:"size"`
+	CRC     uint32   `json:"crc32c"`
+	Commit  string   `json:"commit"`
+	Streams []string `json:"streams"`
+}

@@ -1,0 +1,58 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog/rest"
+)
+
+// openREST opens an Iceberg REST catalog. Its properties: uri, warehouse, credential, token, scope, prefix, oauth2-server-uri,
+// header.NAME (a header on every request; an empty value takes away one that the client would send), and whatever the tables'
+// storage asks for (s3.endpoint, …).
+func openREST(ctx context.Context, name string, props map[string]string) (*Catalog, error) {
+	if props["uri"] == "" {
+		return nil, fmt.Errorf("uri is missing: write https://host/path")
+	}
+	var opts []rest.Option
+	headers := map[string]string{}
+	storage := iceberg.Properties{}
+	for key, value := range props {
+		header, isHeader := strings.CutPrefix(key, "header.")
+		switch {
+		case isHeader:
+			headers[header] = value
+		case key == "warehouse":
+			opts = append(opts, rest.WithWarehouseLocation(value))
+		case key == "credential":
+			opts = append(opts, rest.WithCredential(value))
+		case key == "token":
+			opts = append(opts, rest.WithOAuthToken(value))
+		case key == "scope":
+			opts = append(opts, rest.WithScope(value))
+		case key == "prefix":
+			opts = append(opts, rest.WithPrefix(value))
+		case key == "oauth2-server-uri":
+			u, err := url.Parse(value)
+			if err != nil {
+				return nil, fmt.Errorf("oauth2-server-uri %q: %w", value, err)
+			}
+			opts = append(opts, rest.WithAuthURI(u))
+		case key != "uri" && value != "":
+			storage[key] = value
+		}
+	}
+	if len(headers) > 0 {
+		opts = append(opts, rest.WithHeaders(headers))
+	}
+	opts = append(opts, rest.WithAdditionalProps(storage))
+	client, err := rest.NewCatalog(ctx, name, props["uri"], opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &Catalog{client: client, closers: []io.Closer{client}}, nil
+}

@@ -1,0 +1,51 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/iceberg-go/table"
+)
+
+// highs reads the greatest offset per source from the table's rows. It is needed only where expiry has taken the receipts, so it
+// reads the three coordinate columns and looks for no shortcut. Rows say topic and partition, not the topic's id: they count for the
+// incarnation that the job knows, and the table holds one only (see recreated).
+func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error) {
+	columns := []string{s.cfg.Prefix + "topic", s.cfg.Prefix + "partition", s.cfg.Prefix + "offset"}
+	_, batches, err := t.Scan(table.WithSelectedFields(columns...)).ToArrowRecords(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %v: %w", columns, err)
+	}
+	byPartition := map[string]int64{}
+	for rec, err := range batches {
+		if err != nil {
+			return nil, fmt.Errorf("read %v: %w", columns, err)
+		}
+		topics, okTopic := rec.Column(0).(*array.String)
+		partitions, okPartition := rec.Column(1).(*array.Int32)
+		offsets, okOffset := rec.Column(2).(*array.Int64)
+		if !okTopic || !okPartition || !okOffset {
+			rec.Release()
+			return nil, fmt.Errorf("columns %v have types %s", columns, rec.Schema())
+		}
+		for i := range int(rec.NumRows()) {
+			key := fmt.Sprintf("%s/%d", topics.Value(i), partitions.Value(i))
+			if high, ok := byPartition[key]; !ok || offsets.Value(i) > high {
+				byPartition[key] = offsets.Value(i)
+			}
+		}
+		rec.Release()
+	}
+	out := map[string]int64{}
+	for _, key := range sources {
+		source, err := parseSource(key)
+		if err != nil {
+			return nil, err
+		}
+		if high, ok := byPartition[fmt.Sprintf("%s/%d", source.Topic, source.Partition)]; ok {
+			out[key] = high
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,106 @@
+package iceberg
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+)
+
+// expression is a partition expression: a column, or transform(column), or transform(number, column).
+var expression = regexp.MustCompile(`^\s*(?:([a-z]+)\s*\(\s*(?:([0-9]+)\s*,\s*)?(.+?)\s*\)|([^()]+?))\s*$`)
+
+// partitionField is a partition expression of a job file.
+type partitionField struct {
+	column    string // the path of the source column, its parts joined by dots
+	transform iceberg.Transform
+}
+
+// parsePartition reads a partition expression: kafka_topic, year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c).
+func parsePartition(s string) (partitionField, error) {
+	m := expression.FindStringSubmatch(s)
+	if m == nil {
+		return partitionField{}, fmt.Errorf("partition %q: write a column, or day(column), bucket(16, column), truncate(4, column), …", s)
+	}
+	name, number, column := m[1], m[2], m[3]
+	if column == "" {
+		return partitionField{column: m[4], transform: iceberg.IdentityTransform{}}, nil
+	}
+	f := partitionField{column: column}
+	width := 0
+	if number != "" {
+		n, err := strconv.ParseInt(number, 10, 32)
+		if err != nil || n == 0 {
+			return partitionField{}, fmt.Errorf("partition %q: %s is not a positive number below 2^31", s, number)
+		}
+		width = int(n)
+	}
+	switch name {
+	case "identity":
+		f.transform = iceberg.IdentityTransform{}
+	case "year", "years":
+		f.transform = iceberg.YearTransform{}
+	case "month", "months":
+		f.transform = iceberg.MonthTransform{}
+	case "day", "days":
+		f.transform = iceberg.DayTransform{}
+	case "hour", "hours":
+		f.transform = iceberg.HourTransform{}
+	case "bucket":
+		f.transform = iceberg.BucketTransform{NumBuckets: width}
+	case "truncate":
+		f.transform = iceberg.TruncateTransform{Width: width}
+	default:
+		return partitionField{}, fmt.Errorf("partition %q: transform %s is not known; there is year, month, day, hour, bucket, truncate, identity", s, name)
+	}
+	if takesNumber := name == "bucket" || name == "truncate"; takesNumber != (width > 0) {
+		if takesNumber {
+			return partitionField{}, fmt.Errorf("partition %q: %s needs a number first, %s(16, %s)", s, name, name, column)
+		}
+		return partitionField{}, fmt.Errorf("partition %q: %s takes no number", s, name)
+	}
+	return f, nil
+}
+
+// partitionSpec binds the expressions to the schema of a new table.
+func partitionSpec(expressions []string, schema *iceberg.Schema) (*iceberg.PartitionSpec, error) {
+	var opts []iceberg.PartitionOption
+	for _, s := range expressions {
+		f, err := parsePartition(s)
+		if err != nil {
+			return nil, err
+		}
+		column, ok := schema.FindFieldByName(f.column)
+		if !ok {
+			return nil, fmt.Errorf("partition %q: the table has no column %s", s, f.column)
+		}
+		if !f.transform.CanTransform(column.Type) {
+			return nil, fmt.Errorf("partition %q: a column of type %s cannot be partitioned so", s, column.Type)
+		}
+		opts = append(opts, iceberg.AddPartitionFieldBySourceID(column.ID, partitionName(f), f.transform, schema, nil))
+	}
+	spec, err := iceberg.NewPartitionSpecOpts(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("partition by %s: %w", strings.Join(expressions, ", "), err)
+	}
+	return &spec, nil
+}
+
+// partitionName is the field's name as other engines would give it, without the dots of a nested column: those break Spark and Trino.
+func partitionName(f partitionField) string {
+	column := strings.ReplaceAll(f.column, ".", "_")
+	switch f.transform.(type) {
+	case iceberg.IdentityTransform:
+		if column == f.column {
+			return column
+		}
+		return column + "_value"
+	case iceberg.BucketTransform:
+		return column + "_bucket"
+	case iceberg.TruncateTransform:
+		return column + "_trunc"
+	}
+	return column + "_" + f.transform.String()
+}

@@ -1,0 +1,489 @@
+// Package iceberg is the sink that writes Iceberg tables: Arrow batches become Parquet files that no snapshot refers to, and a commit
+// with a receipt makes them visible and moves the position, all or nothing (see package catalog).
+//
+// It promises that every offset of a span is in the table once, however often Stage, Seal and Commit are tried and whoever else
+// writes to the table. It widens the table's schema as the batches ask for, and never narrows it. It never deletes a file that a
+// Commit was called with, and writes nothing below the table's location but new files under random names.
+package iceberg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	iceberglib "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// Config is what the sinks of one job have in common.
+type Config struct {
+	Catalog *catalog.Catalog // required; stays open
+	// Options are what the job tells of itself in receipts. Highs is the sink's own.
+	Options catalog.Options
+	// Prefix begins the names of the coordinate columns; "kafka_" if empty.
+	Prefix string
+	// FileBytes is the size at which a data file ends; 128 MiB if 0.
+	FileBytes int64
+	// MemoryBytes bounds what the open row groups of one sink hold, as Arrow bytes; 256 MiB if 0. The largest file ends when it is reached.
+	MemoryBytes int64
+	// OpenFiles bounds the files that one sink has open; 64 if 0. The one that was not written to for longest ends when it is reached.
+	OpenFiles int
+	Allocator memory.Allocator // memory.DefaultAllocator if nil
+}
+
+// Factory opens sinks that write to the tables of one catalog.
+type Factory struct{ cfg Config }
+
+var _ processors.Opener = (*Factory)(nil)
+
+// New makes a factory. It does no I/O.
+func New(cfg Config) *Factory {
+	if cfg.Prefix == "" {
+		cfg.Prefix = "kafka_"
+	}
+	if cfg.FileBytes == 0 {
+		cfg.FileBytes = 128 << 20
+	}
+	if cfg.MemoryBytes == 0 {
+		cfg.MemoryBytes = 256 << 20
+	}
+	if cfg.OpenFiles == 0 {
+		cfg.OpenFiles = 64
+	}
+	if cfg.Allocator == nil {
+		cfg.Allocator = memory.DefaultAllocator
+	}
+	return &Factory{cfg: cfg}
+}
+
+// Open makes the sink of one table, which need not exist: its first batch gives it its schema.
+func (f *Factory) Open(_ context.Context, t processors.Table) (processor.Sink, error) {
+	s := &Sink{cfg: f.cfg, spec: t}
+	for _, expression := range t.Partition {
+		if _, err := parsePartition(expression); err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.Name, err)
+		}
+	}
+	opts := f.cfg.Options
+	opts.Highs = s.highs
+	committer, err := f.cfg.Catalog.Committer(t.Name, opts)
+	if err != nil {
+		return nil, err
+	}
+	s.committer = committer
+	s.now = opts.Now
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.rand = opts.Rand
+	s.reset()
+	return s, nil
+}
+
+// Sink writes one table. Its methods must not be called concurrently.
+type Sink struct {
+	cfg       Config
+	spec      processors.Table
+	committer *catalog.Committer
+	now       func() time.Time
+	rand      io.Reader // nil: crypto/rand
+
+	table  *table.Table // as last loaded, nil if it was not
+	writer *writer      // for batches of the last schema, nil if there was none
+
+	// What was staged since the last Seal.
+	ranges map[string]catalog.Advance
+	open   map[string]*fileWriter // by writer and partition
+	done   []iceberglib.DataFile
+	schema int   // the table's schema id that the files were written with
+	held   int64 // Arrow bytes in open row groups
+	clock  int64 // counts writes
+}
+
+// writer brings batches of one schema into files of one layout.
+type writer struct {
+	source    *arrow.Schema
+	conformer *conformer
+	splitter  *splitter
+	layout    *layout
+	offset    int // the column of the record's offsets
+}
+
+var (
+	_ processor.Sink = (*Sink)(nil)
+	_ io.Closer      = (*Sink)(nil)
+)
+
+// Committed reads the table's own record of progress. A table that does not exist has none.
+func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
+	next, err := s.committer.Position(ctx)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return processor.Positions{}, nil
+	}
+	if err != nil {
+		return nil, asProcessor(err)
+	}
+	out := make(processor.Positions, len(next))
+	for key, at := range next {
+		source, err := parseSource(key)
+		if err != nil {
+			return nil, fmt.Errorf("position of table %s: %w", s.spec.Name, err)
+		}
+		out[source] = at
+	}
+	s.table = nil // whoever asks starts anew, so the next batch looks at the table as it is then
+	return out, nil
+}
+
+// Schema is the table's present schema without field ids, nil if the table does not exist yet.
+func (s *Sink) Schema(ctx context.Context) (*arrow.Schema, error) {
+	t, err := s.committer.Load(ctx)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	schema, err := table.SchemaToArrowSchema(t.Schema(), nil, false, false)
+	if err != nil {
+		return nil, fmt.Errorf("schema of table %s: %w", s.spec.Name, err)
+	}
+	return schema, nil
+}
+
+// Buffered is how many bytes the rows of the open row groups take, at most: they are counted as Arrow.
+func (s *Sink) Buffered() int64 { return s.held }
+
+// Stage writes the rows of a batch to files that no snapshot refers to. Where the table lacks a column, or has it narrower, the
+// table's schema is changed first. A *RowError or *catalog.TypeError says that the batch holds what the table cannot take; every
+// error gives up what was staged since the last Seal.
+func (s *Sink) Stage(ctx context.Context, b processor.Batch) error {
+	if err := s.stage(ctx, b); err != nil {
+		return errors.Join(asProcessor(fmt.Errorf("stage %s %s: %w", sourceKey(b.Source), b.Span, err)), s.drop())
+	}
+	return nil
+}
+
+func (s *Sink) stage(ctx context.Context, b processor.Batch) error {
+	key := sourceKey(b.Source)
+	a, ok := s.ranges[key]
+	switch {
+	case b.Span.Base < 0 || b.Span.Next < b.Span.Base:
+		return fmt.Errorf("the span is none")
+	case !ok:
+		a = catalog.Advance{Span: kfs.Span{Base: b.Span.Base, Next: b.Span.Base}, High: -1}
+	case a.Span.Next != b.Span.Base:
+		return fmt.Errorf("the batch before ends at %d", a.Span.Next)
+	}
+	a.Span.Next = b.Span.Next
+	if b.Records != nil && b.Records.NumRows() > 0 {
+		if err := s.prepare(ctx, b.Records.Schema()); err != nil {
+			return err
+		}
+		high, err := s.write(ctx, b)
+		if err != nil {
+			return err
+		}
+		a.High = max(a.High, high)
+		a.Rows += b.Records.NumRows()
+	}
+	s.ranges[key] = a
+	return nil
+}
+
+// prepare makes the sink ready for batches of a schema: the table exists, and has every column of it.
+func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
+	if s.table != nil && s.writer != nil && (s.writer.source == source || s.writer.source.Equal(source)) {
+		return nil
+	}
+	want, err := icebergSchema(source)
+	if err != nil {
+		return err
+	}
+	if err := s.checkCoordinates(want); err != nil {
+		return err
+	}
+	t, err := s.committer.Evolve(ctx, want)
+	if errors.Is(err, catalog.ErrNoTable) {
+		if t, err = s.create(ctx, want); err == nil {
+			t, err = s.committer.Evolve(ctx, want) // another writer's table may be the one that is there
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.checkCoordinates(t.Schema()); err != nil {
+		return fmt.Errorf("table %s was not made for this: %w", s.spec.Name, err)
+	}
+	if s.table != nil && (s.table.Schema().ID != t.Schema().ID || s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec()) || s.writer != nil {
+		// Files of one group share a schema and a spec: the open ones end here. Those of an older schema stay good, it is a part of the new.
+		if err := s.finishAll(); err != nil {
+			return err
+		}
+	}
+	w := &writer{source: source}
+	if w.conformer, err = newConformer(s.cfg.Allocator, source, t.Schema()); err != nil {
+		return err
+	}
+	if w.splitter, err = newSplitter(s.cfg.Allocator, t.Spec(), t.Schema(), w.conformer.schema); err != nil {
+		return err
+	}
+	if w.layout, err = newLayout(ctx, t, w.conformer.schema, []string{s.cfg.Prefix + "offset"}, s.cfg.Allocator); err != nil {
+		return err
+	}
+	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
+	s.table, s.writer = t, w
+	return nil
+}
+
+// create makes the table with the first batch's schema.
+func (s *Sink) create(ctx context.Context, schema *iceberglib.Schema) (*table.Table, error) {
+	spec, err := partitionSpec(s.spec.Partition, schema)
+	if err != nil {
+		return nil, fmt.Errorf("create table %s: %w", s.spec.Name, err)
+	}
+	props := map[string]string{table.ParquetCompressionKey: "zstd", table.ParquetCompressionLevelKey: "1"}
+	for key, value := range s.spec.Properties {
+		props[key] = value
+	}
+	return s.committer.Create(ctx, schema, spec, props)
+}
+
+// checkCoordinates refuses a schema without the columns that say where a row came from: without them nothing can be proved.
+func (s *Sink) checkCoordinates(schema *iceberglib.Schema) error {
+	for name, want := range map[string]iceberglib.Type{
+		"topic": iceberglib.PrimitiveTypes.String, "partition": iceberglib.PrimitiveTypes.Int32, "offset": iceberglib.PrimitiveTypes.Int64,
+	} {
+		f, ok := schema.FindFieldByName(s.cfg.Prefix + name)
+		if !ok {
+			return fmt.Errorf("column %s%s (%s) is missing", s.cfg.Prefix, name, want)
+		}
+		if !catalog.Holds(f.Type, want) {
+			return fmt.Errorf("column %s%s is %s, not %s", s.cfg.Prefix, name, f.Type, want)
+		}
+	}
+	return nil
+}
+
+// icebergSchema is the schema as Iceberg has it, every column optional, without the columns that hold nothing.
+func icebergSchema(source *arrow.Schema) (*iceberglib.Schema, error) {
+	fields := withoutNulls(source.Fields())
+	schema, err := table.ArrowSchemaToIcebergWithFreshIDs(arrow.NewSchema(fields, nil), false)
+	if err != nil {
+		return nil, fmt.Errorf("schema of the batch: %w", err)
+	}
+	return schema, nil
+}
+
+// withoutNulls leaves out fields of type null, which Iceberg's version 2 does not have, and makes all others optional.
+func withoutNulls(fields []arrow.Field) []arrow.Field {
+	var out []arrow.Field
+	for _, f := range fields {
+		f.Metadata, f.Nullable = arrow.Metadata{}, true
+		switch t := f.Type.(type) {
+		case *arrow.NullType:
+			continue
+		case *arrow.StructType:
+			f.Type = arrow.StructOf(withoutNulls(t.Fields())...)
+		case *arrow.ListType:
+			if element := withoutNulls([]arrow.Field{t.ElemField()}); len(element) == 1 {
+				f.Type = arrow.ListOfField(element[0])
+			} else {
+				continue // a list of nulls says nothing of its elements
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// write splits a batch by partition and adds the parts to their files. It gives the greatest offset.
+func (s *Sink) write(ctx context.Context, b processor.Batch) (int64, error) {
+	rec, err := s.writer.conformer.apply(ctx, b.Records)
+	if err != nil {
+		return 0, err
+	}
+	defer rec.Release()
+	offsets, ok := rec.Column(s.writer.offset).(*array.Int64)
+	if !ok || offsets.NullN() > 0 {
+		return 0, fmt.Errorf("column %soffset holds nulls or is no long", s.cfg.Prefix)
+	}
+	first, high := offsets.Value(0), offsets.Value(offsets.Len()-1)
+	if !b.Span.Contains(first) || !b.Span.Contains(high) || high < first {
+		return 0, fmt.Errorf("the rows have offsets %d to %d", first, high)
+	}
+	parts, err := s.writer.splitter.split(ctx, rec)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		for _, p := range parts {
+			p.release()
+		}
+	}()
+	perRow := float64(recordBytes(rec)) / float64(rec.NumRows())
+	for _, p := range parts {
+		for _, rows := range p.slices {
+			if err := s.append(p, rows, int64(perRow*float64(rows.NumRows()))); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return high, nil
+}
+
+// recordBytes is the size of the record's buffers.
+func recordBytes(rec arrow.RecordBatch) int64 {
+	var n int64
+	for _, column := range rec.Columns() {
+		n += dataBytes(column.Data())
+	}
+	return n
+}
+
+func dataBytes(d arrow.ArrayData) int64 {
+	var n int64
+	for _, b := range d.Buffers() {
+		if b != nil {
+			n += int64(b.Len())
+		}
+	}
+	for _, child := range d.Children() {
+		n += dataBytes(child)
+	}
+	return n
+}
+
+// append adds rows to the file of their partition, within the bounds of the sink.
+func (s *Sink) append(p *part, rows arrow.RecordBatch, bytes int64) error {
+	w := s.open[p.key]
+	if w == nil {
+		if len(s.open) >= s.cfg.OpenFiles {
+			if err := s.finish(s.pick(func(a, b *fileWriter) bool { return a.used < b.used })); err != nil {
+				return err
+			}
+		}
+		name, err := s.newID()
+		if err != nil {
+			return err
+		}
+		if w, err = s.writer.layout.create(name, p.values); err != nil {
+			return err
+		}
+		s.open[p.key] = w
+		s.schema = s.table.Schema().ID
+	}
+	s.clock++
+	w.used = s.clock
+	before := w.held
+	if err := w.write(rows, bytes); err != nil {
+		return err
+	}
+	s.held += w.held - before
+	if w.size() >= s.cfg.FileBytes {
+		return s.finish(p.key)
+	}
+	if s.held > s.cfg.MemoryBytes {
+		return s.finish(s.pick(func(a, b *fileWriter) bool { return a.held > b.held }))
+	}
+	return nil
+}
+
+// pick finds the open file that comes first.
+func (s *Sink) pick(before func(a, b *fileWriter) bool) string {
+	var best string
+	var found *fileWriter
+	for key, w := range s.open {
+		if found == nil || before(w, found) {
+			best, found = key, w
+		}
+	}
+	return best
+}
+
+// finish ends one file.
+func (s *Sink) finish(key string) error {
+	w := s.open[key]
+	file, err := w.close()
+	if err != nil {
+		return err
+	}
+	s.held -= w.held
+	delete(s.open, key)
+	s.done = append(s.done, file)
+	return nil
+}
+
+// finishAll ends every open file.
+func (s *Sink) finishAll() error {
+	for key := range s.open {
+		if err := s.finish(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newID draws a random name.
+func (s *Sink) newID() (string, error) {
+	var id uuid.UUID
+	var err error
+	if s.rand != nil {
+		id, err = uuid.NewRandomFromReader(s.rand)
+	} else {
+		id, err = uuid.NewRandom()
+	}
+	if err != nil {
+		return "", fmt.Errorf("name of a data file: %w", err)
+	}
+	return id.String(), nil
+}
+
+// reset forgets what was staged.
+func (s *Sink) reset() {
+	s.ranges, s.open, s.done, s.held = map[string]catalog.Advance{}, map[string]*fileWriter{}, nil, 0
+}
+
+// drop gives up what was staged since the last Seal and removes its files, which no request has named.
+func (s *Sink) drop() error {
+	var errs []error
+	for _, w := range s.open {
+		errs = append(errs, w.abort())
+	}
+	if s.writer != nil {
+		for _, f := range s.done {
+			if err := s.writer.layout.fs.Remove(f.FilePath()); err != nil {
+				errs = append(errs, fmt.Errorf("remove data file %s: %w", f.FilePath(), err))
+			}
+		}
+	}
+	s.reset()
+	s.table, s.writer = nil, nil
+	return errors.Join(errs...)
+}
+
+// Close gives up what was staged since the last Seal.
+func (s *Sink) Close() error { return s.drop() }
+
+// asProcessor says in the contract's words what the catalog package says in its own.
+func asProcessor(err error) error {
+	var halt *catalog.HaltError
+	switch {
+	case errors.As(err, &halt):
+		return fmt.Errorf("%w", &processor.HaltError{Reason: halt.Reason, Decide: halt.Decide})
+	case errors.Is(err, catalog.ErrMoved), errors.Is(err, catalog.ErrRestage):
+		return fmt.Errorf("%w: %w", processor.ErrMoved, err)
+	}
+	return err
+}

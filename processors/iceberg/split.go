@@ -1,0 +1,399 @@
+package iceberg
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/iceberg-go"
+	"github.com/google/uuid"
+)
+
+// minRun is the mean number of rows of a run from which on runs are sliced instead of gathered: slices copy nothing, but every one of
+// them is a call of the Parquet writer for each column.
+const minRun = 64
+
+// part is the rows of a batch that belong to one partition.
+type part struct {
+	key    string      // equal for equal partitions
+	values map[int]any // by partition field id; absent for null
+	slices []arrow.RecordBatch
+}
+
+// release gives the part's rows back.
+func (p *part) release() {
+	for _, r := range p.slices {
+		r.Release()
+	}
+}
+
+// splitter splits batches of one schema by partition value.
+type splitter struct {
+	fields []splitField
+	mem    memory.Allocator
+}
+
+// splitField finds the partition value of one partition field.
+type splitField struct {
+	id        int
+	path      []int // of the source column: indexes into the record, then into structs; nil if the batches do not have it
+	source    iceberg.Type
+	transform iceberg.Transform
+}
+
+// newSplitter prepares for records of the given schema, whose columns are a selection of the table's.
+func newSplitter(mem memory.Allocator, spec iceberg.PartitionSpec, table *iceberg.Schema, records *arrow.Schema) (*splitter, error) {
+	s := &splitter{mem: mem}
+	for _, f := range spec.Fields() {
+		if _, void := f.Transform.(iceberg.VoidTransform); void {
+			continue
+		}
+		name, ok := table.FindColumnName(f.SourceID())
+		if !ok {
+			return nil, fmt.Errorf("partition field %s: its source column %d is not in the table's schema", f.Name, f.SourceID())
+		}
+		source, _ := table.FindTypeByID(f.SourceID())
+		if !f.Transform.CanTransform(source) {
+			return nil, fmt.Errorf("partition field %s: transform %s of a column of type %s is not supported", f.Name, f.Transform, source)
+		}
+		s.fields = append(s.fields, splitField{id: f.FieldID, path: arrowPath(records, strings.Split(name, ".")), source: source, transform: f.Transform})
+	}
+	return s, nil
+}
+
+// arrowPath finds a column by the parts of its name.
+func arrowPath(schema *arrow.Schema, parts []string) []int {
+	fields := schema.Fields()
+	var path []int
+	for depth, part := range parts {
+		at := -1
+		for i, f := range fields {
+			if f.Name == part {
+				at = i
+			}
+		}
+		if at < 0 {
+			return nil
+		}
+		path = append(path, at)
+		if depth < len(parts)-1 {
+			st, ok := fields[at].Type.(*arrow.StructType)
+			if !ok {
+				return nil
+			}
+			fields = st.Fields()
+		}
+	}
+	return path
+}
+
+// split gives the record's parts, in order of their first rows. The caller releases them.
+func (s *splitter) split(ctx context.Context, rec arrow.RecordBatch) ([]*part, error) {
+	if len(s.fields) == 0 {
+		rec.Retain()
+		return []*part{{slices: []arrow.RecordBatch{rec}}}, nil
+	}
+	columns := make([]cells, len(s.fields))
+	for i, f := range s.fields {
+		columns[i] = f.cells(rec)
+	}
+	type run struct{ from, to int64 }
+	var (
+		parts  []*part
+		runs   [][]run
+		byKey  = map[string]int{}
+		key    []byte
+		last   = -1
+		before = make([]cell, len(columns))
+		total  int
+	)
+	for row := range int(rec.NumRows()) {
+		same := row > 0
+		for i, c := range columns {
+			v := c(row)
+			same = same && v == before[i]
+			before[i] = v
+		}
+		if same {
+			runs[last][len(runs[last])-1].to = int64(row) + 1
+			continue
+		}
+		key = key[:0]
+		for _, v := range before {
+			key = v.append(key)
+		}
+		at, ok := byKey[string(key)]
+		if !ok {
+			at = len(parts)
+			byKey[string(key)] = at
+			parts = append(parts, &part{key: string(key), values: s.values(rec, row)})
+			runs = append(runs, nil)
+		}
+		runs[at] = append(runs[at], run{int64(row), int64(row) + 1})
+		last = at
+		total++
+	}
+	if int64(total)*minRun <= rec.NumRows() || total == len(parts) {
+		for i, p := range parts {
+			for _, r := range runs[i] {
+				p.slices = append(p.slices, rec.NewSlice(r.from, r.to))
+			}
+		}
+		return parts, nil
+	}
+	for i, p := range parts {
+		indices := array.NewInt64Builder(s.mem)
+		for _, r := range runs[i] {
+			for row := r.from; row < r.to; row++ {
+				indices.Append(row)
+			}
+		}
+		taken, err := take(ctx, s.mem, rec, indices.NewInt64Array())
+		if err != nil {
+			for _, p := range parts[:i] {
+				p.release()
+			}
+			return nil, fmt.Errorf("split by partition: %w", err)
+		}
+		p.slices = []arrow.RecordBatch{taken}
+	}
+	return parts, nil
+}
+
+// take gathers rows. It takes ownership of indices.
+func take(ctx context.Context, mem memory.Allocator, rec arrow.RecordBatch, indices arrow.Array) (arrow.RecordBatch, error) {
+	defer indices.Release()
+	ctx = compute.WithAllocator(ctx, mem)
+	rows := compute.NewDatum(rec)
+	defer rows.Release()
+	at := compute.NewDatum(indices)
+	defer at.Release()
+	out, err := compute.Take(ctx, *compute.DefaultTakeOptions(), rows, at)
+	if err != nil {
+		return nil, err
+	}
+	return out.(*compute.RecordDatum).Value, nil
+}
+
+// values are the partition values of a row, as the manifest wants them.
+func (s *splitter) values(rec arrow.RecordBatch, row int) map[int]any {
+	out := map[int]any{}
+	for _, f := range s.fields {
+		column := f.column(rec)
+		if column == nil || f.hidden(rec, row) {
+			continue
+		}
+		literal := literalAt(column, row, f.source)
+		if literal == nil {
+			continue
+		}
+		if v := f.transform.Apply(iceberg.Optional[iceberg.Literal]{Valid: true, Val: literal}); v.Valid {
+			out[f.id] = v.Val.Any()
+		}
+	}
+	return out
+}
+
+// column is the source column, nil if the record does not have it.
+func (f *splitField) column(rec arrow.RecordBatch) arrow.Array {
+	if f.path == nil {
+		return nil
+	}
+	column := rec.Column(f.path[0])
+	for _, i := range f.path[1:] {
+		column = column.(*array.Struct).Field(i)
+	}
+	return column
+}
+
+// hidden reports whether a struct around the source column is null in the row.
+func (f *splitField) hidden(rec arrow.RecordBatch, row int) bool {
+	if len(f.path) < 2 {
+		return false
+	}
+	column := rec.Column(f.path[0])
+	for _, i := range f.path[1:] {
+		if column.IsNull(row) {
+			return true
+		}
+		column = column.(*array.Struct).Field(i)
+	}
+	return false
+}
+
+// cell is a partition value for comparing.
+type cell struct {
+	set bool
+	n   int64
+	s   string
+}
+
+func (c cell) append(b []byte) []byte {
+	if !c.set {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.n))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(c.s)))
+	return append(b, c.s...)
+}
+
+// cells gives the partition value of each row.
+type cells func(row int) cell
+
+// cells prepares a column. Time transforms of timestamps and identities, the common ones, cost no allocation.
+func (f *splitField) cells(rec arrow.RecordBatch) cells {
+	column := f.column(rec)
+	if column == nil {
+		return func(int) cell { return cell{} }
+	}
+	if len(f.path) > 1 {
+		return func(row int) cell {
+			if f.hidden(rec, row) {
+				return cell{}
+			}
+			return f.cell(column, row)
+		}
+	}
+	switch c := column.(type) {
+	case *array.Timestamp:
+		if unit, ok := timeUnit(f.transform); ok {
+			return func(row int) cell {
+				if c.IsNull(row) {
+					return cell{}
+				}
+				return cell{set: true, n: unit(int64(c.Value(row)))}
+			}
+		}
+	case *array.String:
+		if _, ok := f.transform.(iceberg.IdentityTransform); ok {
+			return func(row int) cell {
+				if c.IsNull(row) {
+					return cell{}
+				}
+				return cell{set: true, s: c.Value(row)}
+			}
+		}
+	}
+	return func(row int) cell { return f.cell(column, row) }
+}
+
+// cell is the partition value of one row, by way of Iceberg's own transform.
+func (f *splitField) cell(column arrow.Array, row int) cell {
+	literal := literalAt(column, row, f.source)
+	if literal == nil {
+		return cell{}
+	}
+	v := f.transform.Apply(iceberg.Optional[iceberg.Literal]{Valid: true, Val: literal})
+	if !v.Valid {
+		return cell{}
+	}
+	return cellOf(v.Val.Any())
+}
+
+// cellOf compares what a transform gives.
+func cellOf(v any) cell {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return cell{set: true, n: 1}
+		}
+		return cell{set: true}
+	case int32:
+		return cell{set: true, n: int64(v)}
+	case int64:
+		return cell{set: true, n: v}
+	case float32:
+		return cell{set: true, n: int64(math.Float32bits(v))}
+	case float64:
+		return cell{set: true, n: int64(math.Float64bits(v))}
+	case iceberg.Date:
+		return cell{set: true, n: int64(v)}
+	case iceberg.Time:
+		return cell{set: true, n: int64(v)}
+	case iceberg.Timestamp:
+		return cell{set: true, n: int64(v)}
+	case string:
+		return cell{set: true, s: v}
+	case []byte:
+		return cell{set: true, s: string(v)}
+	}
+	return cell{set: true, s: fmt.Sprint(v)}
+}
+
+// timeUnit counts a transform's units since 1970 in microseconds since 1970.
+func timeUnit(t iceberg.Transform) (func(us int64) int64, bool) {
+	switch t.(type) {
+	case iceberg.HourTransform:
+		return func(us int64) int64 { return floorDiv(us, int64(time.Hour/time.Microsecond)) }, true
+	case iceberg.DayTransform:
+		return func(us int64) int64 { return floorDiv(us, 24*int64(time.Hour/time.Microsecond)) }, true
+	case iceberg.MonthTransform:
+		return func(us int64) int64 {
+			at := time.UnixMicro(us).UTC()
+			return int64(at.Year())*12 + int64(at.Month())
+		}, true
+	case iceberg.YearTransform:
+		return func(us int64) int64 { return int64(time.UnixMicro(us).UTC().Year()) }, true
+	}
+	return nil, false
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// literalAt is the value of a row as Iceberg's transforms take it, nil for null. Values are those of the table's type.
+func literalAt(column arrow.Array, row int, t iceberg.Type) iceberg.Literal {
+	if column.IsNull(row) {
+		return nil
+	}
+	switch c := column.(type) {
+	case *array.Boolean:
+		return iceberg.NewLiteral(c.Value(row))
+	case *array.Int32:
+		return iceberg.NewLiteral(c.Value(row))
+	case *array.Int64:
+		return iceberg.NewLiteral(c.Value(row))
+	case *array.Float32:
+		return iceberg.NewLiteral(c.Value(row))
+	case *array.Float64:
+		return iceberg.NewLiteral(c.Value(row))
+	case *array.Date32:
+		return iceberg.NewLiteral(iceberg.Date(c.Value(row)))
+	case *array.Time64:
+		return iceberg.NewLiteral(iceberg.Time(c.Value(row)))
+	case *array.Timestamp:
+		return iceberg.NewLiteral(iceberg.Timestamp(c.Value(row)))
+	case *array.String:
+		return iceberg.NewLiteral(strings.Clone(c.Value(row)))
+	case *array.Binary:
+		return iceberg.NewLiteral(append([]byte(nil), c.Value(row)...))
+	case *array.FixedSizeBinary:
+		if _, ok := t.(iceberg.UUIDType); ok {
+			if id, err := uuid.FromBytes(c.Value(row)); err == nil {
+				return iceberg.NewLiteral(id)
+			}
+			return nil
+		}
+		return iceberg.NewLiteral(append([]byte(nil), c.Value(row)...))
+	case *array.Decimal128:
+		if d, ok := t.(iceberg.DecimalType); ok {
+			return iceberg.NewLiteral(iceberg.Decimal{Val: c.Value(row), Scale: d.Scale()})
+		}
+	case *array.Dictionary:
+		return literalAt(c.Dictionary(), c.GetValueIndex(row), t)
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package iceberg
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	iceberglib "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/codec"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// stagedVersion is the version of Staged.Data, a JSON object.
+const stagedVersion = 1
+
+// staged is what Staged.Data holds: everything that a committer needs, in this process or in another.
+type staged struct {
+	Version int                        `json:"version"`
+	Table   string                     `json:"table"`   // the table's uuid; empty if there are no files
+	Schema  int                        `json:"schema"`  // the schema id that the files were written with
+	Spec    int                        `json:"spec"`    // the partition spec id
+	Format  int                        `json:"format"`  // the table's format version
+	Created int64                      `json:"created"` // Unix milliseconds
+	Ranges  map[string]catalog.Advance `json:"ranges"`
+	Files   [][]byte                   `json:"files,omitempty"` // manifest entries in Avro
+}
+
+// parseStaged reads Staged.Data.
+func parseStaged(data []byte) (*staged, error) {
+	s := &staged{}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("staged output: %w", err)
+	}
+	if s.Version != stagedVersion {
+		return nil, fmt.Errorf("staged output of version %d is not known to this program, which knows %d", s.Version, stagedVersion)
+	}
+	return s, nil
+}
+
+// decode gives the data files.
+func (s *staged) decode(meta table.Metadata) ([]iceberglib.DataFile, error) {
+	if err := s.fits(meta); err != nil {
+		return nil, err
+	}
+	spec, schema := meta.PartitionSpecByID(s.Spec), schemaByID(meta, s.Schema)
+	files := make([]iceberglib.DataFile, len(s.Files))
+	for i, b := range s.Files {
+		f, err := codec.DecodeDataFile(b, *spec, schema, s.Format)
+		if err != nil {
+			return nil, fmt.Errorf("staged data file: %w", err)
+		}
+		files[i] = f
+	}
+	return files, nil
+}
+
+// fits tells why the files do not fit a table: every field id that they use must be there, with a type that holds theirs.
+func (s *staged) fits(meta table.Metadata) error {
+	if len(s.Files) == 0 {
+		return nil
+	}
+	if id := meta.TableUUID().String(); id != s.Table {
+		return fmt.Errorf("they were staged for table %s, this is %s", s.Table, id)
+	}
+	if s.Format != meta.Version() {
+		return fmt.Errorf("they were staged for format version %d, the table is version %d", s.Format, meta.Version())
+	}
+	if meta.PartitionSpecByID(s.Spec) == nil {
+		return fmt.Errorf("partition spec %d is gone", s.Spec)
+	}
+	old := schemaByID(meta, s.Schema)
+	if old == nil {
+		return fmt.Errorf("schema %d is gone", s.Schema)
+	}
+	current := meta.CurrentSchema()
+	if old.ID == current.ID {
+		return nil
+	}
+	for _, id := range old.FieldIDs() {
+		was, _ := old.FindFieldByID(id)
+		is, ok := current.FindFieldByID(id)
+		name, _ := old.FindColumnName(id)
+		if !ok {
+			return fmt.Errorf("column %s (field %d) is gone", name, id)
+		}
+		if _, nested := was.Type.(iceberglib.NestedType); !nested && !catalog.Holds(is.Type, was.Type) {
+			return fmt.Errorf("column %s (field %d) was %s and is %s", name, id, was.Type, is.Type)
+		}
+	}
+	return nil
+}
+
+func schemaByID(meta table.Metadata, id int) *iceberglib.Schema {
+	for _, s := range meta.Schemas() {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// sourceKey is how a source is named in receipts: topic/topic id/partition.
+func sourceKey(s processor.Source) string {
+	return s.Topic + "/" + kfs.PartitionID{Topic: s.ID, Partition: s.Partition}.String()
+}
+
+// parseSource reads what sourceKey wrote.
+func parseSource(key string) (processor.Source, error) {
+	parts := strings.Split(key, "/")
+	if len(parts) != 3 {
+		return processor.Source{}, fmt.Errorf("source %q is not topic/topic id/partition", key)
+	}
+	id, err := kfs.ParseTopicID(parts[1])
+	if err != nil {
+		return processor.Source{}, fmt.Errorf("source %q: %w", key, err)
+	}
+	var partition int32
+	if _, err := fmt.Sscanf(parts[2], "%d", &partition); err != nil || fmt.Sprint(partition) != parts[2] || partition < 0 {
+		return processor.Source{}, fmt.Errorf("source %q: %q is not a partition", key, parts[2])
+	}
+	return processor.Source{Topic: parts[0], ID: id, Partition: partition}, nil
+}
+
+// ranges joins what several staged outputs cover and checks it against what a commit is to advance: the spans of a source must follow
+// one another without holes, from from to to. A source that nothing staged covers advances without rows.
+func ranges(from, to processor.Positions, all []*staged) (map[string]catalog.Advance, error) {
+	bySource := map[string][]catalog.Advance{}
+	for _, s := range all {
+		for source, a := range s.Ranges {
+			bySource[source] = append(bySource[source], a)
+		}
+	}
+	out := make(map[string]catalog.Advance, len(to))
+	for source, next := range to {
+		base, ok := from[source]
+		if !ok || next < base {
+			return nil, fmt.Errorf("commit of %s: to is %d, from is %d (given: %t)", sourceKey(source), next, base, ok)
+		}
+		key := sourceKey(source)
+		sum := catalog.Advance{Span: kfs.Span{Base: base, Next: next}, High: -1}
+		parts := bySource[key]
+		delete(bySource, key)
+		slices.SortFunc(parts, func(a, b catalog.Advance) int { return int(min(1, max(-1, a.Span.Base-b.Span.Base))) })
+		at := base
+		for _, p := range parts {
+			if p.Span.Base != at {
+				return nil, fmt.Errorf("commit of %s: staged output begins at %d, the one before ends at %d", key, p.Span.Base, at)
+			}
+			at = p.Span.Next
+			sum.High = max(sum.High, p.High)
+			sum.Rows += p.Rows
+		}
+		if len(parts) > 0 && at != next {
+			return nil, fmt.Errorf("commit of %s to %d: staged output ends at %d", key, next, at)
+		}
+		out[key] = sum
+	}
+	for source := range from {
+		if _, ok := to[source]; !ok {
+			return nil, fmt.Errorf("commit of %s: from is given, to is not", sourceKey(source))
+		}
+	}
+	if len(bySource) > 0 {
+		return nil, fmt.Errorf("staged output covers %s, which the commit does not advance", strings.Join(slices.Sorted(maps.Keys(bySource)), ", "))
+	}
+	return out, nil
+}

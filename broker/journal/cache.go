@@ -1,0 +1,107 @@
+package journal
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+)
+
+// cacheKey names what is cached: a whole journal object (position 0), one segment of it, or another object by name.
+type cacheKey struct {
+	sequence uint64
+	position int64
+	name     string
+}
+
+// cache keeps recent objects and segments, bounded in bytes; the least recently used go first.
+type cache struct {
+	mu      sync.Mutex // guards what follows
+	limit   int64
+	bytes   int64
+	recent  *list.List // of *cached, the most recent in front
+	entries map[cacheKey]*list.Element
+}
+
+type cached struct {
+	key  cacheKey
+	body []byte
+}
+
+func newCache(limit int64) *cache {
+	return &cache{limit: limit, recent: list.New(), entries: map[cacheKey]*list.Element{}}
+}
+
+func (c *cache) get(key cacheKey) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.entries[key]
+	if !ok {
+		return nil, false
+	}
+	c.recent.MoveToFront(e)
+	return e.Value.(*cached).body, true
+}
+
+// put keeps body, which nobody modifies from here on.
+func (c *cache) put(key cacheKey, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.entries[key]; ok || int64(len(body)) > c.limit {
+		return
+	}
+	c.entries[key] = c.recent.PushFront(&cached{key, body})
+	c.bytes += int64(len(body))
+	for c.bytes > c.limit {
+		last := c.recent.Back()
+		old := c.recent.Remove(last).(*cached)
+		delete(c.entries, old.key)
+		c.bytes -= int64(len(old.body))
+	}
+}
+
+// flights joins reads of the same thing that happen at the same time into one.
+type flights struct {
+	mu    sync.Mutex // guards under
+	under map[cacheKey]*joined
+}
+
+type joined struct {
+	done chan struct{}
+	body []byte
+	err  error
+}
+
+// do reads by fn, or waits for somebody who is reading key already. If that reader gave up because its own ctx ended, the next one reads.
+func (f *flights) do(ctx context.Context, key cacheKey, fn func() ([]byte, error)) ([]byte, error) {
+	for {
+		f.mu.Lock()
+		other, ok := f.under[key]
+		if !ok {
+			break
+		}
+		f.mu.Unlock()
+		select {
+		case <-other.done:
+			if !errors.Is(other.err, context.Canceled) && !errors.Is(other.err, context.DeadlineExceeded) {
+				return other.body, other.err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if f.under == nil {
+		f.under = map[cacheKey]*joined{}
+	}
+	mine := &joined{done: make(chan struct{})}
+	f.under[key] = mine
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.under, key)
+		f.mu.Unlock()
+		close(mine.done)
+	}()
+	mine.body, mine.err = fn()
+	return mine.body, mine.err
+}

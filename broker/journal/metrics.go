@@ -1,0 +1,68 @@
+package journal
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firn-io/firn/kfs"
+)
+
+// metrics are the journal's, labelled with its number.
+type metrics struct {
+	registerer prometheus.Registerer
+	collectors []prometheus.Collector
+
+	objects, objectBytes, records prometheus.Counter
+	puts, gets, lists             prometheus.Counter
+	checkpoints, refused          prometheus.Counter
+	coldReads, coldBytes          prometheus.Counter
+}
+
+func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
+	m := &metrics{}
+	if registerer != nil {
+		m.registerer = prometheus.WrapRegistererWith(prometheus.Labels{"journal": fmt.Sprint(journal)}, registerer)
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "firn", Subsystem: "journal", Name: name, Help: help})
+		m.collectors = append(m.collectors, c)
+		return c
+	}
+	m.objects = counter("objects_total", "Objects committed.")
+	m.objectBytes = counter("object_bytes_total", "Bytes of objects committed.")
+	m.records = counter("records_total", "Records committed.")
+	m.puts = counter("puts_total", "PUT requests, of objects, checkpoints and index pages.")
+	m.gets = counter("gets_total", "GET requests on the way of writing: takeover, unknown outcomes, reading back.")
+	m.lists = counter("lists_total", "LIST requests.")
+	m.checkpoints = counter("checkpoints_total", "Checkpoints written and read back.")
+	m.refused = counter("refused_appends_total", "Appends refused because too many bytes waited.")
+	m.coldReads = counter("cold_reads_total", "Reads of records that were not in memory.")
+	m.coldBytes = counter("cold_read_bytes_total", "Bytes of reads of records that were not in memory.")
+	if m.registerer != nil {
+		for _, c := range m.collectors {
+			// A journal that is opened again while its last life is still registered is counted nowhere; its owner runs one at a time.
+			if m.registerer.Register(c) != nil {
+				continue
+			}
+		}
+	}
+	return m
+}
+
+func (m *metrics) unregister() {
+	if m.registerer == nil {
+		return
+	}
+	for _, c := range m.collectors {
+		m.registerer.Unregister(c)
+	}
+}
+
+func (m *metrics) committed(manifest *kfs.Manifest, bytes int) {
+	m.objects.Inc()
+	m.objectBytes.Add(float64(bytes))
+	for i := range manifest.Segments {
+		m.records.Add(float64(manifest.Segments[i].Records))
+	}
+}

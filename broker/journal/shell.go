@@ -1,0 +1,265 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+const (
+	ioTimeout    = 15 * time.Second // of one store operation; then its outcome is unknown
+	drainTimeout = 5 * time.Second  // of writing what waits when Run's context has ended
+	answerBuffer = 64               // answers that wait for the loop; more operations than that are never on their way
+)
+
+// shell is what the loop needs to carry out the core's effects.
+type shell struct {
+	ctx     context.Context // of store operations: outlives Run's, so that the last flush can end
+	cancel  context.CancelFunc
+	running sync.WaitGroup // store operations
+	answers chan answered
+	woken   chan struct{} // appends wait in the inbox
+	open    int           // operations on their way; the loop's own
+	opened  bool
+	halted  bool
+	err     error
+}
+
+func (s *shell) init(ctx context.Context) {
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.answers, s.woken = make(chan answered, answerBuffer), make(chan struct{}, 1)
+}
+
+// notify wakes the loop.
+func (s *shell) notify() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// takeOver runs the core until it owns the journal and nothing is on its way.
+func (j *Journal) takeOver(ctx context.Context) error {
+	j.step(started{})
+	for !j.shell.halted && (!j.shell.opened || j.shell.open > 0) {
+		if err := j.turn(ctx.Done(), false); err != nil {
+			return fmt.Errorf("journal %d: taking over: %w", j.cfg.Journal, context.Cause(ctx))
+		}
+	}
+	return j.shell.err
+}
+
+var errDone = errors.New("done")
+
+// serve runs the core until it has stopped.
+func (j *Journal) serve(ctx context.Context) error {
+	j.step(running{})
+	for !j.shell.halted && j.turn(ctx.Done(), true) == nil {
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if !j.shell.halted {
+		j.step(arrived{j.collect()})
+		j.step(closed{})
+	}
+	for !j.shell.halted && j.turn(drain.Done(), true) == nil {
+	}
+	return j.shell.err
+}
+
+// turn waits for one event and takes it. It returns errDone when done is closed.
+func (j *Journal) turn(done <-chan struct{}, appends bool) error {
+	var due <-chan time.Time
+	if at := j.core.wake(); !at.IsZero() {
+		wait := time.NewTimer(max(0, at.Sub(j.cfg.Now())))
+		defer wait.Stop()
+		due = wait.C
+	}
+	woken := j.shell.woken
+	if !appends {
+		woken = nil
+	}
+	select {
+	case a := <-j.shell.answers:
+		j.shell.open--
+		j.step(a)
+	case <-woken:
+		j.step(arrived{j.collect()})
+	case <-due:
+		j.step(tick{})
+	case <-done:
+		return errDone
+	}
+	return nil
+}
+
+// collect empties the inbox.
+func (j *Journal) collect() []*request {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	requests := j.inbox
+	j.inbox = nil
+	return requests
+}
+
+// step feeds the core and carries out what it wants.
+func (j *Journal) step(ev event) {
+	for _, e := range j.core.Step(j.cfg.Now(), ev) {
+		j.carryOut(e)
+	}
+}
+
+func (j *Journal) carryOut(e effect) {
+	switch e := e.(type) {
+	case putOp:
+		j.metrics.puts.Inc()
+		j.do(e.op, func(ctx context.Context) result {
+			info, err := j.cfg.Store.Put(ctx, e.key, e.body, true)
+			return answerOf(info, err)
+		})
+	case getOp:
+		j.metrics.gets.Inc()
+		j.do(e.op, func(ctx context.Context) result {
+			body, info, err := blob.ReadAll(ctx, j.cfg.Store, e.key, e.rng, e.atMost)
+			r := answerOf(info, err)
+			r.body, r.size = body, info.Size
+			return r
+		})
+	case listOp:
+		j.metrics.lists.Inc()
+		j.do(e.op, func(ctx context.Context) result { return listKeys(ctx, j.cfg.Store, e) })
+	case deleteOp:
+		j.do(e.op, func(ctx context.Context) result { return answerOf(blob.Info{}, j.cfg.Store.Delete(ctx, e.key)) })
+	case committed:
+		j.commit(e)
+	case reply:
+		j.mu.Lock()
+		j.pendingBytes -= e.request.bytes
+		j.mu.Unlock()
+		e.request.pending.finish(e.results)
+	case checkpointWritten:
+		j.metrics.checkpoints.Inc()
+		j.log.Info("checkpoint written", "sequence", e.sequence, "took", e.took)
+	case opened:
+		j.opened(e)
+	case halted:
+		j.shell.halted, j.shell.err = true, e.err
+	case logged:
+		j.log.Log(context.Background(), e.level, e.text, e.args...)
+	}
+}
+
+// do carries out a store operation on a goroutine of its own.
+func (j *Journal) do(op uint64, operation func(context.Context) result) {
+	j.shell.open++
+	j.shell.running.Go(func() {
+		ctx, cancel := context.WithTimeout(j.shell.ctx, ioTimeout)
+		defer cancel()
+		r := operation(ctx)
+		select {
+		case j.shell.answers <- answered{op, r}:
+		case <-j.shell.ctx.Done():
+		}
+	})
+}
+
+func answerOf(info blob.Info, err error) result {
+	r := result{outcome: done, time: info.ServerTime.UnixMilli()}
+	switch {
+	case err == nil && info.ServerTime.IsZero():
+		r.time = 0
+	case errors.Is(err, blob.ErrNotFound):
+		r.outcome = absent
+	case errors.Is(err, blob.ErrPrecondition):
+		r.outcome = exists
+	case err != nil:
+		r = result{outcome: unknown, err: err}
+	}
+	return r
+}
+
+func listKeys(ctx context.Context, store blob.Store, e listOp) result {
+	var r result
+	for page, err := range store.List(ctx, e.prefix, e.after) {
+		if err != nil {
+			return answerOf(blob.Info{}, err)
+		}
+		if r.outcome == unknown {
+			r.outcome, r.time = done, page.ServerTime.UnixMilli()
+		}
+		for _, o := range page.Objects {
+			r.keys = append(r.keys, o.Key)
+		}
+		if e.first {
+			break
+		}
+	}
+	if r.outcome == unknown {
+		r.err = errors.New("the store gave no page")
+	}
+	return r
+}
+
+// opened publishes the state that was taken over.
+func (j *Journal) opened(e opened) {
+	s := j.core.state
+	j.shell.opened = true
+	j.epoch.Store(e.epoch)
+	j.state.Store(s.metadata)
+	j.groups.reset(s.groups)
+	j.log.Info("journal taken over", "epoch", e.epoch, "sequence", s.sequence, "partitions", len(j.index.partitions))
+}
+
+// commit publishes an object that has just been committed.
+func (j *Journal) commit(e committed) {
+	m := e.manifest
+	j.cache.put(cacheKey{sequence: m.Sequence}, e.body)
+	if len(m.Entries) > 0 {
+		j.state.Store(j.core.state.metadata)
+		j.groups.apply(m.Entries)
+	}
+	j.metrics.committed(m, len(e.body))
+	j.watch.notify(changedBy(m))
+}
+
+// changedBy lists the partitions whose offsets an object changes.
+func changedBy(m *kfs.Manifest) []kfs.PartitionID {
+	ids := make([]kfs.PartitionID, 0, len(m.Segments))
+	for i := range m.Segments {
+		ids = append(ids, m.Segments[i].ID())
+	}
+	for _, e := range m.Entries {
+		if e, ok := e.(kfs.Trim); ok {
+			ids = append(ids, kfs.PartitionID{Topic: e.Topic, Partition: e.Partition})
+		}
+	}
+	return ids
+}
+
+// close answers what still waits and waits for the goroutines.
+func (j *Journal) close() {
+	j.mu.Lock()
+	j.closed = true
+	requests := j.inbox
+	j.inbox = nil
+	j.mu.Unlock()
+	for _, r := range requests {
+		r.pending.finish(r.all(ErrNotOwner))
+	}
+	if j.core.phase != stopped { // the last flush took too long
+		j.core.out = nil
+		j.core.stop(nil)
+		for _, e := range j.core.out {
+			j.carryOut(e)
+		}
+	}
+	j.shell.cancel()
+	j.shell.running.Wait()
+	j.watch.notifyAll()
+	j.metrics.unregister()
+}

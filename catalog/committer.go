@@ -59,6 +59,8 @@ type Group struct {
 	Files  []iceberg.DataFile
 	// Fits tells why the files do not fit a table of this metadata, nil if they do. It may be nil.
 	Fits func(table.Metadata) error
+
+	rewrite func(context.Context, *table.Table) (*Rewrite, error)
 }
 
 // Committer commits for one job to one table. Its methods must not be called concurrently; committers of other processes, and
@@ -111,15 +113,15 @@ func (c *Committer) Create(ctx context.Context, schema *iceberg.Schema, spec *ic
 }
 
 // Position reads the table's own record of progress: the next offset of every source that the job has committed here. ErrNoTable if
-// the table does not exist; a HaltError where a person must decide.
-func (c *Committer) Position(ctx context.Context) (map[string]int64, error) {
+// the table does not exist; a HaltError where a person must decide. It gives the table as it was read, too.
+func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Table, error) {
 	t, err := c.Load(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	v, err := c.view(ctx, t, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// An attempt without ranges runs the same checks as a commit and then has nothing to send.
 	a := c.attempt(Group{}, "")
@@ -127,15 +129,15 @@ func (c *Committer) Position(ctx context.Context) (map[string]int64, error) {
 	if eff.do == doHighs {
 		highs, err := c.highs(ctx, t, a.pos.unproven)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		eff = a.step(event{highs: highs})
 	}
 	if eff.err != nil && !(c.opts.Replay && errors.Is(eff.err, ErrMoved)) {
-		return nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
+		return nil, nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
 	}
 	c.known = Known{Table: v.table, Positions: a.pos.nexts()}
-	return a.pos.nexts(), nil
+	return a.pos.nexts(), t, nil
 }
 
 // Commit makes a group visible and moves the position over its ranges, in one atomic step. Errors: ErrMoved and ErrRestage (nothing
@@ -181,19 +183,25 @@ func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
 		case doStop:
 			return eff.err
 		case doLoad:
-			if t, err = c.Load(ctx); errors.Is(err, ErrNoTable) {
-				return err
+			if t, ev.failed = c.Load(ctx); errors.Is(ev.failed, ErrNoTable) {
+				return ev.failed
 			}
-			if err == nil {
-				ev.loaded, err = c.view(ctx, t, g.Fits)
+			if ev.failed == nil {
+				ev.loaded, ev.failed = c.view(ctx, t, g.Fits)
 			}
-			ev.failed = err
 		case doHighs:
 			ev.highs, ev.failed = c.highs(ctx, t, a.pos.unproven)
 		case doSend:
 			receipt := a.receipt(eff.kind)
 			receipt.Writer, receipt.Config = c.opts.Writer, c.opts.Config
-			if req, err = c.request(ctx, t, &receipt, eff.base, g.Files); err != nil {
+			var plan *Rewrite
+			if g.rewrite != nil {
+				if plan, ev.refused = g.rewrite(ctx, t); plan == nil {
+					ev.void = ev.refused == nil
+					break
+				}
+			}
+			if req, err = c.request(ctx, t, &receipt, eff.base, g.Files, plan); err != nil {
 				ev.unsent = err
 				break
 			}
@@ -201,7 +209,9 @@ func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
 		case doResend:
 			ev.replied, ev.failed = c.send(ctx, t, req)
 		case doWait:
-			err = c.wait(ctx, eff.try)
+			if err = c.wait(ctx, eff.try); err != nil && ctx.Err() == nil {
+				return err
+			}
 		}
 		if ctx.Err() != nil && !ev.replied {
 			if a.inFlight != "" {

@@ -26,6 +26,7 @@ type attempt struct {
 	known    map[string]int64 // positions that were seen before
 	uuid     string           // the table's uuid that was seen before, or empty
 	replay   bool             // on_rollback: replay
+	rewrite  bool             // replace files and leave the position alone
 	maxSends int              // of one request
 	maxLoads int              // in all
 
@@ -46,6 +47,8 @@ type event struct {
 	replied bool             // the catalog accepted the request
 	failed  error            // the last effect ended with an error
 	unsent  error            // the request could not be built: it was not sent
+	void    bool             // there is nothing to send
+	refused error            // there never will be
 }
 
 // effect is what to do next.
@@ -82,6 +85,9 @@ func (a *attempt) step(ev event) effect {
 		return a.admit()
 	case ev.replied:
 		return a.replied()
+	case ev.void, ev.refused != nil:
+		a.inFlight = ""
+		return a.stop(ev.refused)
 	case ev.unsent != nil:
 		a.last, a.inFlight = ev.unsent, ""
 		return a.wait()
@@ -182,6 +188,8 @@ func (a *attempt) admit() effect {
 	}
 	kind := a.kind()
 	switch {
+	case a.rewrite:
+		kind = KindReplace
 	case len(a.ranges) == 0:
 		return a.stop(nil)
 	case !a.pos.started:

@@ -75,7 +75,11 @@ type Receipt struct {
 
 // summary is the receipt as snapshot summary keys.
 func (r *Receipt) summary() (map[string]string, error) {
-	ranges, err := json.Marshal(r.Ranges)
+	all := r.Ranges
+	if all == nil {
+		all = map[string]Advance{}
+	}
+	ranges, err := json.Marshal(all)
 	if err != nil {
 		return nil, fmt.Errorf("receipt of job %s: %w", r.Job, err)
 	}

@@ -37,7 +37,7 @@ type request struct {
 // request writes the manifests of a commit on top of the loaded table and pins it to the branch's head as loaded. The library's own
 // commit loop is not used: it would rebase and send again without looking at the position, and delete files of a request whose
 // outcome it believes to know.
-func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, base position, files []iceberg.DataFile) (*request, error) {
+func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, base position, files []iceberg.DataFile, plan *Rewrite) (*request, error) {
 	var head int64
 	if s := t.CurrentSnapshot(); s != nil {
 		head = s.SnapshotID
@@ -51,8 +51,11 @@ func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, bas
 		return nil, err
 	}
 	props := iceberg.Properties{progressPrefix + r.Job: progress}
-	if r.Kind == KindData {
+	switch r.Kind {
+	case KindData:
 		return appendRequest(ctx, t, summary, props, files)
+	case KindReplace:
+		return c.rewriteRequest(ctx, t, plan, summary, props)
 	}
 	return c.emptyRequest(ctx, t, summary, props)
 }

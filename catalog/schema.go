@@ -14,15 +14,65 @@ type TypeError struct {
 	Path string // the column, its parts joined by dots
 	Have string // the table's type
 	Want string // the type of the values
+	Why  string // why the column could not be replaced by one of the wider type; empty if that was no question
 }
 
 func (e *TypeError) Error() string {
-	return fmt.Sprintf("column %s of the table is %s and cannot hold %s", e.Path, e.Have, e.Want)
+	s := fmt.Sprintf("column %s of the table is %s and cannot hold %s", e.Path, e.Have, e.Want)
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	return s
 }
 
-// Evolve widens the table's schema until every column of want has its place: new columns are added as optional ones, int becomes long
-// and float becomes double. want's field ids are not looked at; columns are matched by name. It gives the table as it is then.
-// Errors: *TypeError where no promotion leads from one type to the other, ErrNoTable.
+// UnfitColumn is the column whose values do not fit the table.
+func (e *TypeError) UnfitColumn() string { return e.Path }
+
+// ReplaceError says that a schema can be widened only by replacing columns: Iceberg promotes neither int nor long to double. See
+// Committer.Rewrite.
+type ReplaceError struct {
+	Columns []Replaced
+}
+
+func (e *ReplaceError) Error() string {
+	c := e.Columns[0]
+	return (&TypeError{Path: c.Path, Have: c.Have, Want: c.Want}).Error()
+}
+
+// Replaced is a column that another one of the same name, in the same place, takes over from.
+type Replaced struct {
+	Path       string // its parts joined by dots
+	ID         int    // the old field id; the new one is in the new schema
+	Have, Want string // types
+}
+
+// Widened is a table's schema with a place for every column of another.
+type Widened struct {
+	Schema   *iceberg.Schema // its id is free in the table
+	Changed  bool            // it differs from the present one
+	Replaced []Replaced      // the columns whose old values would be lost unless the files are rewritten
+}
+
+// Widen plans how a table's current schema takes the columns of want: new columns are added as optional ones, int becomes long and
+// float becomes double in place, int and long become double by replacement. want's field ids are not looked at; columns are matched
+// by name. The error is a *TypeError where nothing leads from one type to the other.
+func Widen(meta table.Metadata, want *iceberg.Schema) (*Widened, error) {
+	current := meta.CurrentSchema()
+	w := widening{lastID: meta.LastColumnID()}
+	fields, err := w.fields("", current.Fields(), want.Fields())
+	if err != nil {
+		return nil, err
+	}
+	next := 0
+	for _, s := range meta.Schemas() {
+		next = max(next, s.ID+1)
+	}
+	schema := iceberg.NewSchemaWithIdentifiers(next, current.IdentifierFieldIDs, fields...)
+	return &Widened{Schema: schema, Changed: w.changed, Replaced: w.replaced}, nil
+}
+
+// Evolve widens the table's schema until every column of want has its place, see Widen, and gives the table as it is then. Errors:
+// *TypeError; *ReplaceError where that takes a rewrite, and nothing was changed; ErrNoTable.
 //
 // The change is a commit of its own, pinned to the schema that was read. Whatever the catalog answers, the table is loaded again: the
 // change is there, by whose hand is all the same, or it is tried again.
@@ -42,16 +92,16 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 			last = err
 			continue
 		}
-		meta := t.Metadata()
-		w := widening{lastID: meta.LastColumnID()}
-		fields, err := w.fields("", meta.CurrentSchema().Fields(), want.Fields())
-		if err != nil {
+		w, err := Widen(t.Metadata(), want)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if !w.changed {
+		case !w.Changed:
 			return t, nil
+		case len(w.Replaced) > 0:
+			return nil, &ReplaceError{Columns: w.Replaced}
 		}
-		if _, last = c.send(ctx, t, schemaRequest(meta, fields)); last == nil {
+		if _, last = c.send(ctx, t, schemaRequest(t.Metadata(), w.Schema)); last == nil {
 			if t, last = c.Load(ctx); last == nil {
 				return t, nil
 			}
@@ -63,21 +113,16 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 	return nil, fmt.Errorf("change the schema of table %s: %w", c.Name(), last)
 }
 
-// schemaRequest makes fields the table's current schema, if nobody else has changed it or has given out field ids.
-func schemaRequest(meta table.Metadata, fields []iceberg.NestedField) *request {
-	current := meta.CurrentSchema()
-	next := 0
-	for _, s := range meta.Schemas() {
-		next = max(next, s.ID+1)
-	}
+// schemaRequest makes schema the table's current one, if nobody else has changed it or has given out field ids.
+func schemaRequest(meta table.Metadata, schema *iceberg.Schema) *request {
 	return &request{
 		requirements: []table.Requirement{
 			table.AssertTableUUID(meta.TableUUID()),
-			table.AssertCurrentSchemaID(current.ID),
+			table.AssertCurrentSchemaID(meta.CurrentSchema().ID),
 			table.AssertLastAssignedFieldID(meta.LastColumnID()),
 		},
 		updates: []table.Update{
-			table.NewAddSchemaUpdate(iceberg.NewSchemaWithIdentifiers(next, current.IdentifierFieldIDs, fields...)),
+			table.NewAddSchemaUpdate(schema),
 			table.NewSetCurrentSchemaUpdate(-1), // the one that was just added
 		},
 	}
@@ -85,8 +130,9 @@ func schemaRequest(meta table.Metadata, fields []iceberg.NestedField) *request {
 
 // widening merges schemas by name.
 type widening struct {
-	lastID  int // the greatest field id that the table has ever given out
-	changed bool
+	lastID   int // the greatest field id that the table has ever given out
+	changed  bool
+	replaced []Replaced
 }
 
 func (w *widening) next() int {
@@ -106,48 +152,51 @@ func (w *widening) fields(path string, have, want []iceberg.NestedField) ([]iceb
 		i, ok := at[f.Name]
 		if !ok {
 			w.changed = true
-			f.ID, f.Required = w.next(), false
+			f.ID, f.Required = w.next(), false // rows that are there do not have it
 			f.Type = w.fresh(f.Type)
 			out = append(out, f)
 			continue
 		}
-		t, err := w.merge(join(path, f.Name), out[i].Type, f.Type)
-		if err != nil {
+		var err error
+		if out[i].ID, out[i].Type, err = w.merge(join(path, f.Name), out[i].ID, out[i].Type, f.Type); err != nil {
 			return nil, err
 		}
-		out[i].Type = t
 	}
 	return out, nil
 }
 
-// merge is the type that holds the values of both.
-func (w *widening) merge(path string, have, want iceberg.Type) (iceberg.Type, error) {
+// merge is the type that holds the values of both, and the field id that goes with it.
+func (w *widening) merge(path string, id int, have, want iceberg.Type) (int, iceberg.Type, error) {
 	switch h := have.(type) {
 	case *iceberg.StructType:
 		if s, ok := want.(*iceberg.StructType); ok {
 			fields, err := w.fields(path, h.FieldList, s.FieldList)
-			return &iceberg.StructType{FieldList: fields}, err
+			return id, &iceberg.StructType{FieldList: fields}, err
 		}
 	case *iceberg.ListType:
 		if l, ok := want.(*iceberg.ListType); ok {
-			element, err := w.merge(join(path, "element"), h.Element, l.Element)
-			return &iceberg.ListType{ElementID: h.ElementID, Element: element, ElementRequired: h.ElementRequired}, err
+			elementID, element, err := w.merge(join(path, "element"), h.ElementID, h.Element, l.Element)
+			return id, &iceberg.ListType{ElementID: elementID, Element: element, ElementRequired: h.ElementRequired}, err
 		}
 	case *iceberg.MapType:
 		if m, ok := want.(*iceberg.MapType); ok && m.KeyType.Equals(h.KeyType) {
-			value, err := w.merge(join(path, "value"), h.ValueType, m.ValueType)
-			return &iceberg.MapType{KeyID: h.KeyID, KeyType: h.KeyType, ValueID: h.ValueID, ValueType: value, ValueRequired: h.ValueRequired}, err
+			valueID, value, err := w.merge(join(path, "value"), h.ValueID, h.ValueType, m.ValueType)
+			return id, &iceberg.MapType{KeyID: h.KeyID, KeyType: h.KeyType, ValueID: valueID, ValueType: value, ValueRequired: h.ValueRequired}, err
 		}
 	default:
 		switch {
 		case Holds(have, want):
-			return have, nil
+			return id, have, nil
 		case promotes(have, want):
 			w.changed = true
-			return want, nil
+			return id, want, nil
+		case replaces(have, want):
+			w.changed = true
+			w.replaced = append(w.replaced, Replaced{Path: path, ID: id, Have: have.String(), Want: want.String()})
+			return w.next(), want, nil
 		}
 	}
-	return nil, &TypeError{Path: path, Have: have.String(), Want: want.String()}
+	return 0, nil, &TypeError{Path: path, Have: have.String(), Want: want.String()}
 }
 
 // fresh gives a type that is new in the table ids of its own.
@@ -156,23 +205,23 @@ func (w *widening) fresh(t iceberg.Type) iceberg.Type {
 	case *iceberg.StructType:
 		out := &iceberg.StructType{FieldList: make([]iceberg.NestedField, len(t.FieldList))}
 		for i, f := range t.FieldList {
-			f.ID, f.Required = w.next(), false
+			f.ID = w.next()
 			f.Type = w.fresh(f.Type)
 			out.FieldList[i] = f
 		}
 		return out
 	case *iceberg.ListType:
 		id := w.next()
-		return &iceberg.ListType{ElementID: id, Element: w.fresh(t.Element)}
+		return &iceberg.ListType{ElementID: id, Element: w.fresh(t.Element), ElementRequired: t.ElementRequired}
 	case *iceberg.MapType:
 		key, value := w.next(), w.next()
-		return &iceberg.MapType{KeyID: key, KeyType: w.fresh(t.KeyType), ValueID: value, ValueType: w.fresh(t.ValueType)}
+		return &iceberg.MapType{KeyID: key, KeyType: w.fresh(t.KeyType), ValueID: value, ValueType: w.fresh(t.ValueType), ValueRequired: t.ValueRequired}
 	}
 	return t
 }
 
-// Holds reports whether a column of type have takes every value of type want as it is. A long column takes the values of a double
-// column that are whole, and the reverse those that are exact, but that is for whoever converts them to find out.
+// Holds reports whether a column of type have takes values of type want. A double column takes longs as far as they are exact; whoever
+// converts them finds out.
 func Holds(have, want iceberg.Type) bool {
 	switch have.(type) {
 	case iceberg.Int64Type:
@@ -204,6 +253,18 @@ func promotes(have, want iceberg.Type) bool {
 	case iceberg.DecimalType:
 		w, ok := want.(iceberg.DecimalType)
 		return ok && h.Scale() == w.Scale() && h.Precision() < w.Precision()
+	}
+	return false
+}
+
+// replaces reports whether a column of type have can give way to one of type want that may hold its values.
+func replaces(have, want iceberg.Type) bool {
+	if _, ok := want.(iceberg.Float64Type); !ok {
+		return false
+	}
+	switch have.(type) {
+	case iceberg.Int32Type, iceberg.Int64Type:
+		return true
 	}
 	return false
 }

@@ -29,11 +29,23 @@ func ParseTopicID(s string) (TopicID, error) {
 	return id, nil
 }
 
+// MarshalText implements encoding.TextMarshaler with Kafka's text form.
+func (id TopicID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler with Kafka's text form.
+func (id *TopicID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseTopicID(string(text))
+	return err
+}
+
 // WriterID names one life of one writing process: random at each start, so that a writer can recognize its own objects.
 type WriterID [16]byte
 
 // String is the id in hexadecimal.
 func (id WriterID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText implements encoding.TextMarshaler with the hexadecimal form.
+func (id WriterID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // ClusterID names a cluster, in Kafka's text form of an id.
 type ClusterID = TopicID

@@ -22,7 +22,7 @@ import (
 
 // Store is an object store, or a prefix of one. It is safe for concurrent use.
 // Keys are those that CheckKey accepts, and are used as they are: no cleaning, no escaping. Every method refuses another key before it
-// does anything. A prefix or an after of a List may be any string; one that no key can begin with lists nothing.
+// does anything. The prefix and the after of a List may be any UTF-8; a prefix that no key can begin with lists nothing.
 type Store interface {
 	// Get reads an object or a part of it. The caller closes the reader; Info.Size is the size of the whole object, also for a range.
 	// A suffix longer than the object gives all of it. A Range that begins at or behind the end gives ErrRange.
@@ -41,6 +41,7 @@ type Store interface {
 // Copier is an optional power of a Store: copying inside the store, without moving bytes through the caller. See Copy.
 type Copier interface {
 	// Copy makes the object to, or overwrites it, from the object from; ErrNotFound (with Info.ServerTime) if there is none.
+	// Info.Size may be zero: not every store tells it.
 	Copy(ctx context.Context, from, to string) (Info, error)
 }
 
@@ -151,6 +152,7 @@ func ReadAll(ctx context.Context, s Store, key string, r Range, limit int64) ([]
 
 // Copy makes the object to from the object from, inside the store if it is a Copier. Otherwise the bytes go through memory, and objects
 // larger than limit bytes are refused.
+// As with any Copier, Info.Size may be zero.
 func Copy(ctx context.Context, s Store, from, to string, limit int64) (Info, error) {
 	if c, ok := s.(Copier); ok {
 		return c.Copy(ctx, from, to)

@@ -215,6 +215,9 @@ func (w *walk) partition(id kfs.PartitionID) *progress {
 func (v *Verifier) checkpoint(ctx context.Context, w *walk, sequence uint64) error {
 	key := kfs.CheckpointKey(w.journal, sequence)
 	body, _, err := blob.ReadAll(ctx, v.Store, key, blob.All, maxObject)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil // its owner has dropped it since it was listed: a newer one is there, which is not for this walk
+	}
 	if err != nil {
 		return err
 	}

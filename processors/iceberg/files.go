@@ -39,6 +39,8 @@ type layout struct {
 	fs        icebergio.WriteFileIO
 	locations table.LocationProvider
 	table     *table.Table
+	iceberg   *iceberg.Schema // that the files belong to
+	spec      iceberg.PartitionSpec
 	schema    *arrow.Schema
 	parquet   *parquet.WriterProperties
 	arrow     pqarrow.ArrowWriterProperties
@@ -85,7 +87,7 @@ func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, unique
 		opts = append(opts, parquet.WithDictionaryFor(column, false))
 	}
 	return &layout{
-		fs: w, locations: locations, table: t, schema: schema,
+		fs: w, locations: locations, table: t, iceberg: t.Schema(), spec: t.Spec(), schema: schema,
 		parquet: parquet.NewWriterProperties(opts...),
 		arrow:   pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(mem)),
 	}, nil
@@ -162,7 +164,7 @@ func (w *fileWriter) close() (iceberg.DataFile, error) {
 	}
 	t := w.layout.table
 	file, err := table.DataFileFromMetadata(table.DataFileArgs{
-		Schema: t.Schema(), Spec: t.Spec(), Format: iceberg.ParquetFile, Metadata: meta,
+		Schema: w.layout.iceberg, Spec: w.layout.spec, Format: iceberg.ParquetFile, Metadata: meta,
 		FilePath: w.location, FileSize: w.out.n, Content: iceberg.EntryContentData,
 		Properties: t.Properties(), FormatVersion: t.Metadata().Version(), PartitionValues: w.values,
 	})

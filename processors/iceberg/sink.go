@@ -39,7 +39,10 @@ type Config struct {
 	MemoryBytes int64
 	// OpenFiles bounds the files that one sink has open; 64 if 0. The one that was not written to for longest ends when it is reached.
 	OpenFiles int
-	Allocator memory.Allocator // memory.DefaultAllocator if nil
+	// ReplaceBytes bounds the files that are written again when a long column must become double; 256 MiB if 0. Where more would be, the
+	// values that do not fit are refused.
+	ReplaceBytes int64
+	Allocator    memory.Allocator // memory.DefaultAllocator if nil
 }
 
 // Factory opens sinks that write to the tables of one catalog.
@@ -60,6 +63,9 @@ func New(cfg Config) *Factory {
 	}
 	if cfg.OpenFiles == 0 {
 		cfg.OpenFiles = 64
+	}
+	if cfg.ReplaceBytes == 0 {
+		cfg.ReplaceBytes = 256 << 20
 	}
 	if cfg.Allocator == nil {
 		cfg.Allocator = memory.DefaultAllocator
@@ -99,14 +105,15 @@ type Sink struct {
 	now       func() time.Time
 	rand      io.Reader // nil: crypto/rand
 
-	table  *table.Table // as last loaded, nil if it was not
+	seen   *table.Table // as Committed has read it, nil if there was none
+	table  *table.Table // as the writer knows it, nil if there is no writer
 	writer *writer      // for batches of the last schema, nil if there was none
 
 	// What was staged since the last Seal.
 	ranges map[string]catalog.Advance
 	open   map[string]*fileWriter // by writer and partition
 	done   []iceberglib.DataFile
-	schema int   // the table's schema id that the files were written with
+	schema int   // the table's schema id that the files were written with, or a later one that holds all of it
 	held   int64 // Arrow bytes in open row groups
 	clock  int64 // counts writes
 }
@@ -121,13 +128,21 @@ type writer struct {
 }
 
 var (
-	_ processor.Sink = (*Sink)(nil)
-	_ io.Closer      = (*Sink)(nil)
+	_ processor.Sink       = (*Sink)(nil)
+	_ processor.Described  = (*Sink)(nil)
+	_ processor.Buffering  = (*Sink)(nil)
+	_ processor.Recalling  = (*Sink)(nil)
+	_ processor.Identified = (*Sink)(nil)
+	_ io.Closer            = (*Sink)(nil)
+
+	_ processor.Unfit = (*RowError)(nil)
+	_ processor.Unfit = (*catalog.TypeError)(nil)
 )
 
 // Committed reads the table's own record of progress. A table that does not exist has none.
 func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
-	next, err := s.committer.Position(ctx)
+	s.seen = nil
+	next, t, err := s.committer.Position(ctx)
 	if errors.Is(err, catalog.ErrNoTable) {
 		return processor.Positions{}, nil
 	}
@@ -142,25 +157,24 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 		}
 		out[source] = at
 	}
-	s.table = nil // whoever asks starts anew, so the next batch looks at the table as it is then
+	s.seen = t
 	return out, nil
 }
 
-// Schema is the table's present schema without field ids, nil if the table does not exist yet.
-func (s *Sink) Schema(ctx context.Context) (*arrow.Schema, error) {
-	t, err := s.committer.Load(ctx)
-	if errors.Is(err, catalog.ErrNoTable) {
+// Schema is the table's schema as Committed has read it, without field ids; nil if there was no table.
+func (s *Sink) Schema(context.Context) (*arrow.Schema, error) {
+	if s.seen == nil {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	schema, err := table.SchemaToArrowSchema(t.Schema(), nil, false, false)
+	schema, err := table.SchemaToArrowSchema(s.seen.Schema(), nil, false, false)
 	if err != nil {
 		return nil, fmt.Errorf("schema of table %s: %w", s.spec.Name, err)
 	}
 	return schema, nil
 }
+
+// Identity is the table's UUID as it was last seen, "" if it was not.
+func (s *Sink) Identity() string { return s.committer.Known().Table }
 
 // Buffered is how many bytes the rows of the open row groups take, at most: they are counted as Arrow.
 func (s *Sink) Buffered() int64 { return s.held }
@@ -214,23 +228,23 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	if err := s.checkCoordinates(want); err != nil {
 		return err
 	}
-	t, err := s.committer.Evolve(ctx, want)
-	if errors.Is(err, catalog.ErrNoTable) {
-		if t, err = s.create(ctx, want); err == nil {
-			t, err = s.committer.Evolve(ctx, want) // another writer's table may be the one that is there
-		}
-	}
+	t, err := s.evolve(ctx, want)
 	if err != nil {
 		return err
 	}
 	if err := s.checkCoordinates(t.Schema()); err != nil {
 		return fmt.Errorf("table %s was not made for this: %w", s.spec.Name, err)
 	}
-	if s.table != nil && (s.table.Schema().ID != t.Schema().ID || s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec()) || s.writer != nil {
-		// Files of one group share a schema and a spec: the open ones end here. Those of an older schema stay good, it is a part of the new.
-		if err := s.finishAll(); err != nil {
-			return err
+	// Files of one group share a spec, and a file has one schema: the open ones end here. Those of an older schema stay good, for it is
+	// a part of the new one.
+	if err := s.finishAll(); err != nil {
+		return err
+	}
+	if len(s.done) > 0 {
+		if s.table != nil && s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec() {
+			return fmt.Errorf("the table's partition spec was changed: %w", catalog.ErrRestage)
 		}
+		s.schema = t.Schema().ID
 	}
 	w := &writer{source: source}
 	if w.conformer, err = newConformer(s.cfg.Allocator, source, t.Schema()); err != nil {
@@ -245,6 +259,23 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
 	s.table, s.writer = t, w
 	return nil
+}
+
+// evolve makes the table where it is missing, and widens it where it is too narrow.
+func (s *Sink) evolve(ctx context.Context, want *iceberglib.Schema) (*table.Table, error) {
+	t, err := s.committer.Evolve(ctx, want)
+	if errors.Is(err, catalog.ErrNoTable) {
+		if _, err = s.create(ctx, want); err == nil {
+			t, err = s.committer.Evolve(ctx, want) // another writer's table may be the one that is there
+		}
+	}
+	var replace *catalog.ReplaceError
+	if errors.As(err, &replace) {
+		if err = s.replaceColumns(ctx, want); err == nil {
+			t, err = s.committer.Evolve(ctx, want)
+		}
+	}
+	return t, err
 }
 
 // create makes the table with the first batch's schema.
@@ -276,7 +307,7 @@ func (s *Sink) checkCoordinates(schema *iceberglib.Schema) error {
 	return nil
 }
 
-// icebergSchema is the schema as Iceberg has it, every column optional, without the columns that hold nothing.
+// icebergSchema is the schema as Iceberg has it, without the columns that hold nothing.
 func icebergSchema(source *arrow.Schema) (*iceberglib.Schema, error) {
 	fields := withoutNulls(source.Fields())
 	schema, err := table.ArrowSchemaToIcebergWithFreshIDs(arrow.NewSchema(fields, nil), false)
@@ -286,11 +317,10 @@ func icebergSchema(source *arrow.Schema) (*iceberglib.Schema, error) {
 	return schema, nil
 }
 
-// withoutNulls leaves out fields of type null, which Iceberg's version 2 does not have, and makes all others optional.
+// withoutNulls leaves out fields of type null, which Iceberg's version 2 does not have.
 func withoutNulls(fields []arrow.Field) []arrow.Field {
 	var out []arrow.Field
 	for _, f := range fields {
-		f.Metadata, f.Nullable = arrow.Metadata{}, true
 		switch t := f.Type.(type) {
 		case *arrow.NullType:
 			continue

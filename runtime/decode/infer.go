@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -187,12 +188,7 @@ func (p *parser) typeOfList(c *column, doc []byte, i, depth int) (schema.Type, i
 			p.path = append(p.path, "element")
 			return t, end
 		}
-		merged, err := schema.Merge(element, t)
-		if err != nil {
-			f := mergeFault(err)
-			return t, p.fail(f.class, f.what)
-		}
-		element = merged
+		element = mergeElement(element, t)
 		i = space(doc, end)
 		switch {
 		case i < len(doc) && doc[i] == ',':
@@ -202,5 +198,20 @@ func (p *parser) typeOfList(c *column, doc []byte, i, depth int) (schema.Type, i
 		default:
 			return t, p.invalid(doc, i, "where a comma or the end of an array is wanted")
 		}
+	}
+}
+
+// mergeElement merges the types of two elements. The caller will find what is wrong when they do not merge: a conflict when the document
+// is decoded into columns of the first, a type that is too deep when it is merged into the schema.
+func mergeElement(a, b schema.Type) schema.Type {
+	merged, err := schema.Merge(a, b)
+	var limit *schema.LimitError
+	switch {
+	case err == nil:
+		return merged
+	case errors.As(err, &limit):
+		return b
+	default:
+		return a
 	}
 }

@@ -15,14 +15,15 @@ type parser struct {
 	fault    fault
 	path     []string // of the fault, innermost first
 	scratch  []byte   // a string with its escapes resolved
+	inexact  []place  // where the document gives Long columns integers that no double can hold
 	stale    [][2]int // ranges of the document that infer found not to count
 }
 
 // decode reads a document into slot of the members of root. After a fault the members may hold parts of it, from slot on.
 func (p *parser) decode(root *column, slot int, doc []byte) bool {
+	p.inexact = p.inexact[:0]
 	i := space(doc, 0)
 	if i >= len(doc) || doc[i] != '{' {
-		p.path = p.path[:0]
 		return p.end(p.notObject(doc, i))
 	}
 	i = p.object(root, slot, doc, i)
@@ -31,6 +32,9 @@ func (p *parser) decode(root *column, slot int, doc []byte) bool {
 	}
 	if i = space(doc, i); i < len(doc) {
 		return p.end(p.invalid(doc, i, "after the object"))
+	}
+	if len(p.inexact) > 0 {
+		p.keepInexact()
 	}
 	return true
 }
@@ -200,7 +204,7 @@ func (p *parser) value(c *column, slot int, doc []byte, i int) int {
 	case schema.Long:
 		if v, end := integer(doc, i); end > 0 {
 			c.seek(slot)
-			c.setLong(slot, v)
+			p.setLong(c, slot, v)
 			return end
 		}
 		if isNumber(doc[i]) {

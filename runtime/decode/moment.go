@@ -66,7 +66,7 @@ func (p *parser) decimalText(c *column, slot int, text []byte, end int) int {
 	if n != len(text) {
 		return p.misfit(InvalidValue, excerpt(text)+" is no decimal number")
 	}
-	if w := c.setNumber(slot, x, text); w != fits {
+	if w := p.setNumber(c, slot, x, text); w != fits {
 		return p.unfit(c, w, text)
 	}
 	return end

@@ -333,7 +333,7 @@ func (p *parser) number(c *column, slot int, doc []byte, i int) int {
 		return p.invalid(doc, -1-end, "in a number")
 	}
 	text := doc[i:end]
-	if w := c.setNumber(slot, x, text); w != fits {
+	if w := p.setNumber(c, slot, x, text); w != fits {
 		return p.unfit(c, w, text)
 	}
 	return end
@@ -348,7 +348,7 @@ func (p *parser) unfit(c *column, w whether, text []byte) int {
 }
 
 // setNumber sets slot of a numeric column, unless the number does not fit.
-func (c *column) setNumber(slot int, x number, text []byte) whether {
+func (p *parser) setNumber(c *column, slot int, x number, text []byte) whether {
 	var w whether
 	switch c.kind {
 	case schema.Int, schema.Long:
@@ -363,7 +363,7 @@ func (c *column) setNumber(slot int, x number, text []byte) whether {
 		if c.kind == schema.Int {
 			c.setInt32(slot, int32(v))
 		} else {
-			c.setLong(slot, v)
+			p.setLong(c, slot, v)
 		}
 	case schema.Float:
 		v, w := x.float(text, 32)

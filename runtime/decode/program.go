@@ -46,13 +46,28 @@ func (c *column) addField(f schema.Field) {
 	}
 }
 
-// setLong sets an integer of a Long column, and remembers whether the column could ever become Double.
-func (c *column) setLong(slot int, v int64) {
+// setLong sets an integer of a Long column, and notes when the column can never become Double.
+func (p *parser) setLong(c *column, slot int, v int64) {
 	const exact = 1 << 53
 	if uint64(v+exact) > 2*exact && !doubleHolds(v) {
-		c.inexact = true
+		p.inexact = append(p.inexact, place{c, slot})
 	}
 	c.setInt64(slot, v)
+}
+
+// place is a slot of a column.
+type place struct {
+	c    *column
+	slot int
+}
+
+// keepInexact marks the columns of the integers in a document that is a row now; a later member of the same name may have replaced them.
+func (p *parser) keepInexact() {
+	for _, at := range p.inexact {
+		if at.slot < at.c.n && !doubleHolds(at.c.i64[at.slot]) {
+			at.c.inexact = true
+		}
+	}
 }
 
 // doubleHolds reports whether a double can hold v exactly.

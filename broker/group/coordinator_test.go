@@ -1,0 +1,350 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// memoryLog is a Log whose appends land when the test says so.
+type memoryLog struct {
+	mu       sync.Mutex
+	offsets  map[string]map[offsetKey]kfs.GroupOffset
+	appended [][]kfs.GroupOffset
+	flying   []*memoryAppend
+	manual   bool // appends wait for land
+}
+
+type memoryAppend struct {
+	offsets []kfs.GroupOffset
+	done    chan struct{}
+	err     error
+}
+
+func (a *memoryAppend) Done() <-chan struct{} { return a.done }
+func (a *memoryAppend) Err() error            { return a.err }
+
+func newLog() *memoryLog { return &memoryLog{offsets: map[string]map[offsetKey]kfs.GroupOffset{}} }
+
+func (l *memoryLog) Append(offsets []kfs.GroupOffset) Append {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := &memoryAppend{offsets: offsets, done: make(chan struct{})}
+	l.appended = append(l.appended, offsets)
+	l.flying = append(l.flying, a)
+	if !l.manual {
+		l.landed(nil)
+	}
+	return a
+}
+
+// land ends the oldest append.
+func (l *memoryLog) land(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.landed(err)
+}
+
+func (l *memoryLog) landed(err error) {
+	a := l.flying[0]
+	l.flying = l.flying[1:]
+	if a.err = err; err == nil {
+		for _, o := range a.offsets {
+			if l.offsets[o.Group] == nil {
+				l.offsets[o.Group] = map[offsetKey]kfs.GroupOffset{}
+			}
+			if l.offsets[o.Group][keyOf(o)] = o; o.Offset < 0 {
+				delete(l.offsets[o.Group], keyOf(o))
+			}
+		}
+	}
+	close(a.done)
+}
+
+func (l *memoryLog) Offsets(group string) []kfs.GroupOffset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []kfs.GroupOffset
+	for _, o := range l.offsets[group] {
+		out = append(out, o)
+	}
+	return out
+}
+
+func (l *memoryLog) Groups() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for g, offsets := range l.offsets {
+		if len(offsets) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func newCoordinator(l *memoryLog) *Coordinator {
+	n := 0
+	return NewCoordinator(Config{}, l, time.Now, func() string { n++; return fmt.Sprint(n) })
+}
+
+func offset(partition int32, offset int64) kfs.GroupOffset {
+	return kfs.GroupOffset{Group: "g", Topic: "t", Partition: partition, Offset: offset, LeaderEpoch: -1}
+}
+
+func commit(offsets ...kfs.GroupOffset) Commit { return Commit{Generation: -1, Offsets: offsets} }
+
+// answer gives what a call that must be ready has got. Tests run in synctest, where time passes only while all wait.
+func answer(t *testing.T, c *Call) Answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	a, err := c.Wait(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// ready reports whether a call has its answer.
+func ready(t *testing.T, c *Call) bool {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	_, err := c.Wait(ctx)
+	return !errors.Is(err, context.DeadlineExceeded)
+}
+
+func TestCommitIsDurableAndWritesWhatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		l.manual = true
+		c := newCoordinator(l)
+		first := c.Do("g", commit(offset(0, 5), offset(1, 6)))
+		if ready(t, first) {
+			t.Fatal("answered before it was durable")
+		}
+		// While it flies everything is written, for the durable offsets are not the last ones.
+		second := c.Do("g", commit(offset(0, 7)))
+		third := c.Do("g", commit(offset(0, 5)))
+		for range 3 {
+			l.land(nil)
+		}
+		for i, call := range []*Call{first, second, third} {
+			if a := answer(t, call); a != (Done{}) {
+				t.Errorf("commit %d: %+v", i, a)
+			}
+		}
+		if got := l.offsets["g"][offsetKey{"t", 0}].Offset; got != 5 || len(l.appended) != 3 {
+			t.Fatalf("offset %d after %d appends", got, len(l.appended))
+		}
+		if again := c.Do("g", commit(offset(0, 5), offset(1, 6))); answer(t, again) != (Done{}) || len(l.appended) != 3 {
+			t.Fatalf("an unchanged commit gives %d appends", len(l.appended))
+		}
+		moved := offset(1, 6)
+		moved.Metadata = "changed"
+		call := c.Do("g", commit(offset(0, 5), moved))
+		if want := []kfs.GroupOffset{moved}; !reflect.DeepEqual(l.appended[3:], [][]kfs.GroupOffset{want}) {
+			t.Fatalf("appended %v", l.appended[3:])
+		}
+		boom := errors.New("boom")
+		l.land(boom)
+		if _, err := call.Wait(t.Context()); !errors.Is(err, boom) {
+			t.Fatalf("a commit that did not land: %v", err)
+		}
+		l.manual = false
+		if call := c.Do("g", commit(moved)); answer(t, call) != (Done{}) || l.offsets["g"][offsetKey{"t", 1}] != moved {
+			t.Fatal("sent again it does not land")
+		}
+	})
+}
+
+func join(id string) Join {
+	return Join{MemberID: id, ClientID: "c", Session: 10 * time.Second, Rebalance: time.Minute, ProtocolType: "consumer",
+		Protocols: []Protocol{{"range", []byte{0, 0, 0, 0, 0, 1, 0, 1, 't'}}}}
+}
+
+// running runs the coordinator until the test stops it.
+func running(t *testing.T, c *Coordinator) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		old := newCoordinator(l)
+		stop := running(t, old)
+		first := old.Do("g", join(""))
+		a, err := first.Wait(t.Context())
+		j, ok := a.(Joined)
+		if err != nil || !ok || j.Err != nil || j.MemberID != "c-1" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		if a := answer(t, old.Do("g", Sync{MemberID: j.MemberID, Generation: 1, Assignments: []Assignment{{j.MemberID, []byte("x")}}})); !reflect.DeepEqual(a, Synced{
+			ProtocolType: "consumer", Protocol: "range", Assignment: []byte("x")}) {
+			t.Fatalf("%+v", a)
+		}
+		if a := answer(t, old.Do("g", Commit{MemberID: j.MemberID, Generation: 1, Offsets: []kfs.GroupOffset{offset(0, 3)}})); a != (Done{}) {
+			t.Fatalf("%+v", a)
+		}
+		waits := old.Do("g", join("")) // until the first comes
+		stop()
+		if _, err := waits.Wait(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Fatalf("who waits gets %v", err)
+		}
+		if _, err := old.Do("g", Heartbeat{MemberID: j.MemberID, Generation: 1}).Wait(t.Context()); !errors.Is(err, ErrStopped) {
+			t.Fatalf("who comes later gets %v", err)
+		}
+		if _, err := old.Offsets("g"); !errors.Is(err, ErrStopped) {
+			t.Fatalf("offsets of a stopped coordinator: %v", err)
+		}
+
+		c := newCoordinator(l)
+		defer running(t, c)()
+		if list := c.List(); !reflect.DeepEqual(list, []Listed{{Group: "g", State: Empty}}) {
+			t.Fatalf("%+v", list)
+		}
+		for _, ev := range []Event{Heartbeat{MemberID: j.MemberID, Generation: 1}, Commit{MemberID: j.MemberID, Generation: 1}} {
+			if a := answer(t, c.Do("g", ev)); a != (Done{Err: kerr.UnknownMemberID}) {
+				t.Errorf("%T of an old member: %+v", ev, a)
+			}
+		}
+		if a := answer(t, c.Do("g", join(j.MemberID))).(Joined); a.Err != kerr.UnknownMemberID {
+			t.Errorf("join of an old member: %+v", a)
+		}
+		if offsets, err := c.Offsets("g"); err != nil || len(offsets) != 1 || offsets[0] != offset(0, 3) {
+			t.Errorf("%+v, %v", offsets, err)
+		}
+	})
+}
+
+func TestRunLetsTimePass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		c := newCoordinator(l)
+		defer running(t, c)()
+		begin := time.Now()
+		if a, err := c.Do("g", join("")).Wait(t.Context()); err != nil || a.(Joined).Err != nil || time.Since(begin) != 100*time.Millisecond {
+			t.Fatalf("%+v, %v after %s", a, err, time.Since(begin))
+		}
+		if d, ok := c.Describe("g"); !ok || d.State != CompletingRebalance || len(d.Members) != 1 {
+			t.Fatalf("%+v", d)
+		}
+		time.Sleep(10 * time.Second) // fake time: its session ends
+		synctest.Wait()
+		if d, ok := c.Describe("g"); ok || c.bytes != 0 || len(c.due) != 0 {
+			t.Fatalf("a group without members and offsets is %+v, with %d bytes and %d timers", d, c.bytes, len(c.due))
+		}
+		answer(t, c.Do("g", commit(offset(0, 1))))
+		time.Sleep(7*24*time.Hour - time.Second)
+		synctest.Wait()
+		if len(l.Groups()) != 1 {
+			t.Fatal("its offsets ended early")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if _, ok := c.Describe("g"); ok || len(l.Groups()) != 0 {
+			t.Fatal("its offsets did not end")
+		}
+	})
+}
+
+func TestDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		c := newCoordinator(l)
+		if a := answer(t, c.Do("g", Delete{})); a != (Done{Err: kerr.GroupIDNotFound}) {
+			t.Fatalf("%+v", a)
+		}
+		answer(t, c.Do("g", commit(offset(0, 1))))
+		l.manual = true
+		flying := c.Do("g", commit(offset(1, 1)))
+		call := c.Do("g", Delete{})
+		l.land(nil)
+		if ready(t, call) {
+			t.Fatal("deleted before that was durable")
+		}
+		l.land(nil)
+		if answer(t, flying) != (Done{}) || answer(t, call) != (Done{}) || len(l.Groups()) != 0 || len(c.List()) != 0 {
+			t.Fatalf("left are %v and %v", l.offsets, c.List())
+		}
+	})
+}
+
+func TestDeleteOffsets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		c := newCoordinator(l)
+		defer running(t, c)()
+		all := func(kfs.GroupOffset) bool { return true }
+		if _, call := c.DeleteOffsets("g", all); answer(t, call) != (Done{Err: kerr.GroupIDNotFound}) {
+			t.Fatal("there is no such group")
+		}
+		other := offset(0, 1)
+		other.Topic = "other"
+		answer(t, c.Do("g", commit(offset(0, 1), other)))
+		if _, err := c.Do("g", join("")).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		subscribed, call := c.DeleteOffsets("g", all)
+		if answer(t, call) != (Done{}) || strings.Join(subscribed, " ") != "t" || !reflect.DeepEqual(l.Offsets("g"), []kfs.GroupOffset{offset(0, 1)}) {
+			t.Fatalf("%v, left are %v", subscribed, l.offsets)
+		}
+	})
+}
+
+func TestMembersAreBounded(t *testing.T) {
+	g := New(start, Config{})
+	big := join("")
+	big.Protocols[0].Metadata = make([]byte, MaxBytes/2)
+	for i, want := range []*kerr.Error{nil, kerr.GroupMaxSizeReached} {
+		big.Token, big.NewID = Token(i+1), fmt.Sprint(i)
+		effects := g.Step(start, big)
+		var got *kerr.Error
+		if len(effects) > 0 {
+			got = effects[0].(Reply).Answer.(Joined).Err
+		}
+		if got != want {
+			t.Errorf("member %d: %v, want %v", i, got, want)
+		}
+	}
+	many := join("")
+	many.Protocols = make([]Protocol, MaxProtocols+1)
+	if got := New(start, Config{}).Step(start, many)[0].(Reply).Answer.(Joined).Err; got != kerr.InconsistentGroupProtocol {
+		t.Errorf("too many protocols: %v", got)
+	}
+	g = New(start, Config{})
+	pending := join("")
+	pending.RequireMemberID = true
+	for i := range MaxMembers + 1 {
+		pending.NewID = fmt.Sprint(i)
+		got, want := g.Step(start, pending)[0].(Reply).Answer.(Joined).Err, kerr.MemberIDRequired
+		if i == MaxMembers {
+			want = kerr.GroupMaxSizeReached
+		}
+		if got != want {
+			t.Fatalf("member %d: %v, want %v", i, got, want)
+		}
+	}
+	long := join("")
+	long.ClientID = strings.Repeat("x", 30_000)
+	if name := newCoordinator(newLog()).name(long); len(name) != maxNameBytes+2 {
+		t.Errorf("a name of %d bytes", len(name))
+	}
+}

@@ -85,7 +85,7 @@ func Open(object []byte) (m *Manifest, crc uint32, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := checkHeader(object[:HeaderSize], m); err != nil {
+	if err := m.CheckHeader(object); err != nil {
 		return nil, 0, err
 	}
 	for i := range m.Segments {
@@ -153,16 +153,19 @@ func parseFooter(footer []byte, size int64) (position, length int64, sum uint32,
 	return int64(at), n, sum, nil
 }
 
-// checkHeader checks the header and that it says what the manifest repeats.
-func checkHeader(header []byte, m *Manifest) error {
-	version, err := Version(header)
+// CheckHeader checks the header that the object begins with, and that it says what the manifest repeats.
+func (m *Manifest) CheckHeader(object []byte) error {
+	if len(object) < HeaderSize {
+		return corrupt("%d bytes are shorter than a header", len(object))
+	}
+	version, err := Version(object)
 	if err != nil {
 		return err
 	}
 	if version != objectVersion {
 		return fmt.Errorf("header: %w: format version %d, a journal object has %d", ErrVersion, version, objectVersion)
 	}
-	d := decoder{b: header[6:]}
+	d := decoder{b: object[6:HeaderSize]}
 	flags, journal, sequence, created, reserved := d.u16(), d.u32(), d.u64(), d.i64(), d.u32()
 	switch {
 	case flags != 0 || reserved != 0:

@@ -21,21 +21,17 @@ func (v *Verifier) object(f file) (m *kfs.Manifest, crc uint32) {
 		v.find(f.Key, 0, "%w", err)
 		return nil, 0
 	}
-	broken := false
+	if err := m.CheckHeader(f.body); err != nil {
+		v.find(f.Key, 0, "%w", err)
+	}
 	for i := range m.Segments {
 		s := &m.Segments[i]
 		body := s.Bytes(f.body)
 		if err := s.Check(body); err != nil {
 			v.find(f.Key, s.Position, "%w", err)
-			broken = true
 			continue
 		}
 		v.batches(f.Key, s, body)
-	}
-	if !broken { // what is left is the header
-		if _, _, err := kfs.Open(f.body); err != nil {
-			v.find(f.Key, 0, "%w", err)
-		}
 	}
 	return m, crc
 }

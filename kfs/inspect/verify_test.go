@@ -300,3 +300,48 @@ func TestVerifyStops(t *testing.T) {
 		t.Errorf("a cancelled walk: %v", err)
 	}
 }
+
+// TestVerifyManyObjects: more objects than a page of a listing has, read several at a time, in order.
+func TestVerifyManyObjects(t *testing.T) {
+	n := newNamespace(t)
+	const objects = 350
+	for range objects {
+		n.append(0, part{1, "events", 0, 3}, part{1, "events", 1, 1})
+	}
+	last := 0
+	v := Verifier{Store: n.store, Report: func(f Finding) { t.Error(f) }, Progress: func(s Summary) {
+		if s.Objects != last+1 {
+			t.Errorf("after %d objects come %d", last, s.Objects)
+		}
+		last = s.Objects
+	}}
+	if s, err := v.Namespace(t.Context()); err != nil || s.Objects != objects || s.Records != objects*6 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	got, err := values(TopicRecords(t.Context(), n.store, Selection{Topic: "events", Partition: 0}))
+	if err != nil || !slices.Equal(got, want("events", 0, 0, objects*4)) {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	n := newNamespace(b)
+	body := n.batch(record.None, "events", 0, 0, 10000)
+	for i := range uint64(16) {
+		m := &kfs.Manifest{Sequence: i, Previous: n.journal(0).crc, Writer: kfs.WriterID{1}}
+		var bodies [][]byte
+		for p := range int32(8) {
+			m.Segments = append(m.Segments, kfs.Segment{Topic: topicID(1), Name: "events", Partition: 8*int32(i) + p, Span: kfs.Span{Next: 10000}, Records: 10000, MaxTimestamp: 1_700_000_009_999})
+			bodies = append(bodies, body)
+		}
+		n.write(n.journal(0), m, bodies)
+	}
+	b.SetBytes(16 * 8 * int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		v := Verifier{Store: n.store, Report: func(f Finding) { b.Error(f) }}
+		if _, err := v.Namespace(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

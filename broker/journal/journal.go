@@ -159,16 +159,16 @@ func (p *Pending) finish(results []Result) {
 
 // Journal is a journal that this process owns. All methods are safe for concurrent use.
 type Journal struct {
-	cfg     Config
-	log     *slog.Logger
-	metrics *metrics
-	core    *core // used by the loop only
-	index   *index
-	cache   *cache
-	reads   *semaphore.Weighted
-	flights flights
-	watch   watchers
-	shell   shell
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	core     *core // used by the loop only
+	index    *index
+	cache    *cache
+	reads    *semaphore.Weighted
+	flights  flights
+	watchers watchers
+	shell    shell
 
 	state  atomic.Pointer[metadata.State]
 	epoch  atomic.Int32
@@ -315,7 +315,7 @@ func (j *Journal) Offsets(id kfs.PartitionID) (start, next int64) {
 
 // groups is what readers see of committed offsets.
 type groups struct {
-	mu     sync.RWMutex // guards byGroup
+	mu     sync.RWMutex // guards byName
 	byName map[string]map[groupKey]kfs.GroupOffset
 }
 

@@ -292,25 +292,28 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := start(t, config(blob.NewMemory(nil), 1))
 		o.create(1, "a", 2)
-		w := o.Watch([]kfs.PartitionID{id(1, 0)})
+		wake := make(chan struct{}, 1)
+		stop := o.Watch([]kfs.PartitionID{id(1, 0)}, wake)
 		o.must(o.Append([]Batch{batch(t, 1, "a", 1, nil, 0, "other")}))
 		select {
-		case <-w.C():
+		case <-wake:
 			t.Error("woken by another partition")
 		default:
 		}
 		o.must(o.Append([]Batch{batch(t, 1, "a", 0, nil, 0, "mine")}))
-		<-w.C()
+		<-wake
 		if n := o.Available(id(1, 0), 0); n == 0 || o.Available(id(1, 0), 1) != 0 {
 			t.Errorf("available %d from the start, %d from the end", n, o.Available(id(1, 0), 1))
 		}
-		w.Stop()
-		if len(o.watch.of) != 0 {
-			t.Errorf("%d partitions are watched by nobody", len(o.watch.of))
+		stop()
+		if len(o.watchers.of) != 0 {
+			t.Errorf("%d partitions are watched by nobody", len(o.watchers.of))
 		}
-		w = o.Watch([]kfs.PartitionID{id(1, 0)})
+		defer o.Watch([]kfs.PartitionID{id(1, 0)}, wake)()
 		_ = o.stop()
-		<-w.C()
+		<-wake
+		defer o.Watch([]kfs.PartitionID{id(1, 0)}, wake)()
+		<-wake
 	})
 }
 
@@ -330,8 +333,8 @@ func TestOffsetsByTime(t *testing.T) {
 		if _, _, ok, err := o.OffsetFor(t.Context(), id(1, 0), 310); ok || err != nil {
 			t.Errorf("behind the last: %v, %v", ok, err)
 		}
-		if offset, at, ok, err := o.MaxTimestamp(t.Context(), id(1, 0)); offset != 39 || at != 309 || !ok || err != nil {
-			t.Errorf("largest timestamp: offset %d at %d (%v, %v)", offset, at, ok, err)
+		if at := o.MaxTimestamp(id(1, 0)); at != 309 {
+			t.Errorf("largest timestamp %d", at)
 		}
 		o.must(o.AppendEntries([]kfs.Entry{kfs.Trim{Topic: topicID(1), LogStart: 13}}))
 		if offset, at, ok, err := o.OffsetFor(t.Context(), id(1, 0), 0); offset != 13 || at != 103 || !ok || err != nil {

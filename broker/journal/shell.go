@@ -224,7 +224,7 @@ func (j *Journal) commit(e committed) {
 		j.groups.apply(m.Entries)
 	}
 	j.metrics.committed(m, len(e.body))
-	j.watch.notify(changedBy(m))
+	j.watchers.notify(changedBy(m))
 }
 
 // changedBy lists the partitions whose offsets an object changes.
@@ -260,6 +260,6 @@ func (j *Journal) close() {
 	}
 	j.shell.cancel()
 	j.shell.running.Wait()
-	j.watch.notifyAll()
+	j.watchers.end()
 	j.metrics.unregister()
 }

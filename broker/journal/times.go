@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
@@ -33,25 +32,24 @@ func (j *Journal) OffsetFor(ctx context.Context, id kfs.PartitionID, timestamp i
 	}
 }
 
-// MaxTimestamp finds the record with the largest timestamp of a partition, the first of them. ok is false without records.
-func (j *Journal) MaxTimestamp(ctx context.Context, id kfs.PartitionID) (offset, ts int64, ok bool, err error) {
+// MaxTimestamp is the largest timestamp of the records of a partition, in Unix milliseconds; -1 if it has none.
+func (j *Journal) MaxTimestamp(id kfs.PartitionID) int64 {
 	j.index.mu.RLock()
-	largest := int64(math.MinInt64)
-	if p, ok := j.index.partitions[id]; ok {
-		for i := range p.settled {
-			if p.settled[i].Span.Next > p.start {
-				largest = max(largest, p.settled[i].MaxTimestamp)
-			}
-		}
-		for i := range p.refs {
-			largest = max(largest, p.refs[i].maxTimestamp)
+	defer j.index.mu.RUnlock()
+	largest := int64(-1)
+	p, ok := j.index.partitions[id]
+	if !ok {
+		return largest
+	}
+	for i := range p.settled {
+		if p.settled[i].Span.Next > p.start {
+			largest = max(largest, p.settled[i].MaxTimestamp)
 		}
 	}
-	j.index.mu.RUnlock()
-	if largest == math.MinInt64 {
-		return 0, 0, false, nil
+	for i := range p.refs {
+		largest = max(largest, p.refs[i].maxTimestamp)
 	}
-	return j.OffsetFor(ctx, id, largest)
+	return largest
 }
 
 // atOrAfter finds the first source behind from that holds a timestamp at or after a time, with the part of it that is not trimmed.

@@ -8,47 +8,44 @@ import (
 
 // watchers are those who wait for records.
 type watchers struct {
-	mu   sync.Mutex // guards of
-	of   map[kfs.PartitionID]map[*Watch]struct{}
+	mu   sync.Mutex // guards what follows
+	of   map[kfs.PartitionID]map[*watch]struct{}
 	over bool // the journal has stopped
 }
 
-// Watch tells of records that come to some partitions. It costs nothing while none come.
-type Watch struct {
-	watchers *watchers
-	ids      []kfs.PartitionID
-	changed  chan struct{}
+// watch is one call of Watch.
+type watch struct {
+	ids  []kfs.PartitionID
+	wake chan<- struct{}
 }
 
-// Watch begins to watch partitions. Look at them after that, then wait for C: nothing is missed. The caller calls Stop.
-func (j *Journal) Watch(ids []kfs.PartitionID) *Watch {
-	w := &Watch{watchers: &j.watch, ids: ids, changed: make(chan struct{}, 1)}
-	ws := &j.watch
+// Watch sends to wake, without ever blocking, whenever one of the partitions has more records or another log start, and when the
+// journal stops; so wake has a buffer. Watch first, then look at the partitions, then wait: nothing is missed. It costs nothing while
+// nothing happens. The caller calls stop.
+func (j *Journal) Watch(ids []kfs.PartitionID, wake chan<- struct{}) (stop func()) {
+	return j.watchers.add(&watch{ids, wake})
+}
+
+func (ws *watchers) add(w *watch) (stop func()) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.over {
-		w.changed <- struct{}{}
-		return w
+		w.send()
+		return func() {}
 	}
 	if ws.of == nil {
-		ws.of = map[kfs.PartitionID]map[*Watch]struct{}{}
+		ws.of = map[kfs.PartitionID]map[*watch]struct{}{}
 	}
-	for _, id := range ids {
+	for _, id := range w.ids {
 		if ws.of[id] == nil {
-			ws.of[id] = map[*Watch]struct{}{}
+			ws.of[id] = map[*watch]struct{}{}
 		}
 		ws.of[id][w] = struct{}{}
 	}
-	return w
+	return func() { ws.remove(w) }
 }
 
-// C yields a value when one of the partitions has more records, or another log start, or has ended, since the last value, and when
-// the journal stops.
-func (w *Watch) C() <-chan struct{} { return w.changed }
-
-// Stop ends the watch.
-func (w *Watch) Stop() {
-	ws := w.watchers
+func (ws *watchers) remove(w *watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, id := range w.ids {
@@ -63,26 +60,26 @@ func (ws *watchers) notify(ids []kfs.PartitionID) {
 	defer ws.mu.Unlock()
 	for _, id := range ids {
 		for w := range ws.of[id] {
-			w.wake()
+			w.send()
 		}
 	}
 }
 
-// notifyAll wakes everybody: the journal has stopped.
-func (ws *watchers) notifyAll() {
+// end wakes everybody: the journal has stopped.
+func (ws *watchers) end() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.over = true
 	for _, of := range ws.of {
 		for w := range of {
-			w.wake()
+			w.send()
 		}
 	}
 }
 
-func (w *Watch) wake() {
+func (w *watch) send() {
 	select {
-	case w.changed <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 }

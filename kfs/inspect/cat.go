@@ -46,8 +46,9 @@ func ObjectRecords(ctx context.Context, store blob.Store, key string, want Selec
 }
 
 // TopicRecords gives the selected records of a namespace: of each journal, settled segments first, as its newest checkpoint lists
-// them, then what the journal objects hold behind them. Records of a partition come in order of offset; a topic that was deleted and
-// created again shows both lives, each with its id.
+// them, then what the journal objects hold behind them. Records of a partition come in order of offset. It shows what is stored, which
+// may be more than a consumer gets: records below the log start, and both lives of a topic that was deleted and created again, each
+// with its id.
 func TopicRecords(ctx context.Context, store blob.Store, want Selection) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		p := printer{want: want, yield: yield}

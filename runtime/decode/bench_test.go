@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/apache/arrow-go/v18/arrow/memory"
-
 	"github.com/firn-io/firn/kfs/record"
 )
 
@@ -49,7 +47,7 @@ func benchmarkAppend(b *testing.B, docs [][]byte) {
 		}
 		batches = append(batches, build(b, &builder))
 	}
-	d, err := New(Config{}, nil, memory.DefaultAllocator)
+	d, err := New(Config{}, nil, NewPool(64<<20))
 	if err != nil {
 		b.Fatal(err)
 	}

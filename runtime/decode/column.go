@@ -17,28 +17,26 @@ import (
 // To fill a slot: seek it, then set it. Setting a slot that is filled already (a name that is twice in an object) begins with seek
 // cutting the column.
 type column struct {
-	typ  schema.Type
-	kind schema.Kind
-	mem  memory.Allocator
+	member // first, with what every value touches behind it: they share cache lines
+	kind   schema.Kind
+	n      int // slots filled
+	room   int // slots that the buffers have room for
 
-	n    int // slots filled
-	room int // slots that the buffers have room for
-	hint int // slots that were filled at the last take: the first room of the next buffers
-
-	// The buffers, and views of them for the kind's values. valid is empty while no slot is null, else its bits from n on are 0.
-	validity, values, heap *memory.Buffer
-	valid                  []byte
-	bits                   []byte           // Boolean
-	i32                    []int32          // Int, Date; String, Binary, List: offsets, one more than slots
-	i64                    []int64          // Long, Timestamp, Timestamptz
-	f32                    []float32        // Float
-	f64                    []float64        // Double
-	dec                    []decimal128.Num // Decimal
-	text                   []byte           // String, Binary: the bytes, up to the offset of slot n
-	textHint               int
-
-	member
+	// Views of the buffers for the kind's values. valid is empty while no slot is null, else its bits from n on are 0.
+	valid []byte
+	i32   []int32          // Int, Date; String, Binary, List: offsets, one more than slots
+	text  []byte           // String, Binary: the bytes, up to the offset of slot n
+	i64   []int64          // Long, Timestamp, Timestamptz
+	f64   []float64        // Double
+	f32   []float32        // Float
+	bits  []byte           // Boolean
+	dec   []decimal128.Num // Decimal
 	program
+
+	typ                    schema.Type
+	mem                    memory.Allocator
+	validity, values, heap *memory.Buffer
+	hint, textHint         int // slots and bytes of text at the last take: the first room of the next buffers
 }
 
 // newColumn makes an empty column, buffers come when they are needed.

@@ -120,6 +120,10 @@ func TestInference(t *testing.T) {
 		{"names", []string{`{"A":1,"a":2,"_File":3,"kafka_offset":4,"x.y":5,"":6}`},
 			"struct<A: long, a_2: long, _File_2: long, kafka_offset_2: long, x_y: long, _empty: long>",
 			[]string{"A=1 a_2=2 _File_2=3 kafka_offset_2=4 x_y=5 _empty=6"}, nil},
+		{"names with quotes", []string{`{"a\"b":1}`, `{"a\"b":2}`, `{"a"b":3}`, `{"a\u0022b":4}`}, `struct<a"b: long>`, []string{`a"b=1`, `a"b=2`, `a"b=4`},
+			[]string{"2 invalid_json"}},
+		{"names in lists", []string{`{"l":[{"a":1},{"A":2.5}]}`, `{"l":[{"A":3,"a":4}]}`}, "struct<l: list<struct<a: long, A_2: double>>>",
+			[]string{`l=[{"A_2":null,"a":1},{"A_2":2.5,"a":null}]`, `l=[{"A_2":3,"a":4}]`}, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

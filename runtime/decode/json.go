@@ -113,9 +113,8 @@ func (p *parser) object(s *column, slot int, doc []byte, i int) int {
 		// Most objects have the members of the one before, in the same order and without spaces.
 		var c *column
 		if k := int(*next); k < len(s.fields) {
-			f := s.fields[k]
-			if q := f.quoted; len(doc)-i > len(q) && string(doc[i:i+len(q)]) == q {
-				c, i = f, i+len(q)
+			if f := s.fields[k]; f.nameAt(doc, i) {
+				c, i = f, i+len(f.quoted)
 			}
 		}
 		if c == nil {

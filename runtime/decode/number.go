@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/big"
 	"math/bits"
@@ -128,27 +129,45 @@ func integer(doc []byte, i int) (v int64, end int) {
 	if negative {
 		i++
 	}
-	begin := i
-	var u uint64
-	for i < len(doc) {
-		d := doc[i] - '0'
-		if d > 9 {
-			break
-		}
-		u = u*10 + uint64(d)
-		i++
-	}
-	n := i - begin
-	if n == 0 || n > 18 || n > 1 && doc[begin] == '0' {
+	u, end := digitRun(doc, i)
+	n := end - i
+	if n == 0 || n > 18 || n > 1 && doc[i] == '0' {
 		return 0, 0
 	}
-	if i < len(doc) && (doc[i] == '.' || doc[i]|0x20 == 'e') {
+	if end < len(doc) && (doc[end] == '.' || doc[end]|0x20 == 'e') {
 		return 0, 0
 	}
 	if negative {
-		return -int64(u), i
+		return -int64(u), end
 	}
-	return int64(u), i
+	return int64(u), end
+}
+
+// digitRun reads the digits at i, eight at a time. The value is right for up to 19 digits.
+func digitRun(doc []byte, i int) (u uint64, end int) {
+	for i+8 <= len(doc) {
+		w := binary.LittleEndian.Uint64(doc[i:]) ^ '0'*eachByte
+		// The high bit of each byte that is above 9; the lowest such mark is to be trusted, as in stops.
+		m := (w + (0x80-10)*eachByte | w) & highBits
+		if m != 0 {
+			n := bits.TrailingZeros64(m) / 8
+			return u*pow10[n] + eightDigits(w<<(64-8*n)), i + n
+		}
+		u = u*1e8 + eightDigits(w)
+		i += 8
+	}
+	for i < len(doc) && doc[i]-'0' <= 9 {
+		u = u*10 + uint64(doc[i]-'0')
+		i++
+	}
+	return u, i
+}
+
+// eightDigits is the value of eight digits, the first in the lowest byte: neighbours are joined to numbers of two, four and eight digits.
+func eightDigits(w uint64) uint64 {
+	w = w*10 + w>>8
+	const two = 0x000000ff000000ff
+	return (w&two*(100+1e6<<32) + w>>16&two*(1+1e4<<32)) >> 32
 }
 
 // whether is how a number fits a type.
@@ -297,21 +316,13 @@ func (p *parser) double(c *column, slot int, doc []byte, i int) int {
 	if negative {
 		i++
 	}
-	var u uint64
 	whole := i
-	for i < len(doc) && doc[i]-'0' <= 9 {
-		u = u*10 + uint64(doc[i]-'0')
-		i++
-	}
+	u, i := digitRun(doc, i)
 	n, fraction := i-whole, 0
 	if n > 0 && i+1 < len(doc) && doc[i] == '.' && doc[i+1]-'0' <= 9 {
-		i++
-		point := i
-		for i < len(doc) && doc[i]-'0' <= 9 {
-			u = u*10 + uint64(doc[i]-'0')
-			i++
-		}
-		fraction = i - point
+		part, end := digitRun(doc, i+1)
+		fraction = end - (i + 1)
+		u, i = u*pow10[min(fraction, maxDigits)]+part, end
 	}
 	// Both the digits and the power of ten are exact doubles here, so that one division rounds once, and right.
 	if n == 0 || n+fraction > maxDigits || u > 1<<53 || n > 1 && doc[whole] == '0' || i < len(doc) && (doc[i] == '.' || doc[i]|0x20 == 'e') {

@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -10,16 +12,39 @@ import (
 
 // member is a column's place in the struct that it belongs to.
 type member struct {
-	name     string // what the payload calls it
-	quoted   string // name as it most often stands in JSON: "name":
+	quoted   string // the name as it most often stands in JSON: "name":
+	place    int32  // in the struct's fields
+	follower int32  // the member that came after this one in the last object
+	head     uint64 // the first bytes of quoted, at most eight, little endian
+	mask     uint64 // of the bytes in head
 	required bool
-	place    int32 // in the struct's fields
-	follower int32 // the member that came after this one in the last object
+	name     string // what the payload calls it
 }
 
 func newMember(f schema.Field) member {
-	name := f.Source()
-	return member{name: name, quoted: `"` + name + `":`, required: f.Required}
+	m := member{name: f.Source(), required: f.Required}
+	text, err := json.Marshal(m.name) // a name may hold quotes
+	if err != nil {
+		panic(err) // no string has an error
+	}
+	m.quoted = string(text) + ":"
+	for i := range min(8, len(m.quoted)) {
+		m.head |= uint64(m.quoted[i]) << (8 * i)
+		m.mask |= 0xff << (8 * i)
+	}
+	return m
+}
+
+// nameAt reports whether quoted stands at i.
+func (m *member) nameAt(doc []byte, i int) bool {
+	if i+8 > len(doc) {
+		return literal(doc, i, m.quoted)
+	}
+	if binary.LittleEndian.Uint64(doc[i:])&m.mask != m.head {
+		return false
+	}
+	n := len(m.quoted)
+	return n <= 8 || len(doc)-i >= n && string(doc[i+8:i+n]) == m.quoted[8:]
 }
 
 // program is what a column of structs or lists does with the bytes of a value.

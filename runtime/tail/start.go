@@ -120,7 +120,8 @@ func (t *Tailer) find(ctx context.Context, needed map[kfs.PartitionID]int64) (fi
 func (t *Tailer) nextSettled(ctx context.Context) (*Object, error) {
 	next := t.settled[0]
 	s := next.segment
-	o := &Object{Key: s.Key, Pieces: []Piece{{Topic: next.topic, ID: next.id, Span: s.Span, Ref: kfs.Ref{Key: s.Key, Len: s.Length}}}}
+	o := &Object{Key: s.Key, Pieces: []Piece{{Topic: next.topic, ID: next.id, Span: s.Span, Latest: s.MaxTimestamp,
+		Ref: kfs.Ref{Key: s.Key, Len: s.Length}}}}
 	p := &o.Pieces[0]
 	f := &flight{key: s.Key, granted: make(chan struct{})}
 	err := f.run(ctx, t.cfg.Store, t.cfg.Budget, nil)

@@ -74,6 +74,7 @@ type Piece struct {
 	ID      kfs.PartitionID
 	Span    kfs.Span
 	Created time.Time // when the object was sealed, by its writer's clock
+	Latest  int64     // the largest timestamp of its records, Unix milliseconds; of a settled segment that of the journal's entry
 	Ref     kfs.Ref   // where the batches lie
 	Records []byte    // the batches, back to back; the bytes match their checksum; nil with Err
 	Err     error     // why the partition cannot be read from here on (kfs.ErrCorrupt); the object's other pieces are sound
@@ -90,6 +91,8 @@ type Tailer struct {
 	settled []settled // to be given before the journal
 	object  *Object   // the one that the core checks
 	flights []*flight // GETs of the next object and of those behind it, in order
+	// manifests says that only the ends of objects are read: no records.
+	manifests bool
 	waiting bool      // whether "waits for the first object" was logged
 }
 
@@ -216,9 +219,9 @@ func (t *Tailer) get(ctx context.Context, ahead int) (event, error) {
 		f.release()
 		return nil, errNoTime
 	}
-	m, crc, need, err := kfs.OpenTail(f.body, int64(len(f.body)))
+	m, crc, need, err := kfs.OpenTail(f.body, f.info.Size)
 	if err == nil && need > 0 {
-		err = corrupt("%d bytes have no room for the manifest", len(f.body))
+		err = corrupt("%d bytes have no room for the manifest", f.info.Size)
 	}
 	if err != nil {
 		f.release()
@@ -243,7 +246,7 @@ func (t *Tailer) open(f *flight, m *kfs.Manifest) *Object {
 		if !t.cfg.Match(s.Name) {
 			continue
 		}
-		p := Piece{Topic: s.Name, ID: s.ID(), Span: s.Span, Created: time.UnixMilli(m.Created), Ref: s.Ref(f.key), Records: s.Bytes(f.body)}
+		p := Piece{Topic: s.Name, ID: s.ID(), Span: s.Span, Created: time.UnixMilli(m.Created), Latest: s.MaxTimestamp, Ref: s.Ref(f.key), Records: s.Bytes(f.body)}
 		if err := s.Check(p.Records); err != nil {
 			p.Records, p.Err = nil, fmt.Errorf("%s: %w", f.key, err)
 		}
@@ -291,7 +294,11 @@ func (t *Tailer) fly(ctx context.Context, sequence uint64) *flight {
 	go func() {
 		defer close(f.done)
 		defer cancel()
-		f.err = f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
+		if t.manifests {
+			f.err = f.runTail(ctx, t.cfg.Store)
+		} else {
+			f.err = f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
+		}
 	}()
 	return f
 }
@@ -323,6 +330,24 @@ func (f *flight) run(ctx context.Context, store blob.Store, budget Budget, befor
 	if _, err := io.ReadFull(body, f.body); err != nil {
 		f.release()
 		return fmt.Errorf("get %s: %w", f.key, err)
+	}
+	return nil
+}
+
+// runTail reads the object's manifest: its last bytes, and more of them if they are too few.
+func (f *flight) runTail(ctx context.Context, store blob.Store) error {
+	defer close(f.granted)
+	var err error
+	for need := int64(kfs.TailSize); need > 0; {
+		f.body, f.info, err = blob.ReadAll(ctx, store, f.key, blob.Last(need), maxObjectBytes)
+		if err != nil {
+			return err
+		}
+		_, _, more, err := kfs.OpenTail(f.body, f.info.Size)
+		if err != nil || more <= need {
+			return nil // whoever opens it sees the error
+		}
+		need = more
 	}
 	return nil
 }

@@ -532,3 +532,62 @@ func TestTopics(t *testing.T) {
 		t.Errorf("cluster %v", c)
 	}
 }
+
+func TestReadEnd(t *testing.T) {
+	store := &traced{Store: blob.NewMemory(nil)}
+	j := tailtest.Journal{Store: store.Store}
+	cluster := kfs.Cluster{ID: kfs.TopicID{1}, Lineage: kfs.TopicID{2}, Journals: 1}
+	if end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}); err != nil || end.Sequence != 0 || len(end.Next) != 0 {
+		t.Errorf("end of an empty journal: %v, %v", end, err)
+	}
+	j.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, "a", "b"))
+	j.Checkpoint(t)
+	j.Append(t, []kfs.Entry{orders}, tailtest.Values(events, 1, strings.Repeat("long", 50_000)))
+	j.Append(t, nil, tailtest.Values(events, 0, "c"))
+	end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end.Sequence != 3 || end.Next[kfs.PartitionID{Topic: events.ID}] != 3 || end.Next[kfs.PartitionID{Topic: events.ID, Partition: 1}] != 1 ||
+		len(end.Topics.Live()) != 2 {
+		t.Errorf("end %+v", end)
+	}
+	if err := store.Delete(t.Context(), kfs.ObjectKey(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}); !errors.Is(err, kfs.ErrCorrupt) {
+		t.Errorf("end behind a hole: %v", err)
+	}
+}
+
+func TestOffsetsAt(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	store := blob.NewMemory(nil)
+	j := tailtest.Journal{Store: store, Now: func() time.Time { return now }}
+	for i := range 6 {
+		j.Append(t, nil, tailtest.Values(events, 0, fmt.Sprint(i)))
+		if i == 2 {
+			j.Page(t)
+		}
+		now = now.Add(time.Minute)
+	}
+	j.Checkpoint(t)
+	f := tail.New(tail.Config{Store: store})
+	if err := f.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := kfs.PartitionID{Topic: events.ID}
+	for at, want := range map[time.Duration]int64{-time.Hour: 0, time.Minute: 1, time.Minute + 1e6: 2, 4 * time.Minute: 4, time.Hour: -1} {
+		found, err := f.OffsetsAt(t.Context(), time.UnixMilli(1_000_000).Add(at), []kfs.PartitionID{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := found[id]
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("offset at %s is %d, want %d", at, got, want)
+		}
+	}
+}

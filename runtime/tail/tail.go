@@ -93,7 +93,7 @@ type Tailer struct {
 	flights []*flight // GETs of the next object and of those behind it, in order
 	// manifests says that only the ends of objects are read: no records.
 	manifests bool
-	waiting bool      // whether "waits for the first object" was logged
+	waiting   bool // whether "waits for the first object" was logged
 }
 
 // New makes a tailer. Nothing is read before Open.
@@ -147,6 +147,9 @@ func (t *Tailer) Next(ctx context.Context) (*Object, error) {
 
 // Sequence is the sequence of the next object of the journal.
 func (t *Tailer) Sequence() uint64 { return t.core.chain.next }
+
+// Backlog is the number of settled segments that come before the journal's next object.
+func (t *Tailer) Backlog() int { return len(t.settled) }
 
 // Close ends reads ahead and waits for them.
 func (t *Tailer) Close() { t.land() }

@@ -1,0 +1,179 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// patience is how long a commit is tried before the worker gives its records up and begins anew.
+const patience = 10 * time.Second
+
+// group is one commit: all that was decoded since the one before.
+type group struct {
+	from, to processor.Positions
+	spans    map[processor.Source]kfs.Span
+	batches  []processor.Batch // to be staged, owned
+	letters  []decode.DeadLetter
+	accepted int64 // items that it settles
+	records  int64
+	bytes    int64
+	held     int64 // memory
+	oldest   time.Time
+	began    time.Time
+	refresh  bool // the table's columns are to be read afterwards
+}
+
+func (g *group) release() {
+	for _, b := range g.batches {
+		if b.Records != nil {
+			b.Records.Release()
+		}
+	}
+	g.batches = nil
+}
+
+// result is how a commit ended.
+type result struct {
+	err     error
+	columns *arrow.Schema // of the table, if they were read
+}
+
+// begin empties the decoders and starts a commit of all that is pending. Without rows and dead letters it is put off, unless forced.
+func (w *worker) begin(ctx context.Context, force bool) error {
+	g := &group{from: processor.Positions{}, to: processor.Positions{}, spans: map[processor.Source]kfs.Span{}, began: w.cfg.Now()}
+	w.pace.begin()
+	if err := w.collect(g); err != nil {
+		g.release()
+		return err
+	}
+	if w.rows == 0 && len(w.letters) == 0 && !force && g.began.Sub(w.last) < seldom {
+		w.pace.by(w.last.Add(seldom))
+		return nil
+	}
+	for _, s := range w.sources {
+		if s.next == s.sealed {
+			continue
+		}
+		if s.flushed < s.next {
+			g.batches = append(g.batches, processor.Batch{Source: s.Source, Span: kfs.Span{Base: s.flushed, Next: s.next}})
+			s.flushed = s.next
+		}
+		g.from[s.Source], g.to[s.Source] = s.sealed, s.next
+		g.spans[s.Source] = kfs.Span{Base: s.sealed, Next: s.next}
+		s.sealed = s.next
+	}
+	g.letters, g.accepted, g.records, g.bytes, g.oldest, g.refresh = w.letters, w.accepted, w.records, w.bytes, w.oldest, w.grown
+	g.held += w.letterBytes
+	if sink, ok := w.table.sink.(processor.Buffering); ok {
+		g.held += sink.Buffered()
+	}
+	w.letters, w.letterBytes, w.rows, w.records, w.bytes, w.oldest, w.grown = nil, 0, 0, 0, 0, time.Time{}, false
+	if len(g.to) == 0 {
+		return nil // everything pending belonged to a source that has halted
+	}
+	w.last, w.flight = g.began, g
+	go func() { w.result <- w.commit(ctx, g) }()
+	return nil
+}
+
+// collect takes the rows of all decoders, which are free then.
+func (w *worker) collect(g *group) error {
+	for _, s := range slices.Clone(w.lent) {
+		held := s.decoder.Bytes()
+		rows, err := w.take(s)
+		if err != nil {
+			return err
+		}
+		w.giveBack(s)
+		if rows != nil {
+			g.held += held
+			g.batches = append(g.batches, processor.Batch{Source: s.Source, Span: kfs.Span{Base: s.flushed, Next: s.next}, Records: rows})
+			s.flushed = s.next
+		}
+	}
+	return nil
+}
+
+// commit carries a group out: dead letters first, then the rows. It has the sink to itself.
+func (w *worker) commit(ctx context.Context, g *group) (r result) {
+	defer g.release()
+	t := w.table
+	if len(g.letters) > 0 {
+		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters) }); r.err != nil {
+			return r
+		}
+	}
+	for i := range g.batches {
+		if r.err = t.sink.Stage(ctx, g.batches[i]); r.err != nil {
+			return r
+		}
+	}
+	staged, err := t.sink.Seal(ctx)
+	if err != nil {
+		return result{err: err}
+	}
+	r.err = w.try(ctx, func() error { return t.sink.Commit(ctx, g.from, g.to, []processor.Staged{staged}) })
+	if r.err == nil && g.refresh {
+		r.columns, r.err = t.columns(ctx)
+	}
+	return r
+}
+
+// try repeats what may pass, as long as there is patience. The same group may be committed twice: the second time finds the position moved.
+func (w *worker) try(ctx context.Context, do func() error) error {
+	began := w.cfg.Now()
+	for failures := 0; ; failures++ {
+		err := do()
+		var unfit processor.Unfit
+		if err == nil || final(err) || errors.Is(err, processor.ErrMoved) || errors.As(err, &unfit) || ctx.Err() != nil ||
+			w.cfg.Now().Sub(began) > patience {
+			return err
+		}
+		w.table.job.metrics.retries.WithLabelValues(w.table.name).Inc()
+		wait := w.table.job.backoff(failures)
+		w.table.log.Warn("trying the commit again", "err", err, "in", wait)
+		if !sleep(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// finish takes note of how a commit ended.
+func (w *worker) finish(r result) error {
+	g := w.flight
+	w.flight = nil
+	if r.err != nil {
+		return fmt.Errorf("commit to table %s: %w", w.table.name, w.table.refused(r.err))
+	}
+	if r.columns != nil {
+		w.columns = r.columns
+	}
+	now := w.cfg.Now()
+	took, freshness := now.Sub(g.began), now.Sub(g.oldest)
+	w.pace.took(took)
+	for source := range g.to {
+		w.sources[id(source)].committed = g.to[source]
+	}
+	w.confirm = now.Add(confirming)
+	w.feed.settle(g.accepted)
+	w.count()
+	w.table.unfit = ""
+	w.table.note(func(st *tableStatus) {
+		st.committed(g, freshness)
+		if sink, ok := w.table.sink.(processor.Identified); ok {
+			st.identity = sink.Identity()
+		}
+	})
+	w.table.job.metrics.committed(w.table.name, g, took, freshness)
+	w.table.job.settled()
+	return nil
+}

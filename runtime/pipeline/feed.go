@@ -1,0 +1,217 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/tail"
+)
+
+// item is what a reader hands to a worker: record batches of one source partition, of which the offsets in span are to be taken.
+type item struct {
+	source  processor.Source
+	span    kfs.Span
+	piece   kfs.Span // what records hold
+	records []byte
+	key     string // the object's
+	created time.Time
+	read    time.Time
+	fault   error // instead of records: the source cannot be read from span.Base on
+	ended   bool  // instead of records: the source's topic is being deleted
+	object  *shared
+}
+
+// shared is an object whose memory is given back when all of its items are done with.
+type shared struct {
+	object *tail.Object
+	uses   atomic.Int32
+}
+
+func (s *shared) release() {
+	if s != nil && s.uses.Add(-1) == 0 {
+		s.object.Release()
+	}
+}
+
+// feedDepth is how many items may wait for a worker. Their bytes are bounded by the budget of objects.
+const feedDepth = 64
+
+// feed is the way of records to one worker, for one life of its positions: when the worker begins anew it closes the feed and makes
+// another. Each source partition is offered by one reader; the feed knows how far each has come, so what is offered twice is taken once.
+type feed struct {
+	items  chan item
+	closed chan struct{}
+
+	mu   sync.Mutex                // guards what follows
+	next map[kfs.PartitionID]int64 // the next offset to be offered
+	shut map[kfs.PartitionID]bool  // sources that take no more
+
+	offered, settled int64 // items: those that were handed over, and those of which nothing is pending any more
+}
+
+func newFeed(committed processor.Positions) *feed {
+	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
+	for source, next := range committed {
+		f.next[id(source)] = next
+	}
+	return f
+}
+
+func id(s processor.Source) kfs.PartitionID {
+	return kfs.PartitionID{Topic: s.ID, Partition: s.Partition}
+}
+
+// position is the next offset to be offered of a partition. Where none is known, it begins at start.
+func (f *feed) position(id kfs.PartitionID, start int64) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if next, ok := f.next[id]; ok {
+		return next
+	}
+	f.next[id] = start
+	return start
+}
+
+// known is the next offset to be offered of a partition, if there is one.
+func (f *feed) known(id kfs.PartitionID) (next int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next, ok = f.next[id]
+	return next, ok
+}
+
+// sourcesOf lists the partitions of a topic that have a position.
+func (f *feed) sourcesOf(topic kfs.TopicID) []kfs.PartitionID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []kfs.PartitionID
+	for id := range f.next {
+		if id.Topic == topic {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// shutSource makes the feed drop what is offered of a source.
+func (f *feed) shutSource(id kfs.PartitionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shut[id] = true
+}
+
+// plan says what of an item the worker still needs. A span behind a gap makes a fault of the item.
+func (f *feed) plan(it *item) (wanted bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next, known := f.next[id(it.source)]
+	switch {
+	case f.shut[id(it.source)]:
+		return false
+	case it.ended:
+		return true
+	case !known:
+		next = it.span.Base
+	case it.span.Next <= next:
+		return false
+	}
+	if it.fault == nil && it.span.Base > next {
+		it.fault = lost(it.source, kfs.Span{Base: next, Next: it.span.Base})
+	}
+	it.span.Base = next
+	return true
+}
+
+// settle notes that nothing of the first n items is pending. It reports whether that is news and now true of all items.
+func (f *feed) settle(n int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	news := n > f.settled
+	f.settled = max(f.settled, n)
+	return news && f.settled == f.offered
+}
+
+// idle reports whether everything that was offered is settled.
+func (f *feed) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.settled == f.offered
+}
+
+// lost says that records were trimmed before they were read.
+func lost(source processor.Source, span kfs.Span) error {
+	return halted(fmt.Sprintf("%s/%d: offsets %s were trimmed before this job has read them", source.Topic, source.Partition, span),
+		"accept the loss by moving the table's position to "+fmt.Sprint(span.Next)+", or restore the records")
+}
+
+var errClosed = errors.New("the feed is closed")
+
+// offer hands an item over and blocks while the worker is busy. It takes ownership of the item's use of its object. errClosed says that the
+// worker has begun anew, and nothing was taken.
+func (f *feed) offer(ctx context.Context, it item) error {
+	if !f.plan(&it) {
+		it.object.release()
+		return nil
+	}
+	f.mu.Lock()
+	f.offered++
+	f.mu.Unlock()
+	select {
+	case f.items <- it:
+	case <-f.closed:
+		it.object.release()
+		return errClosed
+	case <-ctx.Done():
+		it.object.release()
+		f.mu.Lock()
+		f.offered--
+		f.mu.Unlock()
+		return context.Cause(ctx)
+	}
+	f.mu.Lock()
+	f.next[id(it.source)] = it.span.Next
+	if it.fault != nil || it.ended {
+		f.shut[id(it.source)] = true
+	}
+	f.mu.Unlock()
+	select {
+	case <-f.closed: // perhaps after the worker has drained it
+		f.drain()
+		return errClosed
+	default:
+		return nil
+	}
+}
+
+// close ends the feed. What waits in it is dropped.
+func (f *feed) close() {
+	close(f.closed)
+	f.drain()
+}
+
+func (f *feed) drain() {
+	for {
+		select {
+		case it := <-f.items:
+			it.object.release()
+		default:
+			return
+		}
+	}
+}
+
+// alive reports whether the feed takes items.
+func (f *feed) alive() bool {
+	select {
+	case <-f.closed:
+		return false
+	default:
+		return true
+	}
+}

@@ -1,0 +1,267 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/tail"
+)
+
+// Job runs one job. Run may be called once.
+type Job struct {
+	cfg        Config
+	match      func(topic string) bool
+	metrics    *metrics
+	objects    *objectBudget
+	memory     *rowMemory
+	letters    *letterBox    // nil unless dead letters have a table
+	flushBytes int64         // what a decoder holds before its rows are staged
+	draining   chan struct{} // closed when every journal has reached its end for the first time
+	done       chan struct{} // closed when all that was there is committed
+
+	work sync.WaitGroup // readers and workers
+
+	mu      sync.Mutex // guards what follows
+	topics  tail.Topics
+	tables  map[string]*table // by topic
+	names   map[string]string // the topic of each table
+	halts   []error           // collisions and journals
+	readers map[uint32]readerState
+	round   uint64                                // counts rewinds
+	rewound chan struct{}                         // closed at the next one
+	spawn   func(func(ctx, last context.Context)) // starts a goroutine of Run
+}
+
+// readerState is how far the reader of a journal is.
+type readerState uint8
+
+const (
+	reading    readerState = iota + 1
+	atEnd                  // of what was there when a bounded job began
+	unreadable             // for good
+)
+
+// New makes a job. Nothing is read or opened before Run.
+func New(cfg Config) (*Job, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
+	}
+	cfg.setDefaults()
+	match, err := cfg.matcher()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(cfg.Registerer, cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
+	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
+		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
+		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{})}
+	if cfg.Errors == DeadLetter {
+		j.letters = newLetterBox(&cfg)
+	}
+	return j, nil
+}
+
+// Run works until ctx has ended; then it commits what was decoded, within Config.Grace, and returns nil. With UntilLatest it returns when
+// what was there at its begin is committed. What has halted is an error of a bounded run; else Status and metrics tell.
+func (j *Job) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	last, cancelLast := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelLast()
+	j.mu.Lock()
+	j.spawn = func(run func(ctx, last context.Context)) { j.work.Go(func() { run(ctx, last) }) }
+	j.readJournal(0)
+	j.mu.Unlock()
+	var written []byte
+	var status sync.WaitGroup
+	status.Go(func() { written = j.keepStatus(ctx) })
+
+	select {
+	case <-ctx.Done():
+	case <-j.done:
+		cancel(errDone)
+	}
+	grace := time.AfterFunc(j.cfg.Grace, cancelLast)
+	defer grace.Stop()
+	j.work.Wait()
+	status.Wait()
+	j.measureLag()
+	j.writeStatus(last, written)
+	if j.letters != nil {
+		if err := j.letters.close(); err != nil {
+			j.cfg.Logger.Warn("closing the dead-letter table", "err", err)
+		}
+	}
+	if !j.cfg.UntilLatest {
+		return nil
+	}
+	err := j.haltErrors()
+	if !errors.Is(context.Cause(ctx), errDone) {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
+var errDone = errors.New("everything is committed")
+
+func (j *Job) tailConfig(journal uint32) tail.Config {
+	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.match, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
+}
+
+// readJournal starts the reader of a journal, unless there is one. j.mu is held.
+func (j *Job) readJournal(journal uint32) {
+	if _, ok := j.readers[journal]; ok {
+		return
+	}
+	j.readers[journal] = reading
+	r := &reader{job: j, journal: journal, log: j.cfg.Logger.With("journal", journal)}
+	j.spawn(func(ctx, _ context.Context) { r.run(ctx) })
+}
+
+// learn takes note of an entry of journal 0: of journals, and of topics, whose tables open before records come.
+func (j *Job) learn(e kfs.Entry) {
+	switch e := e.(type) {
+	case kfs.Cluster:
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.topics.Apply(e)
+		for k := range e.Journals {
+			j.readJournal(k)
+		}
+	case kfs.Topic:
+		j.mu.Lock()
+		j.topics.Apply(e)
+		j.mu.Unlock()
+		if e.State == kfs.TopicLive && j.match(e.Name) {
+			j.table(e.Name)
+		}
+	}
+}
+
+// table finds the table of a topic and starts its worker; nil if it has none because of a collision.
+func (j *Job) table(topic string) *table {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if t, ok := j.tables[topic]; ok {
+		return t
+	}
+	name := j.cfg.Route(topic)
+	if first, ok := j.names[strings.ToLower(name)]; ok {
+		err := collision(name, first, topic)
+		j.cfg.Logger.Error("a topic has no table", "topic", topic, "err", err)
+		j.metrics.halt(name, "table")
+		j.halts = append(j.halts, err)
+		j.tables[topic] = nil
+		return nil
+	}
+	j.names[strings.ToLower(name)] = topic
+	t := newTable(j, name, topic)
+	j.tables[topic] = t
+	j.spawn(t.run)
+	return t
+}
+
+// enter begins a reader's session: its round, and a channel that is closed when the next round begins.
+func (j *Job) enter() (round uint64, rewound <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.round, j.rewound
+}
+
+// rewind makes all readers begin anew, each at the least position that a table wants.
+func (j *Job) rewind() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.round++
+	close(j.rewound)
+	j.rewound = make(chan struct{})
+	for k, state := range j.readers {
+		if state == atEnd {
+			j.readers[k] = reading
+		}
+	}
+}
+
+// reached notes that a journal was read to its end in a round.
+func (j *Job) reached(journal uint32, round uint64) {
+	j.mu.Lock()
+	if round == j.round {
+		j.readers[journal] = atEnd
+	}
+	j.mu.Unlock()
+	j.settled()
+}
+
+// journalHalted notes that a journal cannot be read any more.
+func (j *Job) journalHalted(journal uint32, err error) {
+	j.mu.Lock()
+	j.halts = append(j.halts, fmt.Errorf("journal %d: %w", journal, err))
+	j.readers[journal] = unreadable
+	j.mu.Unlock()
+	j.settled()
+}
+
+// settled ends a bounded run when all that was there is committed. It is called whenever that may have become true.
+func (j *Job) settled() {
+	if !j.cfg.UntilLatest {
+		return
+	}
+	j.mu.Lock()
+	round, tables := j.round, slices.Collect(maps.Values(j.tables))
+	reached := !slices.Contains(slices.Collect(maps.Values(j.readers)), reading)
+	if reached && !isClosed(j.draining) {
+		close(j.draining)
+	}
+	j.mu.Unlock()
+	if !reached {
+		return
+	}
+	for _, t := range tables {
+		if t != nil && !t.settled() {
+			return
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.round == round && !isClosed(j.done) {
+		close(j.done)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// backoff is how long to wait after so many failures: 100 ms doubling to 15 s, less up to a half.
+func (j *Job) backoff(failures int) time.Duration {
+	wait := min(100*time.Millisecond<<min(failures, 10), 15*time.Second)
+	return wait/2 + time.Duration(j.cfg.Jitter()*float64(wait/2))
+}
+
+// sleep waits and reports whether it was not interrupted.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// letterBox is the job's dead-letter table, which the workers share. A source without a dead letter never moves there: it counts as
+// standing where its rows stand.
+type letterBox struct {
+	open   func(ctx context.Context) (processor.Sink, error)
+	prefix string // of the coordinate columns
+	job    string
+	mem    memory.Allocator
+
+	turn chan struct{} // holds one value while the box is free; what follows belongs to whoever took it
+	sink processor.Sink
+	next processor.Positions // nil: to be read again
+}
+
+func newLetterBox(cfg *Config) *letterBox {
+	b := &letterBox{open: cfg.OpenDeadLetters, prefix: cfg.Decode.Prefix, job: cfg.Name, mem: cfg.Allocator, turn: make(chan struct{}, 1)}
+	b.turn <- struct{}{}
+	return b
+}
+
+// take waits for the box and makes it ready. done gives it back.
+func (b *letterBox) take(ctx context.Context) (done func(), err error) {
+	select {
+	case <-b.turn:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	done = func() { b.turn <- struct{}{} }
+	if b.sink == nil {
+		if b.sink, err = b.open(ctx); err != nil {
+			done()
+			return nil, fmt.Errorf("open the dead-letter table: %w", err)
+		}
+	}
+	if b.next == nil {
+		if b.next, err = b.sink.Committed(ctx); err != nil {
+			b.next = nil
+			done()
+			return nil, fmt.Errorf("position of the dead-letter table: %w", err)
+		}
+	}
+	return done, nil
+}
+
+// positions tells how far the table is, as it is now.
+func (b *letterBox) positions(ctx context.Context) (processor.Positions, error) {
+	done, err := b.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	next, err := b.sink.Committed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("position of the dead-letter table: %w", err)
+	}
+	b.next = next
+	return maps.Clone(next), nil
+}
+
+// recall gives the offsets in span that are dead letters. ok is false if the sink cannot tell.
+func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Span) (offsets []int64, ok bool, err error) {
+	done, err := b.take(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
+	sink, ok := b.sink.(processor.Recalling)
+	if !ok {
+		return nil, false, nil
+	}
+	if offsets, err = sink.DeadOffsets(ctx, s, span); err != nil {
+		return nil, false, fmt.Errorf("dead letters of %s/%d %s: %w", s.Topic, s.Partition, span, err)
+	}
+	return offsets, true, nil
+}
+
+// commit makes the letters of spans visible and moves their sources to the spans' ends. Letters below the table's position are there
+// already. After an error nothing or all of it is there; the same call tells.
+func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter) error {
+	done, err := b.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := b.send(ctx, spans, letters); err != nil {
+		b.next = nil
+		return fmt.Errorf("commit dead letters: %w", err)
+	}
+	return nil
+}
+
+func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter) error {
+	from, to := processor.Positions{}, processor.Positions{}
+	bySource := map[processor.Source][]decode.DeadLetter{}
+	for _, l := range letters {
+		if next, ok := b.next[l.Source]; !ok || l.Offset >= next {
+			bySource[l.Source] = append(bySource[l.Source], l)
+		}
+	}
+	if len(bySource) == 0 {
+		return nil
+	}
+	for _, source := range slices.SortedFunc(maps.Keys(bySource), compareSources) {
+		at, ok := b.next[source]
+		if !ok {
+			at = spans[source].Base
+		}
+		from[source], to[source] = at, spans[source].Next
+		if err := b.stage(ctx, source, kfs.Span{Base: at, Next: to[source]}, bySource[source]); err != nil {
+			return err
+		}
+	}
+	staged, err := b.sink.Seal(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.sink.Commit(ctx, from, to, []processor.Staged{staged}); err != nil {
+		return err
+	}
+	maps.Copy(b.next, to)
+	return nil
+}
+
+func (b *letterBox) stage(ctx context.Context, source processor.Source, span kfs.Span, letters []decode.DeadLetter) error {
+	var rows arrow.RecordBatch = decode.DeadLetterBatch(b.prefix, b.job, letters, b.mem)
+	defer rows.Release()
+	return b.sink.Stage(ctx, processor.Batch{Source: source, Span: span, Records: rows})
+}
+
+// close closes the sink, after the workers have ended.
+func (b *letterBox) close() error { return closeSink(b.sink) }
+
+func closeSink(s processor.Sink) error {
+	if c, ok := s.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+func compareSources(a, b processor.Source) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), slices.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Partition, b.Partition))
+}

@@ -1,0 +1,161 @@
+// Package pipeline runs a job: it follows topics in a namespace, decodes their records, and commits the rows to tables.
+//
+// Each journal has one reader, each table one worker that owns the table's sink and decoders. A worker commits when the oldest record
+// that it holds would otherwise be visible too late, or when it holds enough. Reading and decoding go on while a commit runs.
+//
+// The package promises: a table's sink gets the offsets of each source partition in order and without holes, from the position that the
+// sink itself reports, and a span that failed is given again. Dead letters of a span are committed before its rows. What cannot be
+// read or decided stops the partition or the table that it touches and nothing else, and is never skipped. Everything that is held in
+// memory is counted against one budget. An idle source causes no commits, and no timers but the tail's poll.
+//
+// It keeps no position of its own: what a job has committed is what its tables say.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// Policy is what becomes of records that cannot be decoded.
+type Policy uint8
+
+// The policies.
+const (
+	DeadLetter Policy = iota // they go to the dead-letter table
+	Skip                     // they are counted and left out
+	Halt                     // their partition halts
+)
+
+// Start is where a partition begins that its table has no position of. The zero value is the earliest record.
+type Start struct {
+	Latest bool      // behind the last record that was there when the job started
+	At     time.Time // or at the first record of that time or later, if not zero
+}
+
+// Config says what a job does.
+type Config struct {
+	Name  string     // of the job; kfs.ValidateTopicName holds for it
+	Store blob.Store // at the namespace's root
+
+	Topics  []string // the topics that are read; or
+	Pattern string   // a regular expression that the whole name of a topic matches. Topics that begin with __ never match
+	From    Start
+
+	Decode decode.Config
+	// Route names the table of a topic. Two topics on one table are an error.
+	Route func(topic string) string
+	// OpenSink opens the sink of a table. A sink that is an io.Closer is closed.
+	OpenSink func(ctx context.Context, table string) (processor.Sink, error)
+	// OpenDeadLetters opens the sink of the job's dead letters. Only the policy DeadLetter needs it.
+	OpenDeadLetters func(ctx context.Context) (processor.Sink, error)
+	Errors          Policy
+
+	Freshness   time.Duration // from a record's acknowledgement to its visibility; default 2 s
+	FileSize    int64         // bytes of source data that end a commit early; default 128 MiB
+	MemoryBytes int64         // bound of all buffers; default 512 MiB, at least 16 MiB
+	UntilLatest bool          // Run commits what was there when it began, and returns
+	Grace       time.Duration // how long a last commit may take after ctx has ended; default 10 s
+
+	Logger     *slog.Logger          // default: silent
+	Registerer prometheus.Registerer // default: none
+	Now        func() time.Time      // default time.Now
+	Jitter     func() float64        // in [0, 1); default 0.5
+	Allocator  memory.Allocator      // of Arrow buffers; default memory.DefaultAllocator
+}
+
+const (
+	leastMemory  = 16 << 20
+	objectsShare = 4 // one part in so many of the memory is for objects that were read and not decoded yet
+)
+
+// Validate reports everything that is wrong.
+func (c *Config) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if err := kfs.ValidateTopicName(c.Name); err != nil {
+		wrong("job name: %w", err)
+	}
+	if c.Store == nil || c.Route == nil || c.OpenSink == nil {
+		wrong("a job needs Store, Route and OpenSink")
+	}
+	if c.Errors == DeadLetter && c.OpenDeadLetters == nil {
+		wrong("policy dead_letter needs OpenDeadLetters")
+	}
+	if (len(c.Topics) == 0) == (c.Pattern == "") {
+		wrong("a job reads topics by name or by one pattern")
+	}
+	for _, topic := range c.Topics {
+		if err := kfs.ValidateTopicName(topic); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if _, err := regexp.Compile(c.Pattern); err != nil {
+		wrong("pattern: %w", err)
+	}
+	if c.From.Latest && !c.From.At.IsZero() {
+		wrong("a job starts at the latest record or at a time, not both")
+	}
+	if c.MemoryBytes != 0 && c.MemoryBytes < leastMemory {
+		wrong("memory of %d bytes: want at least %d", c.MemoryBytes, leastMemory)
+	}
+	if c.Freshness < 0 || c.FileSize < 0 || c.Grace < 0 {
+		wrong("freshness, file size and grace must not be negative")
+	}
+	return errors.Join(append(errs, c.Decode.Validate())...)
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Freshness, 2*time.Second)
+	setDefault(&c.FileSize, 128<<20)
+	setDefault(&c.MemoryBytes, 512<<20)
+	setDefault(&c.Grace, 10*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Logger = c.Logger.With("job", c.Name)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Jitter == nil {
+		c.Jitter = func() float64 { return 0.5 }
+	}
+	if c.Allocator == nil {
+		c.Allocator = memory.DefaultAllocator
+	}
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// matcher makes the test of topic names.
+func (c *Config) matcher() (func(topic string) bool, error) {
+	if c.Pattern == "" {
+		wanted := map[string]bool{}
+		for _, topic := range c.Topics {
+			wanted[topic] = true
+		}
+		return func(topic string) bool { return wanted[topic] }, nil
+	}
+	re, err := regexp.Compile("^(?:" + c.Pattern + ")$")
+	if err != nil {
+		return nil, fmt.Errorf("pattern: %w", err)
+	}
+	return func(topic string) bool { return !strings.HasPrefix(topic, "__") && re.MatchString(topic) }, nil
+}

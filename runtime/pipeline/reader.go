@@ -1,0 +1,385 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/record"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/tail"
+)
+
+// openPatience is how long a reader waits for tables to open. Those that take longer get their records by a rewind.
+const openPatience = 10 * time.Second
+
+// reader follows one journal and offers its records to the workers.
+type reader struct {
+	job     *Job
+	journal uint32
+	end     *tail.End // where the journal ended when the job began, if that matters
+	log     *slog.Logger
+}
+
+// session is a reader's way from one rewind to the next.
+type session struct {
+	*reader
+	tailer *tail.Tailer
+	feeds  map[*table]*feed // as they were when the session met them; nil if there was none
+	passed map[*table]bool  // tables that have missed records in this session
+}
+
+// run reads until ctx has ended, or the journal cannot be read any more.
+func (r *reader) run(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; {
+		began := r.job.cfg.Now()
+		round, rewound := r.job.enter()
+		err := r.read(ctx, round, rewound)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errRewind), errors.Is(err, tail.ErrReleased):
+			failures = 0
+			continue
+		case final(err):
+			r.log.Error("the journal cannot be read on", "err", err)
+			r.job.metrics.halt("", "journal")
+			r.job.journalHalted(r.journal, err)
+			return
+		}
+		if r.job.cfg.Now().Sub(began) > time.Minute {
+			failures = 0
+		}
+		wait := r.job.backoff(failures)
+		failures++
+		r.job.metrics.retries.WithLabelValues("").Inc()
+		r.log.Warn("reading again", "err", err, "in", wait)
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+var errRewind = errors.New("tables need records that have passed")
+
+// read is one session. It ends with errRewind when rewound is closed.
+func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case <-rewound:
+			cancel(errRewind)
+		case <-stop:
+		}
+	}()
+	defer func() { close(stop); <-watching }()
+
+	if err := r.readEnd(ctx); err != nil {
+		return err
+	}
+	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}}
+	s.tailer = tail.New(r.job.tailConfig(r.journal))
+	defer s.tailer.Close()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	for failures := 0; ; {
+		if r.job.cfg.UntilLatest && s.tailer.Sequence() >= r.end.Sequence && s.tailer.Backlog() == 0 {
+			r.job.reached(r.journal, round)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		if err := s.pause(ctx); err != nil {
+			return err
+		}
+		o, err := s.tailer.Next(ctx)
+		switch {
+		case err == nil:
+			failures = 0
+			if err := s.dispatch(ctx, o); err != nil {
+				return err
+			}
+		case ctx.Err() != nil || final(err) || errors.Is(err, tail.ErrReleased):
+			return err
+		default:
+			wait := r.job.backoff(failures)
+			failures++
+			r.job.metrics.retries.WithLabelValues("").Inc()
+			r.log.Warn("reading again", "err", err, "in", wait)
+			if !sleep(ctx, wait) {
+				return context.Cause(ctx)
+			}
+		}
+	}
+}
+
+// readEnd finds the journal's end once, if the job needs it.
+func (r *reader) readEnd(ctx context.Context) error {
+	if r.end != nil || !r.job.cfg.UntilLatest && !r.job.cfg.From.Latest {
+		return nil
+	}
+	end, err := tail.ReadEnd(ctx, r.job.tailConfig(r.journal))
+	if err == nil {
+		r.end = &end
+	}
+	return err
+}
+
+// start learns from the checkpoint, waits for the tables that it names, and seeks their positions.
+func (s *session) start(ctx context.Context) error {
+	if err := s.tailer.Open(ctx); err != nil {
+		return err
+	}
+	c := s.tailer.Checkpoint()
+	if c == nil {
+		return s.tailer.Seek(ctx, nil)
+	}
+	for _, e := range c.Metadata {
+		s.job.learn(e)
+	}
+	var wanted []*kfs.PartitionState
+	for i := range c.Partitions {
+		if p := &c.Partitions[i]; s.job.match(p.Name) && !p.Ended {
+			s.job.table(p.Name) // all open at the same time
+			wanted = append(wanted, p)
+		}
+	}
+	starts, err := s.starts(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	patient, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	offsets := map[kfs.PartitionID]int64{}
+	for _, p := range wanted {
+		t := s.job.table(p.Name)
+		if t == nil {
+			continue
+		}
+		f, known := s.feeds[t]
+		if !known {
+			f = t.await(patient)
+			s.feeds[t] = f
+		}
+		if f == nil {
+			s.miss(t)
+			continue
+		}
+		at, ok := f.known(p.ID())
+		if !ok {
+			if at, ok = starts[p.ID()]; !ok {
+				continue // behind the checkpoint, perhaps
+			}
+			f.position(p.ID(), at)
+		}
+		if at < p.LogStart {
+			if err := s.offerLoss(ctx, f, p, kfs.Span{Base: at, Next: p.LogStart}); err != nil {
+				return err
+			}
+			continue
+		}
+		offsets[p.ID()] = at
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.tailer.Seek(ctx, offsets)
+}
+
+// offerLoss tells the worker that the next records of a partition are gone.
+func (s *session) offerLoss(ctx context.Context, f *feed, p *kfs.PartitionState, gone kfs.Span) error {
+	source := processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition}
+	err := f.offer(ctx, item{source: source, span: gone, piece: gone, fault: lost(source, gone)})
+	if errors.Is(err, errClosed) {
+		return nil
+	}
+	return err
+}
+
+// starts is where partitions begin of which the table has no position. One that is not in the answer begins behind the checkpoint.
+func (s *session) starts(ctx context.Context, wanted []*kfs.PartitionState) (map[kfs.PartitionID]int64, error) {
+	starts := map[kfs.PartitionID]int64{}
+	from := s.job.cfg.From
+	var found map[kfs.PartitionID]int64
+	if !from.At.IsZero() {
+		var ids []kfs.PartitionID
+		for _, p := range wanted {
+			ids = append(ids, p.ID())
+		}
+		var err error
+		if found, err = s.tailer.OffsetsAt(ctx, from.At, ids); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range wanted {
+		at := p.LogStart
+		switch {
+		case from.Latest:
+			at = max(at, s.end.Next[p.ID()])
+		case !from.At.IsZero():
+			offset, ok := found[p.ID()]
+			if !ok {
+				continue
+			}
+			at = offset
+		}
+		starts[p.ID()] = at
+	}
+	return starts, nil
+}
+
+// pause waits while tables begin anew and no other takes records: a rewind follows.
+func (s *session) pause(ctx context.Context) error {
+	waiting := false
+	for t, f := range s.feeds {
+		if f != nil && f.alive() {
+			return nil
+		}
+		waiting = waiting || t.ended() == nil
+	}
+	if !waiting {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// dispatch offers what an object holds. It takes ownership of the object.
+func (s *session) dispatch(ctx context.Context, o *tail.Object) error {
+	all := &shared{object: o}
+	all.uses.Add(1)
+	defer all.release()
+	if o.Manifest != nil {
+		for _, e := range o.Manifest.Entries {
+			s.job.learn(e)
+		}
+	}
+	for i := range o.Pieces {
+		if err := s.piece(ctx, o, &o.Pieces[i], all); err != nil {
+			return err
+		}
+	}
+	if o.Manifest != nil {
+		for _, e := range o.Manifest.Entries {
+			if ended, ok := e.(kfs.Ended); ok {
+				if err := s.endTopic(ctx, ended.Topic); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// piece offers the records of one partition.
+func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all *shared) error {
+	t := s.job.table(p.Topic)
+	if t == nil {
+		return nil
+	}
+	f, known := s.feeds[t]
+	if !known {
+		patient, cancel := context.WithTimeout(ctx, openPatience)
+		f = t.await(patient)
+		cancel()
+		s.feeds[t] = f
+	}
+	if f == nil {
+		s.miss(t)
+		return nil
+	}
+	it := item{source: processor.Source{Topic: p.Topic, ID: p.ID.Topic, Partition: p.ID.Partition}, span: p.Span, piece: p.Span, records: p.Records,
+		key: o.Key, created: p.Created, read: o.Read, fault: p.Err, object: all}
+	if _, ok := f.known(p.ID); !ok {
+		start, ok, err := s.firstOffset(p)
+		if !ok && err == nil {
+			return nil
+		}
+		it.fault = errors.Join(it.fault, err)
+		f.position(p.ID, start)
+	}
+	t.note(func(st *tableStatus) { st.source(it.source).End = max(st.source(it.source).End, p.Span.Next) })
+	all.uses.Add(1)
+	err := f.offer(ctx, it)
+	if errors.Is(err, errClosed) {
+		s.miss(t)
+		return nil
+	}
+	return err
+}
+
+// firstOffset is where a partition begins of which p is the first to be read that may count; ok is false if it does not.
+func (s *session) firstOffset(p *tail.Piece) (offset int64, ok bool, err error) {
+	from := s.job.cfg.From
+	switch {
+	case from.Latest:
+		return max(p.Span.Base, s.end.Next[p.ID]), true, nil
+	case from.At.IsZero() || p.Err != nil:
+		return p.Span.Base, true, nil
+	}
+	return offsetAt(p.Records, from.At)
+}
+
+// offsetAt finds the first record of that time or later.
+func offsetAt(records []byte, at time.Time) (offset int64, ok bool, err error) {
+	var r record.Reader
+	for batch, err := range record.Batches(records) {
+		if err != nil {
+			return 0, false, err
+		}
+		h, err := record.ParseHeader(batch)
+		if err != nil {
+			return 0, false, err
+		}
+		if h.MaxTimestamp < at.UnixMilli() {
+			continue
+		}
+		if err := r.Reset(batch, record.DecompressedBytes); err != nil {
+			return 0, false, err
+		}
+		var rec record.Record
+		for {
+			more, err := r.Next(&rec)
+			if err != nil {
+				return 0, false, err
+			}
+			if !more {
+				break
+			}
+			if rec.Timestamp >= at.UnixMilli() {
+				return rec.Offset, true, nil
+			}
+		}
+	}
+	return 0, false, nil
+}
+
+// miss notes that a table did not get what it should have.
+func (s *session) miss(t *table) {
+	if !s.passed[t] {
+		s.passed[t] = true
+		t.miss()
+	}
+}
+
+// endTopic tells the worker that a topic's records end here.
+func (s *session) endTopic(ctx context.Context, topic kfs.TopicID) error {
+	for t, f := range s.feeds {
+		if f == nil {
+			continue
+		}
+		for _, source := range f.sourcesOf(topic) {
+			err := f.offer(ctx, item{source: processor.Source{Topic: t.topic, ID: source.Topic, Partition: source.Partition}, ended: true})
+			if err != nil && !errors.Is(err, errClosed) {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// table is one table of the job and its worker.
+type table struct {
+	job   *Job
+	name  string
+	topic string // that goes to it
+	log   *slog.Logger
+
+	mu     sync.Mutex    // guards what follows
+	feed   *feed         // nil while the worker has no position
+	ready  chan struct{} // closed when there is a feed, or never will be one
+	missed bool          // a reader has passed records without a feed to offer them to
+	halted error         // why the worker has ended
+	status tableStatus
+
+	// What follows belongs to the worker.
+	sink     processor.Sink
+	identity string
+	pins     []string // columns that must keep the table's type
+	unfit    string   // the column that a sink has refused last
+}
+
+func newTable(job *Job, name, topic string) *table {
+	t := &table{job: job, name: name, topic: topic, log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
+	t.status.sources = map[processor.Source]*SourceStatus{}
+	return t
+}
+
+// await gives the feed, waiting for it at most as long as ctx lives; nil if there is none.
+func (t *table) await(ctx context.Context) *feed {
+	t.mu.Lock()
+	ready := t.ready
+	t.mu.Unlock()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.feed
+}
+
+// miss notes that records passed by without a feed, so that the readers begin anew when there is one.
+func (t *table) miss() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.feed != nil {
+		t.job.rewind() // it came in between
+		return
+	}
+	t.missed = true
+}
+
+// attach opens the table to records from its position on.
+func (t *table) attach(f *feed) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.feed = f
+	close(t.ready)
+	if t.missed {
+		t.job.rewind()
+	}
+	t.missed = false
+}
+
+// detach ends the feed, if there was one. The next one begins at the table's position again, which readers have passed.
+func (t *table) detach(f *feed, err error) {
+	t.mu.Lock()
+	if f != nil {
+		t.feed, t.missed, t.ready = nil, true, make(chan struct{})
+	}
+	if final(err) {
+		t.halted = err
+		close(t.ready)
+	}
+	t.mu.Unlock()
+	if f != nil {
+		f.close()
+	}
+}
+
+// ended reports whether the worker has ended, and why.
+func (t *table) ended() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.halted
+}
+
+// settled reports whether nothing that was offered is pending, or nothing can be done about it.
+func (t *table) settled() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.halted != nil || t.feed != nil && !t.missed && t.feed.idle()
+}
+
+// run works until ctx has ended or a person must look. Passing errors begin anew at the table's position. last lives a little longer than
+// ctx, for a last commit.
+func (t *table) run(ctx, last context.Context) {
+	defer func() {
+		if err := closeSink(t.sink); err != nil {
+			t.log.Warn("closing the sink", "err", err)
+		}
+	}()
+	for failures := 0; ; failures++ {
+		began := t.job.cfg.Now()
+		err := t.live(ctx, last)
+		switch {
+		case ctx.Err() != nil:
+			if err != nil {
+				t.log.Warn("the last commit was not made; the next start begins at the table's position", "err", err)
+			}
+			return
+		case final(err):
+			t.log.Error("the table halts", "err", err)
+			t.job.metrics.halt(t.name, "table")
+			t.job.settled()
+			return
+		}
+		if t.job.cfg.Now().Sub(began) > time.Minute {
+			failures = 0
+		}
+		t.job.metrics.retries.WithLabelValues(t.name).Inc()
+		wait := t.job.backoff(failures)
+		t.log.Warn("beginning anew at the table's position", "err", err, "in", wait)
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// live is one life of the worker: from the table's position to an error, or to a last commit when ctx has ended.
+func (t *table) live(ctx, last context.Context) (err error) {
+	var f *feed
+	defer func() { t.detach(f, err) }()
+	w, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.end()
+	f = w.feed
+	t.attach(f)
+	t.job.settled()
+	return w.run(ctx, last)
+}
+
+// begin reads the table's position and makes a worker that stands there.
+func (t *table) begin(ctx context.Context) (*worker, error) {
+	if t.sink == nil {
+		sink, err := t.job.cfg.OpenSink(ctx, t.name)
+		if err != nil {
+			return nil, fmt.Errorf("open table %s: %w", t.name, err)
+		}
+		t.sink = sink
+	}
+	committed, err := t.sink.Committed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("position of table %s: %w", t.name, err)
+	}
+	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed), sources: map[kfs.PartitionID]*source{}, positions: committed,
+		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1)}
+	if w.columns, err = t.columns(ctx); err != nil {
+		return nil, err
+	}
+	if t.job.letters != nil {
+		if w.letterPositions, err = t.job.letters.positions(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if sink, ok := t.sink.(processor.Identified); ok {
+		t.identity = sink.Identity()
+	}
+	t.note(func(s *tableStatus) {
+		s.loaded(committed)
+		s.identity = t.identity
+	})
+	return w, nil
+}
+
+// columns asks the sink for the table's columns; nil if there is no table.
+func (t *table) columns(ctx context.Context) (*arrow.Schema, error) {
+	sink, ok := t.sink.(processor.Described)
+	if !ok {
+		return nil, nil
+	}
+	columns, err := sink.Schema(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("columns of table %s: %w", t.name, err)
+	}
+	return columns, nil
+}
+
+// refused judges a sink's error about a column. The first time the table's columns are read again; the second time the column is pinned to
+// them; a third time means that decoding cannot help.
+func (t *table) refused(err error) error {
+	var unfit processor.Unfit
+	if !errors.As(err, &unfit) {
+		return err
+	}
+	column := unfit.UnfitColumn()
+	for _, pinned := range t.pins {
+		if pinned == column {
+			return halted(fmt.Sprintf("table %s refuses column %s: %v", t.name, column, err), "change the column's type in the table, or declare it in the job")
+		}
+	}
+	if t.unfit == column {
+		t.pins = append(t.pins, column)
+	}
+	t.unfit = column
+	return err
+}

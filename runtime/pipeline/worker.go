@@ -1,0 +1,374 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+const (
+	maxDecoders = 32               // of a table; more sources with rows at a time share them, at the cost of smaller batches
+	confirming  = 10 * time.Second // how long after the last commit the table's position is read again
+	seldom      = time.Minute      // how often spans without any row or dead letter are committed
+)
+
+// worker is one life of a table: it stands at a position and goes on from there until an error.
+type worker struct {
+	table *table
+	cfg   *Config
+	feed  *feed
+
+	positions       processor.Positions // of the table, when the life began
+	letterPositions processor.Positions // of the dead-letter table, likewise
+	sources         map[kfs.PartitionID]*source
+	accepted        int64 // items taken from the feed
+
+	columns  *arrow.Schema // of the table, as last read
+	decoders []*decoder    // not lent
+	lent     []*source     // that have a decoder
+
+	// Since the last commit began:
+	letters     []decode.DeadLetter
+	letterBytes int64
+	rows        int64 // staged
+	records     int64 // rows and dead letters
+	bytes       int64 // of batches
+	oldest      time.Time
+	grown       bool // a decoder met columns that the table did not have
+
+	pace    pace
+	last    time.Time // when the last commit began
+	confirm time.Time // when the position is to be read again; zero if it was since the last commit
+	flight  *group    // the commit under way
+	result  chan result
+	hurry   bool // nothing more will come: commit what is there
+}
+
+// decoder is a decoder and the columns that it began with.
+type decoder struct {
+	*decode.Decoder
+	columns *arrow.Schema // of the table
+	start   *arrow.Schema // its own, when it had seen nothing else
+}
+
+// run works until an error or until ctx has ended; then it makes a last commit, for which last lives a little longer.
+func (w *worker) run(ctx, last context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	draining := w.table.job.draining
+	for {
+		over, share, changed := w.table.job.memory.pressure(w.table)
+		full := share || w.bytes >= w.cfg.FileSize || w.hurry && len(w.feed.items) == 0
+		if w.flight == nil && w.pending() && (full || w.isDue()) {
+			if err := w.begin(last, full); err != nil {
+				return err
+			}
+			continue
+		}
+		w.rest()
+		items, due := w.feed.items, (<-chan time.Time)(nil)
+		if over {
+			items = nil
+		}
+		if w.flight == nil && w.pending() {
+			timer.Reset(w.pace.due.Sub(w.cfg.Now()))
+			due = timer.C
+		} else if w.flight == nil && !w.confirm.IsZero() {
+			timer.Reset(w.confirm.Sub(w.cfg.Now()))
+			due = timer.C
+		}
+		var err error
+		select {
+		case it := <-items:
+			err = w.accept(last, it)
+		case <-due:
+			if !w.pending() {
+				err = w.confirmPosition(last)
+			}
+		case r := <-w.result:
+			err = w.finish(r)
+		case <-changed:
+		case <-draining:
+			draining, w.hurry = nil, true
+		case <-ctx.Done():
+			return w.finale(last)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) isDue() bool {
+	return !w.pace.due.IsZero() && !w.cfg.Now().Before(w.pace.due)
+}
+
+// pending reports whether there is anything that no commit holds yet.
+func (w *worker) pending() bool { return w.bytes > 0 }
+
+// rest notes, while nothing is pending, that all that was taken is settled.
+func (w *worker) rest() {
+	if w.flight == nil && !w.pending() && w.feed.settle(w.accepted) {
+		w.table.job.settled()
+	}
+}
+
+// finale commits what was taken.
+func (w *worker) finale(ctx context.Context) error {
+	if w.flight != nil {
+		if err := w.finish(<-w.result); err != nil {
+			return err
+		}
+	}
+	if w.pending() {
+		if err := w.begin(ctx, true); err != nil {
+			return err
+		}
+	}
+	if w.flight != nil {
+		if err := w.finish(<-w.result); err != nil {
+			return err
+		}
+	}
+	return w.confirmPosition(ctx)
+}
+
+// confirmPosition reads the table's position after the last commit, so that it is known from more than the commit's own answer.
+func (w *worker) confirmPosition(ctx context.Context) error {
+	if w.confirm.IsZero() {
+		return nil
+	}
+	w.confirm = time.Time{}
+	committed, err := w.table.sink.Committed(ctx)
+	if err != nil {
+		return fmt.Errorf("position of table %s: %w", w.table.name, err)
+	}
+	for _, s := range w.sources {
+		if next, ok := committed[s.Source]; ok && next != s.committed {
+			return fmt.Errorf("table %s stands at offset %d of %s, this job had committed up to %d: %w", w.table.name, next, s.name(), s.committed, processor.ErrMoved)
+		}
+	}
+	w.table.note(func(st *tableStatus) { st.loaded(committed) })
+	return nil
+}
+
+// end waits for a commit under way and gives all memory back.
+func (w *worker) end() {
+	if w.flight != nil {
+		<-w.result
+	}
+	for _, s := range w.lent {
+		s.decoder.Release()
+	}
+	for _, d := range w.decoders {
+		d.Release()
+	}
+	w.table.job.memory.hold(w.table, 0)
+}
+
+// accept decodes an item.
+func (w *worker) accept(ctx context.Context, it item) error {
+	defer it.object.release()
+	w.accepted++
+	if it.ended {
+		if w.pending() {
+			w.pace.by(w.cfg.Now())
+		}
+		return nil
+	}
+	s, err := w.source(ctx, it)
+	if err != nil || s.halted != nil {
+		return err
+	}
+	if it.fault != nil {
+		w.halt(s, it.fault)
+		return nil
+	}
+	if err := w.lend(ctx, s); err != nil {
+		return err
+	}
+	before := s.next
+	err = s.decode(it, w.table.job.flushBytes, func() error {
+		if err := w.flush(ctx, s); err != nil || s.halted == nil {
+			return err
+		}
+		return errHalted
+	})
+	if s.next > before {
+		w.pace.add(it.created, it.read)
+		w.bytes += int64(len(it.records))
+		if w.oldest.IsZero() || it.created.Before(w.oldest) {
+			w.oldest = it.created
+		}
+	}
+	w.table.note(func(st *tableStatus) { st.source(s.Source).Read = s.next })
+	w.count()
+	var staging *stagingError
+	switch {
+	case err == nil || s.halted != nil:
+	case errors.As(err, &staging):
+		return err
+	default:
+		w.halt(s, err)
+	}
+	return nil
+}
+
+// errHalted stops the decoding of a source that has just halted.
+var errHalted = errors.New("the source has halted")
+
+// halt ends the reading of one source. What came before is committed.
+func (w *worker) halt(s *source, err error) {
+	s.halted = err
+	w.feed.shutSource(id(s.Source))
+	s.log(w.table.log).Error("the partition halts", "offset", s.next, "err", err)
+	w.table.job.metrics.halt(w.table.name, "partition")
+	w.table.note(func(st *tableStatus) { st.source(s.Source).Halted = err })
+}
+
+// source finds the state of an item's source, or begins it: at the table's position, or where the item begins.
+func (w *worker) source(ctx context.Context, it item) (*source, error) {
+	if s := w.sources[id(it.source)]; s != nil {
+		return s, nil
+	}
+	at, ok := w.positions[it.source]
+	if !ok {
+		at = it.span.Base
+	}
+	s := newSource(it.source, at)
+	if decided := w.letterPositions[it.source]; decided > at {
+		span := kfs.Span{Base: at, Next: decided}
+		dead, ok, err := w.table.job.letters.recall(ctx, it.source, span)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			s.obey, s.dead = span, dead
+		}
+	}
+	w.sources[id(it.source)] = s
+	return s, nil
+}
+
+// lend gives a source a decoder for the table's columns.
+func (w *worker) lend(ctx context.Context, s *source) error {
+	if s.decoder != nil {
+		return nil
+	}
+	if len(w.lent) >= maxDecoders {
+		largest := slices.MaxFunc(w.lent, func(a, b *source) int { return int(a.decoder.Bytes() - b.decoder.Bytes()) })
+		if err := w.flush(ctx, largest); err != nil {
+			return err
+		}
+		w.giveBack(largest)
+	}
+	var d *decoder
+	if n := len(w.decoders); n > 0 {
+		d, w.decoders = w.decoders[n-1], w.decoders[:n-1]
+	} else {
+		made, err := decode.New(w.decodeConfig(), w.columns, w.cfg.Allocator)
+		if err != nil {
+			return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
+		}
+		d = &decoder{made, w.columns, made.Schema()}
+	}
+	if d.columns != w.columns {
+		if err := d.Reset(w.columns); err != nil {
+			return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
+		}
+		d.columns, d.start = w.columns, d.Schema()
+	}
+	s.decoder = d
+	w.lent = append(w.lent, s)
+	return nil
+}
+
+func (w *worker) decodeConfig() decode.Config {
+	cfg := w.cfg.Decode
+	cfg.MaxBytes = 4 * w.table.job.flushBytes
+	return cfg
+}
+
+// giveBack takes an empty decoder back.
+func (w *worker) giveBack(s *source) {
+	w.decoders = append(w.decoders, s.decoder)
+	s.decoder = nil
+	w.lent = slices.DeleteFunc(w.lent, func(o *source) bool { return o == s })
+}
+
+// flush stages what a source's decoder holds. The sink is free only between commits.
+func (w *worker) flush(ctx context.Context, s *source) error {
+	if w.flight != nil {
+		if err := w.finish(<-w.result); err != nil {
+			return err
+		}
+	}
+	rows, err := w.take(s)
+	if err != nil || rows == nil {
+		return err
+	}
+	defer rows.Release()
+	span := kfs.Span{Base: s.flushed, Next: s.next}
+	if err := w.table.sink.Stage(ctx, processor.Batch{Source: s.Source, Span: span, Records: rows}); err != nil {
+		return w.table.refused(err)
+	}
+	s.flushed = s.next
+	return nil
+}
+
+// take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.
+func (w *worker) take(s *source) (arrow.RecordBatch, error) {
+	rows, letters, err := s.take()
+	if err != nil {
+		return nil, err
+	}
+	w.grown = w.grown || s.decoder.Schema() != s.decoder.start
+	if rows != nil {
+		w.rows += rows.NumRows()
+		w.records += rows.NumRows()
+	}
+	if len(letters) == 0 {
+		return rows, nil
+	}
+	switch w.cfg.Errors {
+	case Halt:
+		if rows != nil {
+			rows.Release()
+		}
+		l := letters[0]
+		s.next = s.flushed // what the decoder held is not committed: it may lie behind the record
+		w.halt(s, halted(fmt.Sprintf("%s offset %d cannot be decoded: %s: %s", s.name(), l.Offset, l.Class, l.Message),
+			"set errors.policy to dead_letter or skip, or change the decoding"))
+		return nil, nil
+	case DeadLetter:
+		w.letters = append(w.letters, letters...)
+		for i := range letters {
+			w.letterBytes += int64(len(letters[i].Key) + len(letters[i].Value) + 512)
+		}
+	}
+	w.records += int64(len(letters))
+	w.table.job.metrics.deadLetters.WithLabelValues(w.table.name).Add(float64(len(letters)))
+	return rows, nil
+}
+
+// count says what the table holds in memory.
+func (w *worker) count() {
+	held := w.letterBytes
+	for _, s := range w.lent {
+		held += s.decoder.Bytes()
+	}
+	if w.flight != nil {
+		held += w.flight.held
+	} else if sink, ok := w.table.sink.(processor.Buffering); ok {
+		held += sink.Buffered()
+	}
+	w.table.job.memory.hold(w.table, held)
+}

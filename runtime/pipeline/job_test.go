@@ -198,7 +198,7 @@ func TestCancelCommitsWhatIsStaged(t *testing.T) {
 		job, stop := start(t, cfg)
 		synctest.Wait()
 		time.Sleep(time.Second)
-		if s := job.Status(); !s.Ready || len(s.Tables) == 0 || s.Tables[0].Lag != 5 {
+		if s := job.Status(); job.Ready() != nil || len(s.Tables) == 0 || s.Tables[0].Lag != 5 {
 			t.Errorf("status before the first commit: %+v", s)
 		}
 		if err := stop(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are what a job tells Prometheus. Labels are the job and its tables.
+// metrics are what a job tells Prometheus, by table.
 type metrics struct {
 	records     *prometheus.CounterVec
 	bytes       *prometheus.CounterVec
@@ -21,12 +21,11 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
-	labels := prometheus.Labels{"job": job}
 	counter := func(name, help string, by ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "firn_pipeline_" + name, Help: help, ConstLabels: labels}, by)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "firn_pipeline_" + name, Help: help}, by)
 	}
 	seconds := func(name, help string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "firn_pipeline_" + name, Help: help, ConstLabels: labels,
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "firn_pipeline_" + name, Help: help,
 			Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 600, 3600}}, []string{"table"})
 	}
 	m := &metrics{
@@ -35,7 +34,7 @@ func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 		commits:     counter("commits_total", "Commits that have landed.", "table"),
 		seconds:     seconds("commit_seconds", "Time of a commit, from emptying the decoders to its success."),
 		freshness:   seconds("freshness_seconds", "Age of the oldest record of a commit when it became visible, from the sealing of its object."),
-		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "firn_pipeline_lag_offsets", Help: "Offsets that were read and are not committed.", ConstLabels: labels}, []string{"table"}),
+		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "firn_pipeline_lag_offsets", Help: "Offsets that were read and are not committed."}, []string{"table"}),
 		deadLetters: counter("dead_letters_total", "Records that could not be decoded.", "table"),
 		retries:     counter("retries_total", "Passing errors that were tried again, by table; none for the journals.", "table"),
 		halted:      counter("halted", "Tables, partitions and journals that wait for a person.", "table", "kind"),

@@ -69,8 +69,8 @@ type Config struct {
 	UntilLatest bool          // Run commits what was there when it began, and returns
 	Grace       time.Duration // how long a last commit may take after ctx has ended; default 10 s
 
-	Logger     *slog.Logger          // default: silent
-	Registerer prometheus.Registerer // default: none
+	Logger     *slog.Logger          // default: silent; the caller adds which job it is
+	Registerer prometheus.Registerer // default: none; that of several jobs must tell them apart by a label
 	Now        func() time.Time      // default time.Now
 	Jitter     func() float64        // in [0, 1); default 0.5
 	Allocator  memory.Allocator      // of Arrow buffers; default memory.DefaultAllocator
@@ -125,7 +125,6 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	c.Logger = c.Logger.With("job", c.Name)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

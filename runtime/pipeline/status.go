@@ -17,7 +17,6 @@ import (
 
 // Status is what a job looks like from outside.
 type Status struct {
-	Ready  bool // every table that is known stands at a position and takes records, or has halted
 	Tables []TableStatus
 	Halted []error // journals that cannot be read, topics without a table
 }
@@ -26,6 +25,7 @@ type Status struct {
 type TableStatus struct {
 	Table     string
 	Topic     string
+	Ready     bool // it stands at a position and takes records, or has halted
 	Sources   []SourceStatus
 	Lag       int64         // offsets that were seen and are not committed
 	Freshness time.Duration // of the last commit: the age of its oldest record when it became visible
@@ -101,15 +101,14 @@ func (t *table) note(change func(*tableStatus)) {
 // Status may be called at any time.
 func (j *Job) Status() Status {
 	j.mu.Lock()
-	tables, s := slices.Collect(maps.Values(j.tables)), Status{Ready: true, Halted: slices.Clone(j.halts)}
+	tables, s := slices.Collect(maps.Values(j.tables)), Status{Halted: slices.Clone(j.halts)}
 	j.mu.Unlock()
 	for _, t := range tables {
 		if t == nil {
 			continue
 		}
 		t.mu.Lock()
-		s.Ready = s.Ready && (t.feed != nil || t.halted != nil)
-		one := TableStatus{Table: t.name, Topic: t.topic, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
+		one := TableStatus{Table: t.name, Topic: t.topic, Ready: t.feed != nil || t.halted != nil, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
 			Records: t.status.records, Halted: t.halted}
 		for _, source := range t.status.sources {
 			one.Sources = append(one.Sources, *source)
@@ -120,6 +119,18 @@ func (j *Job) Status() Status {
 	}
 	slices.SortFunc(s.Tables, func(a, b TableStatus) int { return strings.Compare(a.Table, b.Table) })
 	return s
+}
+
+// Ready says why the job does not serve all that it knows of; nil if it does. What has halted is ready: it waits for a person, and starting
+// the process again would not help.
+func (j *Job) Ready() error {
+	var errs []error
+	for _, t := range j.Status().Tables {
+		if !t.Ready {
+			errs = append(errs, fmt.Errorf("table %s has no position yet", t.Table))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // haltErrors joins why parts of the job have halted.

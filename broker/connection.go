@@ -64,7 +64,7 @@ type connection struct {
 	in       *bufio.Reader
 	queue    chan *exchange // in order of arrival
 	finishes sync.WaitGroup
-	cancel   context.CancelCauseFunc // the first cause is why the connection ends
+	cancel   context.CancelCauseFunc // by the writer: why the connection ends
 }
 
 // exchange is one request and its answer.
@@ -105,8 +105,12 @@ func serveConnection(ctx context.Context, config *ServerConfig, conn net.Conn) {
 	writer.Go(func() { c.write(handlers) })
 
 	err := c.read(handlers)
-	if ctx.Err() != nil {
-		err = closeFor(closedAtStop, ctx.Err())
+	var why *closing
+	if errors.As(context.Cause(handlers), &why) {
+		err = why // the writer was first
+	}
+	if !errors.As(err, &why) {
+		why = &closing{closedAtStop, err}
 		timer := time.AfterFunc(c.DrainTimeout, func() { conn.Close() })
 		defer timer.Stop()
 	} else {
@@ -117,14 +121,10 @@ func serveConnection(ctx context.Context, config *ServerConfig, conn net.Conn) {
 	writer.Wait()
 	c.finishes.Wait()
 	conn.Close()
-	c.report(context.Cause(handlers))
+	c.report(why)
 }
 
-func (c *connection) report(cause error) {
-	var why *closing
-	if !errors.As(cause, &why) {
-		why = &closing{closedAtStop, cause}
-	}
+func (c *connection) report(why *closing) {
 	c.Metrics.closed.WithLabelValues(why.reason).Inc()
 	switch why.reason {
 	case closedByClient, closedIdle, closedAtStop:
@@ -142,7 +142,7 @@ func hostOf(a net.Addr) string {
 	return host
 }
 
-// read reads requests and starts them until there is a reason to stop, which it returns.
+// read reads requests and starts them until there is a reason to stop, which it returns: a *closing, or the cause of ctx's end.
 func (c *connection) read(ctx context.Context) error {
 	earlier := make(chan struct{})
 	close(earlier)
@@ -227,13 +227,13 @@ func (c *connection) readFrame(ctx context.Context, lease *Lease, size int) ([]b
 		return nil, err
 	}
 	if _, err := c.in.Peek(min(size, readBuffer)); err != nil {
-		return nil, readError(err)
+		return nil, readError(ctx, err)
 	}
 	var buf []byte
 	for n := 0; n < size; n = len(buf) {
 		next := min(size, max(firstChunk, growth*n))
 		if err := lease.Reserve(ctx, int64(next)); err != nil { // beside the n that are copied from
-			return nil, closeFor(closedStalled, err)
+			return nil, refused(ctx, err)
 		}
 		grown := make([]byte, next)
 		copy(grown, buf)
@@ -252,7 +252,7 @@ func (c *connection) fill(ctx context.Context, b []byte) error {
 		return err
 	}
 	if _, err := io.ReadFull(c.in, b); err != nil {
-		return readError(err)
+		return readError(ctx, err)
 	}
 	return nil
 }
@@ -266,8 +266,18 @@ func (c *connection) patience(bytes int) time.Duration {
 	return c.StallTimeout + time.Duration(bytes)*time.Second/slowestBytes
 }
 
-func readError(err error) error {
+// refused is for memory that was not granted: because ctx is done, or because the request is too large for this broker.
+func refused(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return closeFor(closedMalformed, err)
+}
+
+func readError(ctx context.Context, err error) error {
 	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return closeFor(closedStalled, fmt.Errorf("in the middle of a request: %w", err))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

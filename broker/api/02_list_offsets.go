@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firn-io/firn/broker/metadata"
+)
+
+// ListOffsets: versions 0 to 11, all that kmsg knows.
+//
+// Special times: -1 the end, -2 the start, -3 the record with the latest timestamp, -4 the start of what is on local disk and -5 the end of
+// what is not: all of a log is equally near here, so -4 is the start and -5 is unknown. Version 0 answers a list of offsets, of
+// which there is one. There are no transactions, so the isolation level changes nothing.
+func listOffsets(b *Backend) API {
+	l := &offsetLister{b}
+	return serve(2, concurrent(l.handle))
+}
+
+type offsetLister struct{ *Backend }
+
+const (
+	latestOffset        = -1
+	earliestOffset      = -2
+	maxTimestampOffset  = -3
+	earliestLocalOffset = -4
+	latestTieredOffset  = -5
+)
+
+func (l *offsetLister) handle(ctx context.Context, r *Request) (kmsg.Response, error) {
+	req := r.Body.(*kmsg.ListOffsetsRequest)
+	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	state := l.Cluster.State()
+	for _, t := range req.Topics {
+		answer := kmsg.NewListOffsetsResponseTopic()
+		answer.Topic = t.Topic
+		topic, err := byName(state, t.Topic)
+		seen := map[int32]bool{}
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			part := kmsg.NewListOffsetsResponseTopicPartition()
+			part.Partition = p.Partition
+			refused := err
+			if seen[p.Partition] {
+				refused = refuse(kerr.InvalidRequest, fmt.Sprintf("partition %d comes twice", p.Partition))
+			}
+			seen[p.Partition] = true
+			if refused == nil {
+				refused = l.find(ctx, topic, p, &part)
+			}
+			part.ErrorCode = Code(refused)
+			if refused == nil && req.Version == 0 && part.Offset >= 0 && p.MaxNumOffsets > 0 {
+				part.OldStyleOffsets = []int64{part.Offset}
+			}
+			answer.Partitions = append(answer.Partitions, part)
+		}
+		resp.Topics = append(resp.Topics, answer)
+	}
+	return resp, nil
+}
+
+func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kmsg.ListOffsetsRequestTopicPartition, answer *kmsg.ListOffsetsResponseTopicPartition) error {
+	p, err := l.partition(topic, req.Partition)
+	if err != nil {
+		return err
+	}
+	if err := p.checkEpoch(req.CurrentLeaderEpoch); err != nil {
+		return err
+	}
+	start, next, err := p.journal.Offsets(p.id)
+	if err != nil {
+		return err
+	}
+	answer.LeaderEpoch = p.owner.Epoch
+	switch req.Timestamp {
+	case latestOffset:
+		answer.Offset = next
+	case earliestOffset, earliestLocalOffset:
+		answer.Offset = start
+	case latestTieredOffset:
+		answer.LeaderEpoch = -1
+	case maxTimestampOffset:
+		latest, err := p.journal.MaxTimestamp(p.id)
+		if err != nil || latest < 0 {
+			return err
+		}
+		return p.byTime(ctx, latest, answer)
+	default:
+		if req.Timestamp < 0 {
+			return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d is not known", req.Timestamp))
+		}
+		return p.byTime(ctx, req.Timestamp, answer)
+	}
+	return nil
+}
+
+func (p *partition) byTime(ctx context.Context, timestamp int64, answer *kmsg.ListOffsetsResponseTopicPartition) error {
+	offset, at, ok, err := p.journal.OffsetFor(ctx, p.id, timestamp)
+	if err != nil {
+		return err
+	}
+	if ok {
+		answer.Offset, answer.Timestamp = offset, at
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/firn-io/firn/broker/metadata"
+	"github.com/firn-io/firn/kfs/record"
+)
+
+// What a Backend may answer. Each has its Kafka error code.
+var (
+	ErrNotOwner           = errors.New("this broker does not own the journal")
+	ErrNotController      = errors.New("this broker does not own journal 0")
+	ErrUnavailable        = errors.New("the journal did not take it; whether it will is not known")
+	ErrUnknownPartition   = errors.New("no such partition")
+	ErrOffsetOutOfRange   = errors.New("the offset is outside of the log")
+	ErrOutOfOrderSequence = errors.New("the batch does not follow the producer's last one")
+	ErrProducerFenced     = errors.New("a newer instance of the producer has written")
+)
+
+var (
+	errUnknownTopic   = errors.New("no such topic or partition")
+	errUnknownTopicID = errors.New("no topic has this id")
+	errFencedEpoch    = errors.New("the leader epoch is an old one")
+	errUnknownEpoch   = errors.New("the leader epoch is not known here yet")
+)
+
+// errInvalidTopic is a name that no topic can have.
+type errInvalidTopic struct{ error }
+
+// errCode is an error that says its code itself.
+type errCode struct {
+	code *kerr.Error
+	text string
+}
+
+func (e errCode) Error() string { return e.text }
+
+// refuse is an error with a Kafka code and a text for the client.
+func refuse(code *kerr.Error, text string) error { return errCode{code: code, text: text} }
+
+// Code is the Kafka error code for an error of a Backend, of the metadata or of a record batch; 0 for nil. What is not known here is
+// UNKNOWN_SERVER_ERROR.
+func Code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	return kafkaError(err).Code
+}
+
+func kafkaError(err error) *kerr.Error {
+	if coded, ok := errors.AsType[errCode](err); ok {
+		return coded.code
+	}
+	if _, ok := errors.AsType[errInvalidTopic](err); ok {
+		return kerr.InvalidTopicException
+	}
+	for _, known := range []struct {
+		err  error
+		code *kerr.Error
+	}{
+		{ErrNotOwner, kerr.NotLeaderForPartition},
+		{ErrNotController, kerr.NotController},
+		// The one code that clients retry while they take the record for possibly written.
+		{ErrUnavailable, kerr.RequestTimedOut},
+		{ErrUnknownPartition, kerr.UnknownTopicOrPartition},
+		{ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
+		{ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
+		{ErrProducerFenced, kerr.InvalidProducerEpoch},
+		{errUnknownTopic, kerr.UnknownTopicOrPartition},
+		{errUnknownTopicID, kerr.UnknownTopicID},
+		{errFencedEpoch, kerr.FencedLeaderEpoch},
+		{errUnknownEpoch, kerr.UnknownLeaderEpoch},
+
+		{metadata.ErrTopicExists, kerr.TopicAlreadyExists},
+		{metadata.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
+		{metadata.ErrTopicDeleting, kerr.UnknownTopicOrPartition},
+		{metadata.ErrInvalidTopicName, kerr.InvalidTopicException},
+		{metadata.ErrInvalidPartitions, kerr.InvalidPartitions},
+		{metadata.ErrInvalidConfig, kerr.InvalidConfig},
+		{metadata.ErrConflict, kerr.RequestTimedOut},
+		{metadata.ErrNoCluster, kerr.CoordinatorNotAvailable},
+
+		{record.ErrCorrupt, kerr.CorruptMessage},
+		{record.ErrInvalid, kerr.InvalidRecord},
+		{record.ErrMagic, kerr.UnsupportedForMessageFormat},
+		{record.ErrCodec, kerr.UnsupportedCompressionType},
+		{record.ErrTooLarge, kerr.MessageTooLarge},
+		// Fatal to every client, and as close to "no transactions here" as codes come.
+		{record.ErrTransactional, kerr.UnsupportedVersion},
+
+		{context.Canceled, kerr.RequestTimedOut}, // the broker stops
+		{context.DeadlineExceeded, kerr.RequestTimedOut},
+	} {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	return kerr.UnknownServerError
+}

@@ -55,13 +55,17 @@ func (o *owner) stop() error {
 	return <-o.ended
 }
 
-// topic names a topic of the tests.
+// topicID names a topic of the tests.
 func topicID(n byte) kfs.TopicID { return kfs.TopicID{0: 0xf1, 15: n} }
+
+func newTopic(n byte, name string, partitions int32) metadata.NewTopic {
+	return metadata.NewTopic{ID: topicID(n), Name: name, Partitions: partitions, Created: 1}
+}
 
 // create creates a topic through the journal.
 func (o *owner) create(n byte, name string, partitions int32) {
 	o.t.Helper()
-	e, err := o.State().CreateTopic(metadata.NewTopic{ID: topicID(n), Name: name, Partitions: partitions, Created: 1})
+	e, err := o.State().CreateTopic(newTopic(n, name, partitions))
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -164,7 +164,10 @@ func New(cfg Config, table *arrow.Schema, mem memory.Allocator) (*Decoder, error
 	}
 	cfg = cfg.withDefaults()
 	d := &Decoder{cfg: cfg, mem: mem, reserved: cfg.reserved()}
-	return d, d.Reset(table)
+	if err := d.Reset(table); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // Reset drops what the decoder holds and begins again with the columns of a table, as New does. A declared or raw schema stays as it is.

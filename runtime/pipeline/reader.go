@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
@@ -125,6 +126,9 @@ func (r *reader) readEnd(ctx context.Context) error {
 		return nil
 	}
 	end, err := tail.ReadEnd(ctx, r.job.tailConfig(r.journal))
+	if final(err) && !r.job.cfg.From.Latest {
+		end, err = tail.End{Sequence: math.MaxUint64}, nil // the reading comes to the same damage, after what is before it
+	}
 	if err == nil {
 		r.end = &end
 	}

@@ -1,0 +1,325 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+// shaky is a store whose reads fail now and then.
+type shaky struct {
+	blob.Store
+	mu   sync.Mutex
+	rand *rand.Rand
+	odds float64
+}
+
+var errShaky = errors.New("connection reset")
+
+func (s *shaky) fails() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rand.Float64() < s.odds
+}
+
+func (s *shaky) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Info, error) {
+	if s.fails() {
+		return nil, blob.Info{}, errShaky
+	}
+	body, info, err := s.Store.Get(ctx, key, r)
+	if err == nil && s.fails() {
+		return io.NopCloser(io.MultiReader(io.LimitReader(body, info.Size/2), failing{})), info, nil
+	}
+	return body, info, err
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errShaky }
+
+func (s *shaky) List(ctx context.Context, prefix, after string) iter.Seq2[blob.Page, error] {
+	if s.fails() {
+		return func(yield func(blob.Page, error) bool) { yield(blob.Page{}, errShaky) }
+	}
+	return s.Store.List(ctx, prefix, after)
+}
+
+// TestRandomFaults lets everything fail now and then, in every way, on two journals, while records, settling and restarts go on.
+func TestRandomFaults(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				randomWalk(t, rand.New(rand.NewPCG(seed, 1)))
+			})
+		})
+	}
+}
+
+func randomWalk(t *testing.T, r *rand.Rand) {
+	memory, l := blob.NewMemory(nil), newLake(t)
+	store := &shaky{Store: memory, rand: rand.New(rand.NewPCG(r.Uint64(), 2)), odds: 0.05}
+	calm := false
+	for _, name := range []string{"db.events", "db.orders", deadLetterTable} {
+		dice := rand.New(rand.NewPCG(r.Uint64(), 3))
+		l.table(name).fault = func(string) (before, after error) {
+			switch {
+			case calm || dice.Float64() > 0.15:
+				return nil, nil
+			case dice.IntN(2) == 0:
+				return errShaky, nil
+			}
+			return nil, errShaky
+		}
+	}
+	two := tailtest.Topic("orders", 1, 1)
+	zero, one := tailtest.Journal{Store: memory}, tailtest.Journal{Store: memory, Number: 1}
+	zero.Append(t, []kfs.Entry{kfs.Cluster{ID: cluster.ID, Lineage: cluster.Lineage, Journals: 2}, events, two})
+	cfg := testConfig(t, store, l)
+	_, stop := start(t, cfg)
+	var next [4]int64
+	var bad [4][]int64
+	for i := range 100 {
+		var records []tailtest.Records
+		for p := range int32(4) {
+			if r.IntN(3) == 0 {
+				continue
+			}
+			values := []string{fmt.Sprintf(`{"n":%d}`, i)}
+			for range r.IntN(4) {
+				if r.IntN(5) == 0 {
+					bad[p] = append(bad[p], next[p]+int64(len(values)))
+					values = append(values, "no json")
+				} else {
+					values = append(values, fmt.Sprintf(`{"n":%d,"f%d":1.5}`, i, r.IntN(9)))
+				}
+			}
+			next[p] += int64(len(values))
+			records = append(records, tailtest.Values(events, p, values...))
+		}
+		if len(records) > 0 {
+			zero.Append(t, nil, records...)
+		}
+		if i%3 == 0 {
+			one.Append(t, nil, jsons(two, 0, i, 2))
+		}
+		if r.IntN(20) == 0 {
+			zero.Checkpoint(t)
+		}
+		if r.IntN(25) == 0 {
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			_, stop = start(t, cfg)
+		}
+		time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
+	}
+	time.Sleep(5 * time.Minute)
+	calm = true
+	time.Sleep(time.Minute)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for p := range int32(4) {
+		wantOffsets(t, l.table("db.events"), p, 0, next[p], bad[p]...)
+		if got := l.table(deadLetterTable).offsets(p); !slices.Equal(got, bad[p]) {
+			t.Errorf("partition %d has dead letters %v, want %v", p, got, bad[p])
+		}
+	}
+	wantOffsets(t, l.table("db.orders"), 0, 0, 68)
+}
+
+// TestDeadLettersCommitFirst looks into both tables at each commit of rows.
+func TestDeadLettersCommitFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		table, letters := l.table("db.events"), l.table(deadLetterTable)
+		seen := 0
+		table.fault = func(op string) (error, error) {
+			if op == "commit" {
+				seen++
+				if got := len(letters.offsets(0)); got < seen {
+					t.Errorf("commit %d of rows with %d dead letters", seen, got)
+				}
+			}
+			return nil, nil
+		}
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events})
+		_, stop := start(t, testConfig(t, store, l))
+		for range 5 {
+			w.Append(t, nil, tailtest.Values(events, 0, `{"n":1}`, `-`))
+			time.Sleep(10 * time.Second)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if seen != 5 {
+			t.Errorf("%d commits", seen)
+		}
+		wantOffsets(t, table, 0, 0, 10, 1, 3, 5, 7, 9)
+	})
+}
+
+// TestReplayObeysDeadLetters starts where the dead-letter table is ahead of the rows: what it holds was decided.
+func TestReplayObeysDeadLetters(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	for name, c := range map[string]struct {
+		values []string
+		dead   []row
+		want   string
+	}{
+		"decodes now":       {[]string{`{"n":0}`, `{"n":1}`, `{"n":2}`, `{"n":3}`}, []row{{1, ""}, {2, ""}}, ""},
+		"does not any more": {[]string{`{"n":0}`, `-`, `{"n":2}`, `{"n":3}`}, []row{{0, ""}, {2, ""}}, "offset 1 was a row"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, l := blob.NewMemory(nil), newLake(t)
+			letters := l.table(deadLetterTable)
+			letters.next[source], letters.rows[source] = 3, c.dead
+			w := tailtest.Journal{Store: store}
+			w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, c.values...))
+			err := run(t, testConfig(t, store, l))
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("error %v, want %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantOffsets(t, l.table("db.events"), 0, 0, 4, 1, 2)
+			if got := letters.offsets(0); !slices.Equal(got, []int64{1, 2}) {
+				t.Errorf("dead letters %v", got)
+			}
+		})
+	}
+}
+
+// TestMovedBeginsAnew lets another writer commit in between.
+func TestMovedBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		table := l.table("db.events")
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+		_, stop := start(t, testConfig(t, store, l))
+		time.Sleep(5 * time.Second)
+		source := processor.Source{Topic: "events", ID: events.ID}
+		w.Append(t, nil, jsons(events, 0, 5, 4))
+		table.mu.Lock()
+		table.next[source] = 7
+		table.rows[source] = append(table.rows[source], row{5, ""}, row{6, ""})
+		table.mu.Unlock()
+		time.Sleep(time.Minute)
+		w.Append(t, nil, jsons(events, 0, 9, 1))
+		time.Sleep(time.Minute)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		wantOffsets(t, table, 0, 0, 10)
+	})
+}
+
+// TestSlowTableDoesNotHoldOthers keeps one table from opening, then its commits from landing, while the other goes on.
+func TestSlowTableDoesNotHoldOthers(t *testing.T) {
+	for _, op := range []string{"committed", "commit", "stage"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, l := blob.NewMemory(nil), newLake(t)
+				down := true
+				l.table("db.orders").fault = func(of string) (before, after error) {
+					if down && of == op {
+						return errShaky, nil
+					}
+					return nil, nil
+				}
+				w := tailtest.Journal{Store: store}
+				w.Append(t, []kfs.Entry{cluster, events, orders})
+				_, stop := start(t, testConfig(t, store, l))
+				const objects = 3000
+				for i := range objects {
+					w.Append(t, nil, jsons(events, 0, i, 1), jsons(orders, 0, i, 1))
+					time.Sleep(100 * time.Millisecond)
+				}
+				time.Sleep(3 * time.Second)
+				wantOffsets(t, l.table("db.events"), 0, 0, objects)
+				if n := len(l.table("db.orders").offsets(0)); n != 0 {
+					t.Errorf("%d rows in a table that is down", n)
+				}
+				down = false
+				time.Sleep(time.Minute)
+				wantOffsets(t, l.table("db.orders"), 0, 0, objects)
+				wantOffsets(t, l.table("db.events"), 0, 0, objects)
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestGraceEnds shuts a job down whose catalog hangs.
+func TestGraceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		cfg := testConfig(t, store, l)
+		cfg.Freshness = time.Hour
+		cfg.OpenSink = func(ctx context.Context, table string) (processor.Sink, error) { return hanging{l.table(table).open()}, nil }
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+		_, stop := start(t, cfg)
+		time.Sleep(time.Second)
+		began := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("shutting down took %s, want the grace of 10 s", took)
+		}
+	})
+}
+
+// hanging is a sink whose commits end with their context.
+type hanging struct{ *fakeSink }
+
+func (hanging) Commit(ctx context.Context, _, _ processor.Positions, _ []processor.Staged) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestDamagedJournalHaltsItself reads two journals of which one breaks.
+func TestDamagedJournalHaltsItself(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	other := tailtest.Topic("orders", 1, 1)
+	zero, one := tailtest.Journal{Store: store}, tailtest.Journal{Store: store, Number: 1}
+	zero.Append(t, []kfs.Entry{kfs.Cluster{ID: cluster.ID, Lineage: cluster.Lineage, Journals: 2}, events, other}, jsons(events, 0, 0, 3))
+	one.Append(t, nil, jsons(other, 0, 0, 3))
+	m, object := one.Seal(t, nil, jsons(other, 0, 3, 3))
+	one.Skip(t, m, object)
+	object[len(object)-30] ^= 1
+	if _, err := store.Put(t.Context(), kfs.ObjectKey(1, 1), object, true); err != nil {
+		t.Fatal(err)
+	}
+	zero.Append(t, nil, jsons(events, 0, 3, 3))
+	one.Append(t, nil, jsons(other, 0, 6, 3))
+	err := run(t, testConfig(t, store, l))
+	if !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), kfs.ObjectKey(1, 1)) {
+		t.Errorf("error %v, want one that names the object", err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 6)
+	wantOffsets(t, l.table("db.orders"), 0, 0, 3)
+}

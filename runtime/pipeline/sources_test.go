@@ -1,0 +1,281 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/record"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+func TestFrom(t *testing.T) {
+	began := time.UnixMilli(1_700_000_000_000)
+	for name, c := range map[string]struct {
+		from Start
+		want int64 // the first offset of partition 0
+	}{
+		"earliest": {Start{}, 0},
+		"latest":   {Start{Latest: true}, 10},
+		"time":     {Start{At: began.Add(4 * time.Minute)}, 4},
+		"between":  {Start{At: began.Add(4*time.Minute + time.Second)}, 5},
+		"tail":     {Start{At: began.Add(8 * time.Minute)}, 8},
+		"future":   {Start{At: began.Add(11 * time.Minute)}, 11},
+	} {
+		for _, checkpoint := range []int{-1, 0, 5, 9} {
+			t.Run(fmt.Sprintf("%s/%d", name, checkpoint), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, l := blob.NewMemory(nil), newLake(t)
+					now := began
+					w := tailtest.Journal{Store: store, Now: func() time.Time { return now }}
+					w.Append(t, []kfs.Entry{cluster, events})
+					for i := range 10 {
+						w.Append(t, nil, jsons(events, 0, i, 1), jsons(events, 1, i, 2))
+						if i == checkpoint {
+							w.Checkpoint(t)
+						}
+						now = now.Add(time.Minute)
+					}
+					cfg := testConfig(t, store, l)
+					cfg.From = c.from
+					_, stop := start(t, cfg)
+					time.Sleep(10 * time.Second)
+					for i := range 3 {
+						w.Append(t, nil, jsons(events, 0, i, 1))
+						now = now.Add(time.Minute)
+					}
+					time.Sleep(10 * time.Second)
+					if err := stop(); err != nil {
+						t.Error(err)
+					}
+					wantOffsets(t, l.table("db.events"), 0, c.want, 13)
+				})
+			})
+		}
+	}
+}
+
+// TestTrimmedBeforeRead begins at a position that the log does not have any more.
+func TestTrimmedBeforeRead(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	for name, write := range map[string]func(w *tailtest.Journal){
+		"in the checkpoint": func(w *tailtest.Journal) {
+			w.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, LogStart: 4}})
+			w.Checkpoint(t)
+		},
+		"in the journal": func(w *tailtest.Journal) {
+			w.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, LogStart: 7}})
+			w.Jump(events, 0, 7)
+			w.Append(t, nil, jsons(events, 0, 0, 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, l := blob.NewMemory(nil), newLake(t)
+			w := &tailtest.Journal{Store: store}
+			w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5), jsons(events, 1, 0, 2))
+			l.table("db.events").next[source] = 2
+			write(w)
+			w.Append(t, nil, jsons(events, 1, 2, 2))
+			err := run(t, testConfig(t, store, l))
+			var halt *processor.HaltError
+			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "trimmed before this job has read them") {
+				t.Errorf("error %v", err)
+			}
+			wantOffsets(t, l.table("db.events"), 1, 0, 4)
+		})
+	}
+}
+
+// TestTopicsComeAndGo creates, deletes and recreates topics while a job runs.
+func TestTopicsComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster})
+		cfg := testConfig(t, store, l)
+		cfg.Topics, cfg.Pattern, cfg.Freshness = nil, "ev.*", time.Hour
+		job, stop := start(t, cfg)
+		time.Sleep(time.Minute)
+		w.Append(t, []kfs.Entry{events, orders}, jsons(events, 0, 0, 3), jsons(orders, 0, 0, 3))
+		w.Checkpoint(t)
+		w.Append(t, nil, jsons(events, 0, 3, 3))
+		time.Sleep(time.Minute)
+		deleting, deleted := events, events
+		deleting.State, deleted.State = kfs.TopicDeleting, kfs.TopicDeleted
+		w.Append(t, []kfs.Entry{deleting, kfs.Ended{Topic: events.ID}, deleted})
+		time.Sleep(time.Minute)
+		wantOffsets(t, l.table("db.events"), 0, 0, 6) // at once, long before freshness asks for it
+		again := tailtest.Topic("events", 2, 0)
+		w.Append(t, []kfs.Entry{again}, jsons(again, 0, 0, 2))
+		time.Sleep(time.Minute)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if n := len(l.table("db.events").rows[processor.Source{Topic: "events", ID: again.ID}]); n != 2 {
+			t.Errorf("%d rows of the topic that was created again", n)
+		}
+		if tables := job.Status().Tables; len(tables) != 1 {
+			t.Errorf("tables %v, the pattern matches one topic", tables)
+		}
+	})
+}
+
+// TestSettledSegments reads what has left the journal, also while the job sleeps longer than the journal waits.
+func TestSettledSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":0}`, `{"n":1}`))
+		w.Append(t, nil, tailtest.Values(events, 0, `{"n":2}`), jsons(events, 1, 0, 1))
+		w.Settle(t, events, 0, `{"n":0}`, `{"n":1}`, `{"n":2}`)
+		w.Settle(t, events, 1, `{"n":0}`)
+		w.Release(t, 2, true)
+		w.Append(t, nil, tailtest.Values(events, 0, `{"n":3}`))
+		w.Checkpoint(t)
+		_, stop := start(t, testConfig(t, store, l))
+		time.Sleep(10 * time.Second)
+		wantOffsets(t, l.table("db.events"), 0, 0, 4)
+		wantOffsets(t, l.table("db.events"), 1, 0, 1)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestMemoryIsBounded pushes far more than the budget through many partitions, compressed ten to one, while commits take their time.
+func TestMemoryIsBounded(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	const partitions, objects, size = 200, 12, 4000
+	many := tailtest.Topic("events", 1, make([]uint32, partitions)...)
+	w.Append(t, []kfs.Entry{cluster, many})
+	value := fmt.Appendf(nil, `{"text":"%s"}`, strings.Repeat("firn ", size))
+	for range objects {
+		var records []tailtest.Records
+		for p := range int32(partitions) {
+			records = append(records, tailtest.Records{Topic: many, Partition: p, Values: [][]byte{value, value}, Codec: record.Zstd})
+		}
+		w.Append(t, nil, records...)
+	}
+	cfg := testConfig(t, store, l)
+	cfg.MemoryBytes = 16 << 20
+	cfg.UntilLatest = true
+	job, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := int64(0)
+	l.table("db.events").fault = func(string) (error, error) {
+		most = max(most, int64(l.mem.CurrentAlloc()))
+		return nil, nil
+	}
+	if err := job.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(partitions) {
+		wantOffsets(t, l.table("db.events"), p, 0, 2*objects)
+	}
+	if total := int64(partitions * objects * 2 * len(value)); most > cfg.MemoryBytes || total < 5*cfg.MemoryBytes {
+		t.Errorf("%d bytes of Arrow were held at a time of %d in all, the budget is %d", most, total, cfg.MemoryBytes)
+	}
+	if job.memory.used != 0 || !job.objects.free.TryAcquire(job.objects.limit) {
+		t.Errorf("memory is still held after the run: %d bytes of rows", job.memory.used)
+	}
+}
+
+// TestJobFile checks what the job's object says, and that it never says more than a load of the table has shown.
+func TestJobFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5), jsons(events, 1, 0, 2))
+		table := l.table("db.events")
+		lied := false
+		table.fault = func(op string) (error, error) {
+			if body, _, err := blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, 1<<20); err == nil && op == "committed" {
+				lied = lied || bytes.Contains(body, []byte(`"next":5`))
+			}
+			return nil, nil
+		}
+		_, stop := start(t, testConfig(t, store, l))
+		time.Sleep(30 * time.Second)
+		body, _, err := blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f jobFile
+		if err := json.Unmarshal(body, &f); err != nil {
+			t.Fatal(err)
+		}
+		if lied || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
+			{"events", events.ID.String(), 0, 5}, {"events", events.ID.String(), 1, 2}}) {
+			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTemplate(t *testing.T) {
+	for topic, want := range map[string]string{"events": "lake.events_raw", "a.b-c": "lake.a_b_c_raw", "ünì": "lake._n__raw"} {
+		if got := Template("lake.{topic}_raw")(topic); got != want {
+			t.Errorf("topic %s goes to %s, want %s", topic, got, want)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	now := time.Unix(1000, 0)
+	p := pace{freshness: 2 * time.Second}
+	p.add(now, now.Add(200*time.Millisecond))
+	if want := now.Add(1900 * time.Millisecond); !p.due.Equal(want) {
+		t.Errorf("due %s after sealing, want 1.9 s", p.due.Sub(now))
+	}
+	p.add(now.Add(time.Second), now.Add(1200*time.Millisecond))
+	if want := now.Add(1900 * time.Millisecond); !p.due.Equal(want) {
+		t.Errorf("a younger record moved the commit to %s", p.due.Sub(now))
+	}
+	p.begin()
+	p.took(time.Second)
+	p.add(now, now)
+	if due := p.due.Sub(now); due != 400*time.Millisecond {
+		t.Errorf("due %s after sealing where a commit took 1 s, want the bound", due)
+	}
+	p.begin()
+	for range 50 {
+		p.took(100 * time.Millisecond)
+	}
+	p.add(now, now)
+	if due := p.due.Sub(now); due < 1700*time.Millisecond || due > 1900*time.Millisecond {
+		t.Errorf("due %s after sealing where commits take 0.1 s, want about 1.8 s", due)
+	}
+	p.begin()
+	p.add(now.Add(-time.Hour), now)
+	if due := p.due.Sub(now); due != 2*time.Second {
+		t.Errorf("history is due after %s, want 2 s", due)
+	}
+	p.begin()
+	p.add(now.Add(time.Hour), now)
+	if due := p.due.Sub(now); due != 2*time.Second {
+		t.Errorf("what a clock ahead has sealed is due after %s, want 2 s", due)
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	err := (&Config{Name: "a/b", Pattern: "(", MemoryBytes: 1, From: Start{Latest: true, At: time.Unix(1, 0)}, Freshness: -1}).Validate()
+	for _, want := range []string{"job name", "needs Store", "OpenDeadLetters", "pattern", "latest record or at a time", "memory of 1 bytes", "negative"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not say %q", err, want)
+		}
+	}
+}

@@ -32,7 +32,8 @@ type Store interface {
 	// Success means durable. The store does not keep body after it returned.
 	Put(ctx context.Context, key string, body []byte, ifAbsent bool) (Info, error)
 	// List yields the objects whose keys begin with prefix and are greater than after, in byte order of keys, a page at a time.
-	// An empty answer is one empty page, so that its ServerTime is known. The first error ends the sequence.
+	// An empty answer is one empty page, so that its ServerTime is known. The first error ends the sequence. A page is the caller's own;
+	// walking the sequence again lists again.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Page, error]
 	// Delete removes an object; one that is not there is no error.
 	Delete(ctx context.Context, key string) error

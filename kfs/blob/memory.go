@@ -89,16 +89,19 @@ const memoryPage = 100
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Page, error] {
 	return func(yield func(Page, error) bool) {
-		for {
+		for start, more := after, true; more; {
 			if err := ctx.Err(); err != nil {
 				yield(Page{}, err)
 				return
 			}
-			page, more := m.page(prefix, after)
-			if !yield(page, nil) || !more {
+			var page Page
+			page, more = m.page(prefix, start)
+			if more {
+				start = page.Objects[len(page.Objects)-1].Key
+			}
+			if !yield(page, nil) {
 				return
 			}
-			after = page.Objects[len(page.Objects)-1].Key
 		}
 	}
 }

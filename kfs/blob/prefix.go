@@ -47,10 +47,11 @@ func (p prefixed) Put(ctx context.Context, key string, body []byte, ifAbsent boo
 
 func (p prefixed) List(ctx context.Context, prefix, after string) iter.Seq2[Page, error] {
 	return func(yield func(Page, error) bool) {
-		if after != "" {
-			after = p.prefix + after
+		start := after
+		if start != "" {
+			start = p.prefix + start
 		}
-		for page, err := range p.store.List(ctx, p.prefix+prefix, after) {
+		for page, err := range p.store.List(ctx, p.prefix+prefix, start) {
 			for i := range page.Objects {
 				page.Objects[i] = p.cut(page.Objects[i])
 			}

@@ -78,7 +78,8 @@ func (t *Trace) Put(ctx context.Context, key string, body []byte, ifAbsent bool)
 // List implements blob.Store.
 func (t *Trace) List(ctx context.Context, prefix, after string) iter.Seq2[blob.Page, error] {
 	return func(yield func(blob.Page, error) bool) {
-		for page, err := range t.store.List(ctx, prefix, after) {
+		start := after
+		for page, err := range t.store.List(ctx, prefix, start) {
 			result := outcome(err)
 			switch {
 			case err == nil && len(page.Objects) == 1:
@@ -86,12 +87,12 @@ func (t *Trace) List(ctx context.Context, prefix, after string) iter.Seq2[blob.P
 			case err == nil:
 				result = fmt.Sprintf("%d objects", len(page.Objects))
 			}
-			t.add(Op{Verb: List, Key: prefix, After: after}, result)
+			t.add(Op{Verb: List, Key: prefix, After: start}, result)
+			if n := len(page.Objects); n > 0 {
+				start = page.Objects[n-1].Key
+			}
 			if !yield(page, err) {
 				return
-			}
-			if n := len(page.Objects); n > 0 {
-				after = page.Objects[n-1].Key
 			}
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,7 @@ var _ blob.Store = (*Store)(nil)
 
 // Open makes the directory if it is missing, and removes temporary files that were left behind.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("directory store: %w", err)
 	}
 	s, err := open(dir)
@@ -72,6 +73,26 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("directory store %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+// makeDir makes a directory, and those above it, so that they are there after a crash too.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 // OpenReadOnly opens a directory, which must exist, and never writes to it, not even to read its clock: ServerTime is zero in every

@@ -1,6 +1,8 @@
 package file
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,6 +88,20 @@ func TestLayout(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an empty directory stayed: %v", err)
+	}
+}
+
+func TestOpenMakesDirectories(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a/b/c")
+	put(t, openDir(t, dir), "object", "x")
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"file", "file/below"} {
+		if s, err := Open(filepath.Join(dir, path)); err == nil {
+			s.Close()
+			t.Errorf("opened %s, which is no directory", path)
+		}
 	}
 }
 
@@ -201,6 +217,66 @@ func TestDiskFull(t *testing.T) {
 	body, _, err := blob.ReadAll(t.Context(), s, "object", blob.All, 10)
 	if err != nil || string(body) != "before" {
 		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// TestKill kills a process in the middle of its Puts: what it has said is there is there, and nothing is there in part.
+func TestKill(t *testing.T) {
+	const child = "FIRN_TEST_KILL"
+	const writers, size = 4, 300_000
+	if dir := os.Getenv(child); dir != "" {
+		s := openDir(t, dir)
+		for w := range writers {
+			go func() {
+				for i := 0; ; i++ {
+					key := fmt.Sprintf("%d/%d", w, i)
+					if _, err := s.Put(t.Context(), key, bytes.Repeat([]byte{byte(i)}, size), true); err != nil {
+						panic(err)
+					}
+					fmt.Println("done " + key)
+				}
+			}()
+		}
+		select {} // until it is killed
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$")
+	cmd.Env = append(os.Environ(), child+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := map[string]bool{}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if key, ok := strings.CutPrefix(lines.Text(), "done "); ok {
+			acknowledged[key] = true
+		}
+		if len(acknowledged) == 30 {
+			cmd.Process.Kill()
+		}
+	}
+	cmd.Wait()
+	s := openDir(t, dir)
+	for page, err := range s.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Objects {
+			var w, i int
+			fmt.Sscanf(o.Key, "%d/%d", &w, &i)
+			body, _, err := blob.ReadAll(t.Context(), s, o.Key, blob.All, size)
+			if err != nil || !bytes.Equal(body, bytes.Repeat([]byte{byte(i)}, size)) {
+				t.Errorf("%s is there in part: %d bytes, %v", o.Key, len(body), err)
+			}
+			delete(acknowledged, o.Key)
+		}
+	}
+	if len(acknowledged) > 0 {
+		t.Errorf("lost: %v", acknowledged)
 	}
 }
 

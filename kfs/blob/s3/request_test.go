@@ -438,7 +438,7 @@ func TestOddAnswersToList(t *testing.T) {
 		return keys, pages, err
 	}
 	synctest.Test(t, func(t *testing.T) {
-		keys, pages, err := list(t, "<Contents><Key>dir/</Key></Contents><Contents><Key>dir/b</Key></Contents><Contents><Key>dir//c</Key></Contents>" +
+		keys, pages, err := list(t, "<Contents><Key>dir/</Key></Contents><Contents><Key>dir/b</Key></Contents><Contents><Key>dir//c</Key></Contents>"+
 			"<Contents><Key>dir/d</Key></Contents><IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>")
 		if got := strings.Join(keys, " "); got != "dir/d dir/z" || pages != 2 || err != nil {
 			t.Errorf("%q on %d pages, %v", got, pages, err)

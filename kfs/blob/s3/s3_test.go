@@ -1,8 +1,14 @@
 package s3
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -52,6 +58,85 @@ func TestStore(t *testing.T) {
 				}
 				return blob.Prefix(s, "name/space/")
 			})
+		})
+	}
+}
+
+// clearAWS hides what the machine has for the SDK.
+func clearAWS(t *testing.T) {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	nothing := filepath.Join(t.TempDir(), "nothing")
+	t.Setenv("AWS_CONFIG_FILE", nothing)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", nothing)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+func TestOpen(t *testing.T) {
+	clearAWS(t)
+	if _, err := Open(t.Context(), "s3://firn-test/ns?region=eu-west-3"); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		t.Errorf("without credentials: %v", err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
+	if _, err := Open(t.Context(), "s3://firn-test/ns"); err == nil || !strings.Contains(err.Error(), "region=") {
+		t.Errorf("without a region: %v", err)
+	}
+	if _, err := Open(t.Context(), "s3://firn-test?regoin=x"); err == nil || !strings.Contains(err.Error(), "regoin") {
+		t.Errorf("with a misspelt parameter: %v", err)
+	}
+	server := httptest.NewServer(gofakes3.New(s3mem.New(), gofakes3.WithAutoBucket(true)).Server())
+	defer server.Close()
+	for name, url := range map[string]string{"AWS_REGION": "?endpoint=" + server.URL, "AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_S3": "/"} {
+		t.Setenv(name, map[bool]string{true: "eu-west-3", false: server.URL}[name == "AWS_REGION"])
+		s, err := Open(t.Context(), "s3://firn-test/ns"+url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Put(t.Context(), name, nil, true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		t.Setenv(name, "")
+	}
+	direct := open(t, Config{Bucket: bucket, Endpoint: server.URL}, found())
+	var got []string
+	for page, err := range direct.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Objects {
+			got = append(got, o.Key)
+		}
+	}
+	if want := "ns/AWS_ENDPOINT_URL ns/AWS_ENDPOINT_URL_S3 ns/AWS_REGION"; strings.Join(got, " ") != want {
+		t.Errorf("the bucket holds %q, want %s", got, want)
+	}
+}
+
+// BenchmarkPut compares what a signature over the body costs; the server is in this process, so only the ratio says something.
+func BenchmarkPut(b *testing.B) {
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("ETag", `"v"`)
+	}))
+	defer sink.Close()
+	body := bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16)
+	for _, signed := range []bool{false, true} {
+		b.Run(map[bool]string{false: "unsigned", true: "signed"}[signed], func(b *testing.B) {
+			s, err := New(Config{Bucket: bucket, Endpoint: sink.URL, SignPayload: signed}, found())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Put(b.Context(), "object", body, true); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -43,8 +43,9 @@ type Options struct {
 	// Highs reads the greatest offset of each of the sources from the table's files; a source without rows is left out. It is asked only where expiry has removed the receipts.
 	Highs func(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error)
 
-	Now  func() time.Time // time.Now if nil
-	Rand io.Reader        // crypto/rand if nil
+	Now   func() time.Time                                 // time.Now if nil
+	Sleep func(ctx context.Context, d time.Duration) error // between tries; a timer if nil
+	Rand  io.Reader                                        // crypto/rand if nil
 }
 
 // Known is what was seen of a table in its own ancestry.
@@ -83,6 +84,9 @@ func (c *Catalog) Committer(name string, opts Options) (*Committer, error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Sleep == nil {
+		opts.Sleep = sleep
 	}
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
@@ -254,7 +258,11 @@ func (c *Committer) wait(ctx context.Context, n int) error {
 	if _, err := io.ReadFull(c.opts.Rand, b[:]); err != nil {
 		return fmt.Errorf("jitter: %w", err)
 	}
-	timer := time.NewTimer(d/2 + d/2*time.Duration(b[0])/256)
+	return c.opts.Sleep(ctx, d/2+d/2*time.Duration(b[0])/256)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -142,8 +142,8 @@ func (p *position) prove(highs map[string]int64) error {
 		}
 		if want := p.sources[source]; high != want.High || high >= want.Next {
 			return &HaltError{
-				Reason: fmt.Sprintf("the receipts of source %s have expired, the table property puts it at %d with %d as its greatest offset, but the greatest offset in the table is %d", source, want.Next, want.High, high),
-				Decide: "find out who removed or added rows; then set the property to what the table really holds",
+				Reason: fmt.Sprintf("no receipt of source %s is left in the branch, by expiry or by a rollback to before them; the table property puts it at %d with %d as its greatest offset, but the greatest offset in the table is %d", source, want.Next, want.High, high),
+				Decide: "find out who removed or added rows or rolled the table back; then remove the property to begin anew, or set it to what the table really holds",
 			}
 		}
 	}

@@ -1,0 +1,144 @@
+// Package catalogtest has what tests of commits need: a catalog in memory that honours pins, a wrapper that makes any catalog fail in
+// the ways in which catalogs fail, and one suite for every catalog.
+package catalogtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/apache/iceberg-go"
+	icebergcat "github.com/apache/iceberg-go/catalog"
+	icebergio "github.com/apache/iceberg-go/io"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+)
+
+// Fake is a catalog in memory, its tables' files included. It is safe for concurrent use.
+type Fake struct {
+	fs *icebergio.MemFS
+
+	mu         sync.Mutex // guards what follows
+	namespaces map[string]bool
+	tables     map[string]stored
+}
+
+// stored is a table's metadata as bytes, so that nobody holds a part of what others read.
+type stored struct {
+	metadata []byte
+	version  int
+}
+
+var _ catalog.Client = (*Fake)(nil)
+
+// NewFake makes a catalog without tables.
+func NewFake() *Fake {
+	return &Fake{fs: icebergio.NewMemFS(), namespaces: map[string]bool{}, tables: map[string]stored{}}
+}
+
+// CreateNamespace makes a namespace.
+func (f *Fake) CreateNamespace(_ context.Context, namespace table.Identifier, _ iceberg.Properties) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := strings.Join(namespace, ".")
+	if f.namespaces[name] {
+		return fmt.Errorf("%w: %s", icebergcat.ErrNamespaceAlreadyExists, name)
+	}
+	f.namespaces[name] = true
+	return nil
+}
+
+// CreateTable makes a table.
+func (f *Fake) CreateTable(_ context.Context, ident table.Identifier, schema *iceberg.Schema, opts ...icebergcat.CreateTableOpt) (*table.Table, error) {
+	cfg := icebergcat.NewCreateTableCfg()
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := strings.Join(ident, ".")
+	if namespace := strings.Join(ident[:len(ident)-1], "."); !f.namespaces[namespace] {
+		return nil, fmt.Errorf("%w: %s", icebergcat.ErrNoSuchNamespace, namespace)
+	}
+	if _, ok := f.tables[name]; ok {
+		return nil, fmt.Errorf("%w: %s", icebergcat.ErrTableAlreadyExists, name)
+	}
+	meta, err := table.NewMetadata(schema, cfg.PartitionSpec, cfg.SortOrder, "mem://fake/"+name, cfg.Properties)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.put(name, meta, 0); err != nil {
+		return nil, err
+	}
+	return f.load(ident)
+}
+
+// LoadTable reads a table.
+func (f *Fake) LoadTable(_ context.Context, ident table.Identifier) (*table.Table, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.load(ident)
+}
+
+// CommitTable applies updates if every requirement holds.
+func (f *Fake) CommitTable(_ context.Context, ident table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, err := f.load(ident)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, r := range reqs {
+		if err := r.Validate(t.Metadata()); err != nil {
+			return nil, "", err
+		}
+	}
+	meta, err := table.UpdateTableMetadata(t.Metadata(), updates, t.MetadataLocation())
+	if err != nil {
+		return nil, "", err
+	}
+	name := strings.Join(ident, ".")
+	if err := f.put(name, meta, f.tables[name].version+1); err != nil {
+		return nil, "", err
+	}
+	return meta, location(name, f.tables[name].version), nil
+}
+
+// Drop removes a table; its files stay.
+func (f *Fake) Drop(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.tables, name)
+}
+
+// put stores metadata. The caller holds mu.
+func (f *Fake) put(name string, meta table.Metadata, version int) error {
+	b, err := json.Marshal(meta)
+	if err != nil {
+		return err
+	}
+	f.tables[name] = stored{metadata: b, version: version}
+	return nil
+}
+
+// load reads a table. The caller holds mu.
+func (f *Fake) load(ident table.Identifier) (*table.Table, error) {
+	name := strings.Join(ident, ".")
+	s, ok := f.tables[name]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", icebergcat.ErrNoSuchTable, name)
+	}
+	meta, err := table.ParseMetadataBytes(s.metadata)
+	if err != nil {
+		return nil, err
+	}
+	fs := func(context.Context) (icebergio.IO, error) { return f.fs, nil }
+	return table.New(ident, meta, location(name, s.version), fs, nil), nil
+}
+
+func location(name string, version int) string {
+	return fmt.Sprintf("mem://fake/%s/metadata/%05d.metadata.json", name, version)
+}

@@ -1,0 +1,20 @@
+//go:build integration
+
+package iceberg
+
+import (
+	"testing"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/catalog/catalogtest"
+)
+
+// Ten commits, each operation failing in each way: some two minutes, so not among the quick tests.
+
+func TestAllFaultsOnFake(t *testing.T) {
+	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 10)
+}
+
+func TestAllFaultsOnSQLite(t *testing.T) {
+	walk(t, newSQLite, 10)
+}

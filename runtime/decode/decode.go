@@ -81,6 +81,9 @@ type Config struct {
 	Key      KeyFormat      // default BinaryKey
 	Value    Format         // default JSON
 	Declared *schema.Schema // the columns of JSON values; other fields are ignored. nil means inferred
+	// Pinned names columns of the table that inference must leave as they are, because the table cannot change them: their parts joined by
+	// dots, a list's element is called element. What such a column cannot hold makes a dead letter.
+	Pinned []string
 	// BatchBytes bounds the records of one batch after decompression; 0 means record.DecompressedBytes.
 	BatchBytes int // at most 512 MiB
 	// MaxBytes bounds what the decoder holds before it is ErrFull; 0 means 256 MiB, at most 1 GiB. It should lie well above the Bytes at

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
@@ -180,6 +181,9 @@ func (d *Decoder) widen(v []byte) fault {
 	if root.Equal(d.root.typ) {
 		return misfit
 	}
+	if path := d.cfg.pinned(d.root.typ, root, ""); path != "" {
+		return fault{class: TypeConflict, what: "column " + path + ": the table cannot widen it to hold this"}
+	}
 	if path, ok := d.root.widenable(root, ""); !ok {
 		return fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
 	}
@@ -196,6 +200,20 @@ func (d *Decoder) widen(v []byte) fault {
 		panic("decode: a record fits empty columns but not those that hold rows: " + d.json.fault.what)
 	}
 	return fault{}
+}
+
+// pinned finds a pinned column whose type would change from one struct to the next, which has the same fields first.
+func (c Config) pinned(from, to schema.Type, path string) string {
+	for i, f := range from.Fields {
+		at := path + f.Name
+		if f.Type.Kind != to.Fields[i].Type.Kind && slices.Contains(c.Pinned, at) {
+			return at
+		}
+		if found := c.pinned(f.Type, to.Fields[i].Type, at+"."); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 func mergeFault(err error) fault {

@@ -166,7 +166,6 @@ func (w *worker) finish(r result) error {
 	w.confirm = now.Add(confirming)
 	w.feed.settle(g.accepted)
 	w.count()
-	w.table.unfit = ""
 	w.table.note(func(st *tableStatus) {
 		st.committed(g, freshness)
 		if sink, ok := w.table.sink.(processor.Identified); ok {

@@ -278,7 +278,9 @@ func TestGraceEnds(t *testing.T) {
 		store, l := blob.NewMemory(nil), newLake(t)
 		cfg := testConfig(t, store, l)
 		cfg.Freshness = time.Hour
-		cfg.OpenSink = func(ctx context.Context, table string) (processor.Sink, error) { return hanging{l.table(table).open()}, nil }
+		cfg.OpenSink = func(ctx context.Context, table string) (processor.Sink, error) {
+			return hanging{l.table(table).open()}, nil
+		}
 		w := tailtest.Journal{Store: store}
 		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
 		_, stop := start(t, cfg)

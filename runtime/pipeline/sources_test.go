@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
@@ -190,6 +193,58 @@ func TestMemoryIsBounded(t *testing.T) {
 	if job.memory.used != 0 || !job.objects.free.TryAcquire(job.objects.limit) {
 		t.Errorf("memory is still held after the run: %d bytes of rows", job.memory.used)
 	}
+}
+
+// unfitSink refuses a column of rows as a big table refuses to become wider.
+type unfitSink struct {
+	*fakeSink
+	refusals *int
+}
+
+type unfitError struct{}
+
+func (unfitError) Error() string       { return "column n cannot hold a fraction" }
+func (unfitError) UnfitColumn() string { return "n" }
+
+func (s unfitSink) Stage(ctx context.Context, b processor.Batch) error {
+	if b.Records != nil {
+		for _, r := range rowsOf(b.Records) {
+			if strings.Contains(r.text, ".5") {
+				*s.refusals++
+				s.reset()
+				return fmt.Errorf("stage: %w", unfitError{})
+			}
+		}
+	}
+	return s.fakeSink.Stage(ctx, b)
+}
+
+// TestRefusedColumnIsPinned has a table that cannot hold fractions: those records become dead letters, and nothing else does.
+func TestRefusedColumnIsPinned(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":1}`, `{"n":1.5}`, `{"n":2,"new":"x"}`), tailtest.Values(events, 1, `{"n":3}`))
+	cfg := testConfig(t, store, l)
+	refusals := 0
+	cfg.OpenSink = func(_ context.Context, table string) (processor.Sink, error) {
+		return unfitSink{l.table(table).open(), &refusals}, nil
+	}
+	if err := run(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 3, 1)
+	wantOffsets(t, l.table("db.events"), 1, 0, 1)
+	if got := l.table(deadLetterTable).offsets(0); !slices.Equal(got, []int64{1}) || refusals != 2 {
+		t.Errorf("dead letters %v after %d refusals", got, refusals)
+	}
+	if rows := l.table("db.events").rows[processor.Source{Topic: "events", ID: events.ID}]; rows[1].text != "n=2;new=x;" {
+		t.Errorf("a row of the same span is %q", rows[1].text)
+	}
+}
+
+// Schema gives the column that the table cannot widen.
+func (s unfitSink) Schema(context.Context) (*arrow.Schema, error) {
+	return arrow.NewSchema([]arrow.Field{{Name: "n", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil), nil
 }
 
 // TestJobFile checks what the job's object says, and that it never says more than a load of the table has shown.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -204,18 +205,17 @@ func (t *table) columns(ctx context.Context) (*arrow.Schema, error) {
 	return columns, nil
 }
 
-// refused judges a sink's error about a column. The first time the table's columns are read again; the second time the column is pinned to
-// them; a third time means that decoding cannot help.
+// refused judges a sink's error about a column. At first the table's columns are read again, for another partition may have widened them.
+// The second time the column is pinned to what the table has, so that what does not fit becomes a dead letter. A third time decoding
+// cannot help.
 func (t *table) refused(err error) error {
 	var unfit processor.Unfit
 	if !errors.As(err, &unfit) {
 		return err
 	}
 	column := unfit.UnfitColumn()
-	for _, pinned := range t.pins {
-		if pinned == column {
-			return halted(fmt.Sprintf("table %s refuses column %s: %v", t.name, column, err), "change the column's type in the table, or declare it in the job")
-		}
+	if slices.Contains(t.pins, column) {
+		return halted(fmt.Sprintf("table %s refuses column %s: %v", t.name, column, err), "change the column's type in the table, or declare it in the job")
 	}
 	if t.unfit == column {
 		t.pins = append(t.pins, column)

@@ -294,6 +294,7 @@ func (w *worker) lend(ctx context.Context, s *source) error {
 func (w *worker) decodeConfig() decode.Config {
 	cfg := w.cfg.Decode
 	cfg.MaxBytes = 4 * w.table.job.flushBytes
+	cfg.Pinned = w.table.pins
 	return cfg
 }
 

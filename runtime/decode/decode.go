@@ -23,7 +23,7 @@
 // # JSON
 //
 // A value is one JSON object by RFC 8259, in valid UTF-8; surrogates come in pairs. Of a name that is there twice the last value counts.
-// Nulls, {} and [] make no column. How names become columns is said at schema.Schema.Merge. Columns take:
+// Nulls, {} and [] make no column; where the schema is inferred, {} and [] in a column of another type are null. How names become columns is said at schema.Schema.Merge. Columns take:
 //
 //	boolean      true, false
 //	int, long    numbers without a fractional part, also 5.0 and 1e3, within the type's range
@@ -228,7 +228,8 @@ func (d *Decoder) setPayload(payload schema.Schema) {
 	d.arrow = arrow.NewSchema(append(d.cfg.coordinateFields(), payload.Arrow()...), nil)
 }
 
-// Schema is the columns of the rows that the decoder holds, coordinates first. It only ever grows until Reset.
+// Schema is the columns of the rows that the decoder holds, coordinates first. It only ever grows until Reset, also by records of a
+// batch that Append gave back.
 func (d *Decoder) Schema() *arrow.Schema { return d.arrow }
 
 // Rows is the number of rows that the decoder holds.

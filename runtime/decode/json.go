@@ -256,13 +256,19 @@ func (p *parser) value(c *column, slot int, doc []byte, i int) int {
 	return p.other(c, slot, doc, i)
 }
 
-// other reads a null, or finds that the value does not fit the column.
+// other reads a null, or a value without a type that is taken for one, or finds that the value does not fit the column.
 func (p *parser) other(c *column, slot int, doc []byte, i int) int {
 	if literal(doc, i, "null") {
 		if c.n > slot {
 			c.truncate(slot)
 		}
 		return i + len("null")
+	}
+	if p.inferred && (doc[i] == '{' || doc[i] == '[') {
+		if t, end := p.typeOf(nil, doc, i, 0); end < 0 || !t.Known() {
+			c.truncate(slot)
+			return end
+		}
 	}
 	return p.misfit(TypeConflict, fmt.Sprintf("the column is %s, the value %s", c.typ.Short(), kindOf(doc[i])))
 }

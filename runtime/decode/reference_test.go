@@ -70,6 +70,9 @@ func prune(s *shape, v any) any {
 	if s == nil || !s.known() && s.kind != schema.Struct {
 		return nil
 	}
+	if k := shapeOf(nil, v); k != nil && !k.known() && k.kind != s.kind {
+		return nil
+	}
 	switch v := v.(type) {
 	case map[string]any:
 		kept := map[string]any{}
@@ -178,8 +181,11 @@ func merge(have, got *shape) (*shape, error) {
 	if have == nil {
 		have = &shape{}
 	}
-	if !got.known() && (have.kind == schema.Unknown || got.kind == have.kind || got.kind == schema.Unknown) {
+	if !got.known() {
 		return have, nil
+	}
+	if !have.known() {
+		have = &shape{}
 	}
 	merged := &shape{kind: have.kind, inexact: have.inexact}
 	switch {
@@ -215,6 +221,9 @@ func check(s *shape, v any) error {
 	if s == nil || v == nil || !s.known() {
 		return nil
 	}
+	if typeless(v) {
+		return nil
+	}
 	if k := shapeOf(nil, v).kind; k != s.kind && !(s.kind == schema.Double && k == schema.Long) && !(s.kind == schema.Long && k == schema.Double) {
 		return errUnfit
 	}
@@ -246,6 +255,12 @@ func check(s *shape, v any) error {
 		}
 	}
 	return nil
+}
+
+// typeless reports whether there is nothing but nulls in a value.
+func typeless(v any) bool {
+	s := shapeOf(nil, v)
+	return s != nil && !s.known()
 }
 
 func isInteger(n json.Number) bool { return !strings.ContainsAny(string(n), ".eE") }

@@ -100,11 +100,15 @@ func mergeFields(have, got []Field, reserved Reserved, path string, depth int) (
 }
 
 // mergeType merges what a column is (Unknown: there is none) with what a value is; changed says whether the column's type differs then.
-// A struct or list in which nothing has a type yet makes no column.
+// A struct or list in which nothing has a type goes with every type.
 func mergeType(have, got Type, path string, depth int) (merged Type, changed bool, err error) {
-	switch {
-	case got.Kind == Unknown:
+	if !got.Known() {
 		return have, false, nil
+	}
+	if !have.Known() {
+		have = Type{}
+	}
+	switch {
 	case got.Kind == Struct && (have.Kind == Struct || have.Kind == Unknown):
 		have.Fields, changed, err = mergeFields(have.Fields, got.Fields, nil, path, depth+1)
 		if changed {

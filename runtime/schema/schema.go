@@ -8,7 +8,8 @@
 // ConflictError, what would grow without bound a LimitError; both name the path and leave the schema as it was.
 //
 // A field that was only null, {} or [] so far has no type yet (Unknown) and no column: its values are null until a record tells what
-// it is. Values are immutable: Merge shares what it does not change.
+// it is. Such a value goes with every type, before and after, so that a record that was a row stays one however the schema has grown
+// when it is decoded again. Values are immutable: Merge shares what it does not change.
 package schema
 
 import (

@@ -301,3 +301,21 @@ func TestFromArrow(t *testing.T) {
 		t.Errorf("time: error is %v, want one that names a.b", err)
 	}
 }
+
+// What ParseType takes it writes the same way, and takes again.
+func FuzzParseType(f *testing.F) {
+	for _, text := range []string{"long", "decimal(9, 2)", "list<struct<a: int, b: list<date>>>", "struct<a:string>", "list<", "decimal(,)", "struct<: long>"} {
+		f.Add(text)
+	}
+	f.Add(strings.Repeat("list<", 1000))
+	f.Fuzz(func(t *testing.T, text string) {
+		typ, err := ParseType(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseType(typ.String())
+		if err != nil || !again.Equal(typ) {
+			t.Fatalf("%q is %s, and that is %s, %v", text, typ, again, err)
+		}
+	})
+}

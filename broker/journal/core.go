@@ -35,6 +35,7 @@ type settings struct {
 	objectBytes     int64
 	appendTimeout   time.Duration
 	checkpointEvery uint64
+	producerExpiry  time.Duration // by the store's clock
 }
 
 // core is the journal's state machine. It is fed with Step and never called concurrently; what readers need of it is in index, which

@@ -22,21 +22,24 @@ type endRead struct {
 	tries   int
 	met     func(time.Time, *object) bool // takes an object of the chain; false ends the read
 	then    func(time.Time)               // the end is reached
+	again   func(time.Time)               // the read took too long to be believed
 	next    uint64                        // the sequence that is taken next
 	asked   uint64                        // the sequence that is read next
 	waiting map[uint64]chainObject
+	behind  bool // something that is not there is looked behind; other answers do not count meanwhile
 }
 
 // chainObject is an answer that waits for its turn.
 type chainObject struct {
 	object *object // nil: there is none
+	at     int64   // the store's clock
 	err    error
 }
 
-// readEnd reads the end. With fresh it rebuilds the state from the newest checkpoint where that lies behind our own last object;
+// readEnd begins a read of the end. With fresh it rebuilds the state from the newest checkpoint where that lies behind our own last object;
 // without, such a checkpoint is met like an object of another owner, for only an owner writes one.
-func (c *core) readEnd(fresh bool, met func(time.Time, *object) bool, then func(time.Time)) {
-	c.end = &endRead{fresh: fresh, met: met, then: then}
+func (c *core) readEnd(e endRead) {
+	c.end = &e
 	c.findCheckpoint()
 }
 
@@ -83,7 +86,7 @@ func (c *core) loadCheckpoint(now time.Time, sequences []uint64, damage error) {
 	}
 	c.read(key, blob.All, maxMeta, func(now time.Time, r result) {
 		if r.outcome == absent {
-			c.vanished(key)
+			c.vanished(key, r.time)
 			return
 		}
 		ck, err := kfs.DecodeCheckpoint(r.body)
@@ -99,8 +102,10 @@ func (c *core) loadCheckpoint(now time.Time, sequences []uint64, damage error) {
 }
 
 // vanished begins the read anew: a checkpoint or page that was listed is gone, because newer ones took its place.
-func (c *core) vanished(key string) {
-	c.end.tries++
+func (c *core) vanished(key string, at int64) {
+	if !c.end.tooLate(at) {
+		c.end.tries++
+	}
 	if c.end.tries > restarts {
 		c.damaged(fmt.Errorf("%s is named but not there: %w", key, kfs.ErrCorrupt))
 		return
@@ -111,7 +116,7 @@ func (c *core) vanished(key string) {
 // loadPages reads the pages that a checkpoint names, some at a time, then makes the state.
 func (c *core) loadPages(now time.Time, ck *kfs.Checkpoint, pages []*kfs.Page, failed func(time.Time, error)) {
 	if len(pages) == len(ck.Pages) {
-		s, err := load(c.journal, ck, pages, c.index)
+		s, err := load(c.journal, ck, pages, c.index, c.end.time)
 		if err != nil {
 			failed(now, err)
 			return
@@ -132,7 +137,7 @@ func (c *core) loadPages(now time.Time, ck *kfs.Checkpoint, pages []*kfs.Page, f
 			}
 			if r.outcome == absent {
 				over = true
-				c.vanished(key)
+				c.vanished(key, r.time)
 				return
 			}
 			page, err := openPage(c.journal, ref, r.body)
@@ -179,11 +184,11 @@ func (c *core) askChain(e *endRead) {
 	for e.asked < e.next+window {
 		sequence := e.asked
 		e.asked++
-		c.readObject(sequence, func(now time.Time, o *object, _ int64, err error) {
-			if c.end != e || sequence < e.next {
+		c.readObject(sequence, func(now time.Time, o *object, at int64, err error) {
+			if c.end != e || e.behind || sequence < e.next {
 				return // the read is over, or went on without this answer
 			}
-			e.waiting[sequence] = chainObject{o, err}
+			e.waiting[sequence] = chainObject{o, at, err}
 			c.takeChain(now, e)
 		})
 	}
@@ -196,6 +201,9 @@ func (c *core) takeChain(now time.Time, e *endRead) {
 		switch {
 		case !ok:
 			c.askChain(e)
+			return
+		case e.tooLate(answer.at):
+			c.readAgain(now, e, answer.at)
 			return
 		case answer.err != nil:
 			c.damaged(answer.err)
@@ -215,7 +223,7 @@ func (c *core) takeChain(now time.Time, e *endRead) {
 // lookBehind makes sure that a key that is not there is the end and not a hole.
 func (c *core) lookBehind(e *endRead) {
 	missing := e.next
-	e.waiting = map[uint64]chainObject{}
+	e.behind, e.waiting = true, map[uint64]chainObject{}
 	c.list(kfs.JournalPrefix(c.journal), kfs.ObjectKey(c.journal, missing), true, func(now time.Time, r result) {
 		higher, found := uint64(0), false
 		for _, key := range r.keys {
@@ -228,30 +236,35 @@ func (c *core) lookBehind(e *endRead) {
 			c.reached(now, e, r.time)
 			return
 		}
-		c.readObject(missing, func(now time.Time, o *object, _ int64, err error) {
+		c.readObject(missing, func(now time.Time, o *object, at int64, err error) {
 			if o == nil && err == nil {
 				err = fmt.Errorf("%s is not there, but object %d is: %w", kfs.ObjectKey(c.journal, missing), higher, kfs.ErrCorrupt)
 			}
-			e.asked = missing + 1
-			e.waiting[missing] = chainObject{o, err}
+			e.behind, e.asked = false, missing+1
+			e.waiting[missing] = chainObject{o, at, err}
 			c.takeChain(now, e)
 		})
 	})
 }
 
-// reached ends the read, if what it read may be believed: all of it within LIMIT of its time.
+// reached ends the read, if its last answer may be believed.
 func (c *core) reached(now time.Time, e *endRead, last int64) {
-	if last-e.time > limit.Milliseconds() {
-		c.log(slog.LevelWarn, "reading the end took too long to be believed, reading it again", "took", time.Duration(last-e.time)*time.Millisecond)
-		if e.fresh {
-			c.state = newState(c.journal, c.index)
-		}
-		c.readEnd(e.fresh, e.met, e.then)
+	if e.tooLate(last) {
+		c.readAgain(now, e, last)
 		return
 	}
 	c.end = nil
 	c.learn(now, e.time)
 	e.then(now)
+}
+
+// tooLate reports whether an answer of that store time comes too late to be believed: what was live at the time of the read may be
+// deleted by then, and what is there may be a stray.
+func (e *endRead) tooLate(at int64) bool { return at-e.time > limit.Milliseconds() }
+
+func (c *core) readAgain(now time.Time, e *endRead, at int64) {
+	c.log(slog.LevelWarn, "reading the end took too long to be believed, reading it again", "took", time.Duration(at-e.time)*time.Millisecond)
+	e.again(now)
 }
 
 // damaged stops: what is wrong with the journal is for a person to look at.
@@ -268,13 +281,19 @@ func (c *core) fenced(_ time.Time, how string) {
 
 // takeOver reads the end, and puts an object with the next epoch there. Where another was first it begins again from what it knows.
 func (c *core) takeOver(now time.Time) {
-	c.readEnd(true, func(_ time.Time, o *object) bool {
-		if err := c.state.apply(o.manifest, o.crc, o.size); err != nil {
-			c.damaged(fmt.Errorf("%s: %w", kfs.ObjectKey(c.journal, o.manifest.Sequence), err))
-			return false
-		}
-		return true
-	}, c.claim)
+	c.readEnd(endRead{fresh: true, met: c.adopt, then: c.claim, again: func(now time.Time) {
+		c.state = newState(c.journal, c.index) // what was read may have been strays
+		c.takeOver(now)
+	}})
+}
+
+// adopt takes an object of the chain into the state of an owner to be.
+func (c *core) adopt(_ time.Time, o *object) bool {
+	if err := c.state.apply(o.manifest, o.crc, o.size, o.time); err != nil {
+		c.damaged(fmt.Errorf("%s: %w", kfs.ObjectKey(c.journal, o.manifest.Sequence), err))
+		return false
+	}
+	return true
 }
 
 // claim puts the takeover object, or finds that an earlier try was in time. While the key of that try is still open, the same bytes

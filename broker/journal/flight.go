@@ -95,34 +95,42 @@ func (c *core) confirm(now time.Time) {
 		c.takeOver(now)
 		return
 	}
-	found := false // among what this read of the end has met
-	c.readEnd(false, func(now time.Time, o *object) bool {
-		if c.flight != nil && !found && c.flight.is(o) {
+	found := false // the flight's object, among what this read of the end has met
+	met := func(now time.Time, o *object) bool {
+		if c.flight != nil && c.flight.is(o) {
 			found = true
 			return true
 		}
-		epoch := o.manifest.Epoch
-		c.end = nil
-		if epoch <= c.state.epoch {
-			c.damaged(fmt.Errorf("%s: epoch %d of writer %s, where epoch %d is ours: %w", kfs.ObjectKey(c.journal, o.manifest.Sequence), epoch, o.manifest.Writer, c.state.epoch, kfs.ErrCorrupt))
-		} else {
-			c.fenced(now, fmt.Sprintf("object %d has epoch %d, ours is %d", o.manifest.Sequence, epoch, c.state.epoch))
-		}
+		c.usurped(now, o)
 		return false
-	}, func(now time.Time) {
+	}
+	then := func(now time.Time) {
 		switch {
 		case found:
 			c.commit(now, c.known)
 		case c.flight != nil: // what was there is gone, and we are at the end: the same bytes may be tried again
 			c.after(now, c.flight.tries, c.send)
 		}
-	})
+	}
+	c.readEnd(endRead{met: met, then: then, again: c.confirm})
+}
+
+// usurped: where the end should be, or behind our own object, lies one that is not ours.
+func (c *core) usurped(now time.Time, o *object) {
+	c.end = nil
+	sequence, epoch := o.manifest.Sequence, o.manifest.Epoch
+	if epoch > c.state.epoch {
+		c.fenced(now, fmt.Sprintf("object %d has epoch %d, ours is %d", sequence, epoch, c.state.epoch))
+		return
+	}
+	c.damaged(fmt.Errorf("%s: epoch %d of writer %s, where epoch %d is ours: %w",
+		kfs.ObjectKey(c.journal, sequence), epoch, o.manifest.Writer, c.state.epoch, kfs.ErrCorrupt))
 }
 
 // commit takes the flight's object into the journal: the moment from which on its records exist.
 func (c *core) commit(now time.Time, at int64) {
 	f := c.flight
-	if err := c.state.apply(f.manifest, f.crc, int64(len(f.body))); err != nil {
+	if err := c.state.apply(f.manifest, f.crc, int64(len(f.body)), at); err != nil {
 		c.damaged(fmt.Errorf("%s: %w", f.key, err))
 		return
 	}

@@ -113,6 +113,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// producerExpiry is after what time without a batch a partition forgets a producer, as Kafka does by default.
+const producerExpiry = 24 * time.Hour
+
 // Batch is what is appended to one partition.
 type Batch struct {
 	Topic      kfs.TopicID
@@ -214,7 +217,7 @@ func (c *Config) settings() (settings, error) {
 	s := settings{
 		journal: c.Journal, writer: kfs.WriterID(random[:16]), seed: binary.BigEndian.Uint64(random[48:]),
 		flushInterval: c.FlushInterval, gather: c.Gather, objectBytes: c.ObjectBytes, appendTimeout: c.AppendTimeout,
-		checkpointEvery: uint64(c.CheckpointEvery),
+		checkpointEvery: uint64(c.CheckpointEvery), producerExpiry: producerExpiry,
 	}
 	if c.Journal == 0 {
 		s.bootstrap = metadata.Bootstrap(kfs.ClusterID(random[16:32]), kfs.TopicID(random[32:48]), c.Journals)

@@ -14,7 +14,7 @@ type producer struct {
 	epoch   int16
 	count   int
 	batches [rememberedBatches]kfs.ProducerBatch // the first count, oldest first
-	seen    int64                                // when the object of the last batch was made, Unix milliseconds of its writer
+	seen    int64                                // when its last batch was written, or read by this owner: the store's clock, Unix milliseconds
 }
 
 // verdict is what becomes of a batch.

@@ -5,14 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 )
-
-// producerExpiry is after what time without a batch a partition forgets a producer, as Kafka does by default.
-const producerExpiry = 24 * time.Hour
 
 // maxRuns bounds the released runs that a checkpoint names; beyond it the oldest are joined and wait for the later of their times.
 const maxRuns = 64
@@ -70,8 +66,8 @@ func (s *state) behind() uint64 {
 	return s.sequence - s.checkpoint
 }
 
-// load is the state that a checkpoint and its pages describe.
-func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index) (*state, error) {
+// load is the state that a checkpoint and its pages describe, read at a time of the store.
+func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index, at int64) (*state, error) {
 	s := newState(journal, ix)
 	s.begun, s.sequence, s.crc, s.epoch, s.writer = true, ck.Sequence, ck.ObjectCRC, ck.Epoch, ck.Writer
 	s.checkpoint, s.covered = ck.Sequence, true
@@ -89,7 +85,7 @@ func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index) (*st
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	for i := range ck.Partitions {
-		ix.partitions[ck.Partitions[i].ID()] = loadPartition(&ck.Partitions[i], ck.Created)
+		ix.partitions[ck.Partitions[i].ID()] = loadPartition(&ck.Partitions[i], at)
 	}
 	for _, page := range pages {
 		if err := s.restore(page.Objects); err != nil {
@@ -107,13 +103,13 @@ func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index) (*st
 	return s, nil
 }
 
-func loadPartition(ps *kfs.PartitionState, created int64) *partition {
+func loadPartition(ps *kfs.PartitionState, at int64) *partition {
 	p := &partition{
 		id: ps.ID(), name: ps.Name, start: ps.LogStart, next: ps.Next, maxTimestamp: ps.MaxTimestamp, ended: ps.Ended,
 		settled: ps.Settled, producers: make(map[int64]producer, len(ps.Producers)),
 	}
 	for _, known := range ps.Producers {
-		pr := producer{epoch: known.ProducerEpoch, seen: created}
+		pr := producer{epoch: known.ProducerEpoch, seen: at}
 		for _, b := range known.Batches {
 			pr.add(b)
 		}
@@ -155,15 +151,16 @@ func (s *state) follows(m *kfs.Manifest) error {
 	return nil
 }
 
-// apply adds an object. An error means that the journal is damaged; the state is then of no more use.
-func (s *state) apply(m *kfs.Manifest, crc uint32, size int64) error {
+// apply adds an object that was written or read at a time of the store. An error means that the journal is damaged; the state is then
+// of no more use.
+func (s *state) apply(m *kfs.Manifest, crc uint32, size, at int64) error {
 	if err := s.follows(m); err != nil {
 		return err
 	}
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	for i := range m.Segments {
-		if err := s.applySegment(m, &m.Segments[i]); err != nil {
+		if err := s.applySegment(m, &m.Segments[i], at); err != nil {
 			return err
 		}
 	}
@@ -187,7 +184,7 @@ func withoutProducers(segments []kfs.Segment) []kfs.Segment {
 	return bare
 }
 
-func (s *state) applySegment(m *kfs.Manifest, seg *kfs.Segment) error {
+func (s *state) applySegment(m *kfs.Manifest, seg *kfs.Segment, at int64) error {
 	p, ok := s.index.partitions[seg.ID()]
 	if !ok {
 		p = &partition{id: seg.ID(), name: seg.Name, maxTimestamp: -1, producers: map[int64]producer{}}
@@ -207,7 +204,7 @@ func (s *state) applySegment(m *kfs.Manifest, seg *kfs.Segment) error {
 		if !known {
 			pr.epoch = b.ProducerEpoch
 		}
-		pr.seen = m.Created
+		pr.seen = at
 		pr.add(b)
 		p.producers[b.ProducerID] = pr
 	}
@@ -324,10 +321,10 @@ func (s *state) release() {
 	s.pages = slices.DeleteFunc(s.pages, func(p kfs.PageRef) bool { return p.Last < live })
 }
 
-// forgetProducers drops producers that have sent nothing for long.
-func (s *state) forgetProducers(now int64) {
+// forgetProducers drops producers that were last seen before a time of the store.
+func (s *state) forgetProducers(before int64) {
 	for _, p := range s.index.partitions {
-		maps.DeleteFunc(p.producers, func(_ int64, pr producer) bool { return now-pr.seen > producerExpiry.Milliseconds() })
+		maps.DeleteFunc(p.producers, func(_ int64, pr producer) bool { return pr.seen < before })
 	}
 }
 

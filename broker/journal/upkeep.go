@@ -38,7 +38,7 @@ func (c *core) tryCheckpoint(now time.Time) {
 		return
 	}
 	c.state.release()
-	c.state.forgetProducers(now.UnixMilli())
+	c.state.forgetProducers(c.known - c.producerExpiry.Milliseconds())
 	ck, err := c.makeCheckpoint(now)
 	if err != nil {
 		c.log(slog.LevelError, "a checkpoint cannot be made", "err", err)

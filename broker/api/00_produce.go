@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs/record"
 )
@@ -52,7 +53,7 @@ type production struct {
 // journalBatches are the batches for one journal.
 type journalBatches struct {
 	journal Journal
-	batches []Batch
+	batches []journal.Batch
 }
 
 func (p *producer) start(_ context.Context, r *Request) Finish {
@@ -98,7 +99,7 @@ func (p *producer) startTopic(w *production, state *metadata.State, req *kmsg.Pr
 func (p *producer) startPartition(w *production, topic *metadata.Topic, version int16, req *kmsg.ProduceRequestTopicPartition, answer *kmsg.ProduceResponseTopicPartition) error {
 	part, err := p.partition(topic, req.Partition)
 	if err != nil {
-		if errors.Is(err, ErrNotOwner) {
+		if errors.Is(err, journal.ErrNotOwner) {
 			answer.CurrentLeader.LeaderID, answer.CurrentLeader.LeaderEpoch = part.owner.Broker, part.owner.Epoch
 			w.leaders[part.owner.Broker] = true
 		}
@@ -109,7 +110,7 @@ func (p *producer) startPartition(w *production, topic *metadata.Topic, version 
 	}
 	i := w.forJournal(part.journal)
 	w.parts = append(w.parts, produced{answer: answer, append: i, place: len(w.batches[i].batches)})
-	w.batches[i].batches = append(w.batches[i].batches, Batch{
+	w.batches[i].batches = append(w.batches[i].batches, journal.Batch{
 		Topic: topic.ID, Name: topic.Name, Partition: req.Partition, Records: req.Records, AppendTime: topic.Settings.LogAppendTime,
 	})
 	return nil
@@ -143,7 +144,7 @@ func (w *production) forJournal(j Journal) int {
 
 // finish waits for the appends also when the client is gone: until then its frame is in use.
 func (p *producer) finish(w *production) (kmsg.Response, error) {
-	results := make([][]Appended, len(w.appends))
+	results := make([][]journal.Result, len(w.appends))
 	for i, a := range w.appends {
 		results[i] = a.Wait()
 	}
@@ -167,7 +168,7 @@ func (p *producer) finish(w *production) (kmsg.Response, error) {
 	return w.response, nil
 }
 
-func (p *produced) report(a Appended) {
+func (p *produced) report(a journal.Result) {
 	if a.Err != nil {
 		p.answer.ErrorCode, p.answer.ErrorMessage = Code(a.Err), message(a.Err)
 		return

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
 )
@@ -103,8 +104,8 @@ func (w *fetching) wait(ctx context.Context) {
 		return
 	}
 	wake := make(chan struct{}, 1)
-	for journal, ids := range w.byJournal() {
-		defer journal.Watch(ids, wake)()
+	for j, ids := range w.byJournal() {
+		defer j.Watch(ids, wake)()
 	}
 	timer := time.NewTimer(time.Duration(w.MaxWaitMillis) * time.Millisecond)
 	defer timer.Stop()
@@ -147,9 +148,9 @@ func (p *fetched) look() {
 	if p.err != nil {
 		return
 	}
-	p.start, p.next, p.err = p.journal.Offsets(p.id)
-	if p.err == nil && (p.req.FetchOffset < p.start || p.req.FetchOffset > p.next) {
-		p.err = ErrOffsetOutOfRange
+	p.start, p.next = p.journal.Offsets(p.id)
+	if p.err = p.journal.Serving(); p.err == nil && (p.req.FetchOffset < p.start || p.req.FetchOffset > p.next) {
+		p.err = journal.ErrOffsetOutOfRange
 	}
 }
 
@@ -228,20 +229,24 @@ func (f *fetcher) report(w *fetching, resp *kmsg.FetchResponse) {
 	leaders := map[int32]bool{}
 	for i := range w.parts {
 		p := &w.parts[i]
+		if p.err == nil {
+			p.err = p.journal.Serving()
+		}
 		if w.IsolationLevel == 1 {
 			p.answer.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 		}
-		p.answer.ErrorCode = Code(p.err)
+		p.answer.ErrorCode = readCode(p.err)
 		if p.err != nil {
+			p.answer.RecordBatches = []byte{}
 			p.answer.HighWatermark, p.answer.LastStableOffset, p.answer.LogStartOffset = -1, -1, -1
 		} else {
 			p.answer.HighWatermark, p.answer.LastStableOffset, p.answer.LogStartOffset = p.next, p.next, p.start
 		}
-		if errors.Is(p.err, ErrNotOwner) || errors.Is(p.err, errFencedEpoch) {
+		if errors.Is(p.err, journal.ErrNotOwner) || errors.Is(p.err, errFencedEpoch) {
 			p.answer.CurrentLeader.LeaderID, p.answer.CurrentLeader.LeaderEpoch = p.owner.Broker, p.owner.Epoch
 			leaders[p.owner.Broker] = true
 		}
-		if Code(p.err) == kerr.UnknownServerError.Code {
+		if p.answer.ErrorCode == kerr.KafkaStorageError.Code {
 			f.Log.Error("fetch", "partition", p.id, "offset", p.req.FetchOffset, "error", p.err)
 		}
 	}

@@ -51,7 +51,12 @@ func (l *offsetLister) handle(ctx context.Context, r *Request) (kmsg.Response, e
 			if refused == nil {
 				refused = l.find(ctx, topic, p, &part)
 			}
-			part.ErrorCode = Code(refused)
+			if part.ErrorCode = readCode(refused); part.ErrorCode == kerr.KafkaStorageError.Code {
+				l.Log.Error("list offsets", "topic", t.Topic, "partition", p.Partition, "error", refused)
+			}
+			if refused != nil {
+				part.Offset, part.Timestamp, part.LeaderEpoch = -1, -1, -1
+			}
 			if refused == nil && req.Version == 0 && part.Offset >= 0 && p.MaxNumOffsets > 0 {
 				part.OldStyleOffsets = []int64{part.Offset}
 			}
@@ -70,12 +75,17 @@ func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kms
 	if err := p.checkEpoch(req.CurrentLeaderEpoch); err != nil {
 		return err
 	}
-	start, next, err := p.journal.Offsets(p.id)
-	if err != nil {
+	if err := p.list(ctx, req.Timestamp, answer); err != nil {
 		return err
 	}
+	return p.journal.Serving()
+}
+
+// list answers for a time, special or not.
+func (p *partition) list(ctx context.Context, timestamp int64, answer *kmsg.ListOffsetsResponseTopicPartition) error {
+	start, next := p.journal.Offsets(p.id)
 	answer.LeaderEpoch = p.owner.Epoch
-	switch req.Timestamp {
+	switch timestamp {
 	case latestOffset:
 		answer.Offset = next
 	case earliestOffset, earliestLocalOffset:
@@ -83,16 +93,14 @@ func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kms
 	case latestTieredOffset:
 		answer.LeaderEpoch = -1
 	case maxTimestampOffset:
-		latest, err := p.journal.MaxTimestamp(p.id)
-		if err != nil || latest < 0 {
-			return err
+		if latest := p.journal.MaxTimestamp(p.id); latest >= 0 {
+			return p.byTime(ctx, latest, answer)
 		}
-		return p.byTime(ctx, latest, answer)
 	default:
-		if req.Timestamp < 0 {
-			return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d is not known", req.Timestamp))
+		if timestamp < 0 {
+			return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d is not known", timestamp))
 		}
-		return p.byTime(ctx, req.Timestamp, answer)
+		return p.byTime(ctx, timestamp, answer)
 	}
 	return nil
 }

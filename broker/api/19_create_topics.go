@@ -71,6 +71,9 @@ func planTopics(s *metadata.State, wanted []metadata.NewTopic, refused []error) 
 		if outcome[i] = refused[i]; outcome[i] != nil {
 			continue
 		}
+		if _, done := s.TopicByID(wanted[i].ID); done {
+			continue // by an earlier plan, another part of which was overtaken
+		}
 		var t kfs.Topic
 		if t, outcome[i] = draft.State().CreateTopic(wanted[i]); outcome[i] != nil {
 			continue

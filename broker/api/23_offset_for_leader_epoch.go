@@ -29,7 +29,7 @@ func offsetForLeaderEpoch(b *Backend) API {
 				if refused == nil {
 					refused = b.endOfEpoch(topic, &t.Partitions[i], &part)
 				}
-				part.ErrorCode = Code(refused)
+				part.ErrorCode = readCode(refused)
 				answer.Partitions = append(answer.Partitions, part)
 			}
 			resp.Topics = append(resp.Topics, answer)
@@ -46,12 +46,9 @@ func (b *Backend) endOfEpoch(topic *metadata.Topic, req *kmsg.OffsetForLeaderEpo
 	if err := p.checkEpoch(req.CurrentLeaderEpoch); err != nil {
 		return err
 	}
-	_, next, err := p.journal.Offsets(p.id)
-	if err != nil {
-		return err
-	}
+	_, next := p.journal.Offsets(p.id)
 	if req.LeaderEpoch >= 0 && req.LeaderEpoch <= p.owner.Epoch {
 		answer.LeaderEpoch, answer.EndOffset = req.LeaderEpoch, next
 	}
-	return nil
+	return p.journal.Serving()
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 )
@@ -57,59 +58,43 @@ type Owner struct {
 
 // Journals finds the journals that this broker owns.
 type Journals interface {
-	// Journal is one of them. The error is ErrNotOwner if another broker, or none, owns it.
+	// Journal is one of them. The error is journal.ErrNotOwner if another broker, or none, owns it.
 	Journal(number uint32) (Journal, error)
 }
 
-// Journal is the log of the partitions that lie on one journal. Methods that take a partition give ErrUnknownPartition for one that is
-// not there, also where the journal does not know it yet, and all give ErrNotOwner once the journal has gone to another broker.
+// Journal is the log of the partitions that lie on one journal. Methods give journal.ErrNotOwner once it has gone to another broker.
 type Journal interface {
 	Writer
 	Reader
 	Searcher
 	// Epoch is the owner's epoch.
 	Epoch() int32
+	// Serving is journal.ErrNotOwner if the lease has passed: then what was read may be stale. It is asked when an answer is built.
+	Serving() error
 }
 
 // Writer appends.
 type Writer interface {
 	// Append enqueues batches, in order, and does not block. It owns the records' bytes until the append is done.
-	Append(batches []Batch) Append
-}
-
-// Batch is one record batch for one partition, validated.
-type Batch struct {
-	Topic      kfs.TopicID
-	Name       string
-	Partition  int32
-	Records    []byte
-	AppendTime bool // the time at which the journal takes them replaces the producer's timestamps
+	Append(batches []journal.Batch) Append
 }
 
 // Append is an append under way.
 type Append interface {
 	// Wait blocks until every batch is durable or refused, and gives one result per batch, in order.
-	Wait() []Appended
-}
-
-// Appended is what became of one batch. Err is one of the errors of this package (errors.Is).
-type Appended struct {
-	Base       int64 // the offset of its first record; of a duplicate the one that it has
-	LogStart   int64
-	AppendTime int64 // Unix milliseconds; -1 unless the batch asked for it
-	Err        error
+	Wait() []journal.Result
 }
 
 // Reader reads whole batches.
 type Reader interface {
-	// Offsets are the log start and the next offset of a partition.
-	Offsets(id kfs.PartitionID) (start, next int64, err error)
+	// Offsets are the log start and the next offset of a partition: 0 and 0 if it has no records yet.
+	Offsets(id kfs.PartitionID) (start, next int64)
 	// Available is the number of bytes from the batch that holds offset to the end. It may be an estimate, but is 0 only at the end.
 	Available(id kfs.PartitionID, offset int64) int64
 	// Read gives batches back to back, beginning with the one that holds offset: as many as maxBytes allow, but one at least.
-	// At the end there are none. ErrOffsetOutOfRange tells of an offset outside of [start, next]. The bytes must not be changed.
+	// At the end there are none. journal.ErrOffsetOutOfRange tells of an offset outside of [start, next]. The bytes must not be changed.
 	Read(ctx context.Context, id kfs.PartitionID, offset, maxBytes int64) ([]byte, error)
-	// Watch sends to wake, without ever blocking, whenever one of the partitions has grown, ended, or is not owned any more.
+	// Watch sends to wake, without ever blocking, whenever one of the partitions has changed or the journal has stopped.
 	Watch(ids []kfs.PartitionID, wake chan<- struct{}) (stop func())
 }
 
@@ -118,14 +103,14 @@ type Searcher interface {
 	// OffsetFor is the first record that is not before a time, and its own time, both in Unix milliseconds; ok is false if there is none.
 	OffsetFor(ctx context.Context, id kfs.PartitionID, timestamp int64) (offset, at int64, ok bool, err error)
 	// MaxTimestamp is the latest time of any record, -1 if there is none.
-	MaxTimestamp(id kfs.PartitionID) (int64, error)
+	MaxTimestamp(id kfs.PartitionID) int64
 }
 
 // Controller changes journal 0's state.
 type Controller interface {
 	// Change makes a change durable: it appends what plan makes of the present state, and returns when the state shows it. Where
 	// another change comes first, plan is called again with the newer state. Errors are those of plan, ErrNotController and
-	// ErrUnavailable. No entries are no change.
+	// journal.ErrUnavailable. No entries are no change.
 	Change(ctx context.Context, plan func(*metadata.State) ([]kfs.Entry, error)) error
 }
 
@@ -176,7 +161,8 @@ func byID(s *metadata.State, id kfs.TopicID) (*metadata.Topic, error) {
 	return nil, errUnknownTopicID
 }
 
-// partition resolves a partition and checks that this broker is its leader. The owner is given also beside ErrNotOwner, if there is one.
+// partition resolves a partition and checks that this broker is its leader. The owner is given also
+// beside journal.ErrNotOwner, if there is one.
 func (b *Backend) partition(t *metadata.Topic, number int32) (partition, error) {
 	p := partition{id: kfs.PartitionID{Topic: t.ID, Partition: number}, topic: t, owner: Owner{Broker: -1, Epoch: -1}}
 	j, ok := t.Journal(number)
@@ -186,12 +172,11 @@ func (b *Backend) partition(t *metadata.Topic, number int32) (partition, error) 
 	if owner, ok := b.Cluster.Owner(j); ok {
 		p.owner = owner
 	}
-	journal, err := b.Journals.Journal(j)
-	if err != nil {
+	var err error
+	if p.journal, err = b.Journals.Journal(j); err != nil {
 		return p, err
 	}
-	p.journal = journal
-	p.owner = Owner{Broker: b.Cluster.Self().ID, Epoch: journal.Epoch()}
+	p.owner = Owner{Broker: b.Cluster.Self().ID, Epoch: p.journal.Epoch()}
 	return p, nil
 }
 

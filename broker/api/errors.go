@@ -6,20 +6,16 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs/record"
 )
 
-// What a Backend may answer. Each has its Kafka error code.
-var (
-	ErrNotOwner           = errors.New("this broker does not own the journal")
-	ErrNotController      = errors.New("this broker does not own journal 0")
-	ErrUnavailable        = errors.New("the journal did not take it; whether it will is not known")
-	ErrUnknownPartition   = errors.New("no such partition")
-	ErrOffsetOutOfRange   = errors.New("the offset is outside of the log")
-	ErrOutOfOrderSequence = errors.New("the batch does not follow the producer's last one")
-	ErrProducerFenced     = errors.New("a newer instance of the producer has written")
-)
+// ErrNotController is a Controller's error where another broker, or none, owns journal 0.
+var ErrNotController = errors.New("this broker does not own journal 0")
+
+// ErrNotOwner is the error of a journal that is another broker's.
+var ErrNotOwner = journal.ErrNotOwner
 
 var (
 	errUnknownTopic   = errors.New("no such topic or partition")
@@ -42,13 +38,21 @@ func (e errCode) Error() string { return e.text }
 // refuse is an error with a Kafka code and a text for the client.
 func refuse(code *kerr.Error, text string) error { return errCode{code: code, text: text} }
 
-// Code is the Kafka error code for an error of a Backend, of the metadata or of a record batch; 0 for nil. What is not known here is
+// Code is the Kafka error code for an error of a journal, of the metadata or of a record batch; 0 for nil. What is not known here is
 // UNKNOWN_SERVER_ERROR.
 func Code(err error) int16 {
 	if err == nil {
 		return 0
 	}
 	return kafkaError(err).Code
+}
+
+// readCode is Code for what reading a log gives: what is not known here is the store's fault, or damage.
+func readCode(err error) int16 {
+	if code := Code(err); code != kerr.UnknownServerError.Code {
+		return code
+	}
+	return kerr.KafkaStorageError.Code
 }
 
 func kafkaError(err error) *kerr.Error {
@@ -62,14 +66,15 @@ func kafkaError(err error) *kerr.Error {
 		err  error
 		code *kerr.Error
 	}{
-		{ErrNotOwner, kerr.NotLeaderForPartition},
 		{ErrNotController, kerr.NotController},
+		{journal.ErrNotOwner, kerr.NotLeaderForPartition},
 		// The one code that clients retry while they take the record for possibly written.
-		{ErrUnavailable, kerr.RequestTimedOut},
-		{ErrUnknownPartition, kerr.UnknownTopicOrPartition},
-		{ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
-		{ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
-		{ErrProducerFenced, kerr.InvalidProducerEpoch},
+		{journal.ErrUnavailable, kerr.RequestTimedOut},
+		{journal.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
+		{journal.ErrTopicEnded, kerr.UnknownTopicOrPartition},
+		{journal.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
+		{journal.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
+		{journal.ErrProducerFenced, kerr.InvalidProducerEpoch},
 		{errUnknownTopic, kerr.UnknownTopicOrPartition},
 		{errUnknownTopicID, kerr.UnknownTopicID},
 		{errFencedEpoch, kerr.FencedLeaderEpoch},

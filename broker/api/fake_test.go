@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
@@ -33,6 +34,7 @@ type fake struct {
 	appended []string      // topic names, in order of Append
 	failing  error         // of every append
 	conflict int           // changes that another change comes before
+	passed   error         // of Serving
 }
 
 type fakeLog struct {
@@ -93,16 +95,21 @@ func (f *fake) Self() Broker { return Broker{7, "seven", 9092} }
 func (f *fake) Brokers() []Broker {
 	return []Broker{f.Self(), {8, "eight", 9093}}
 }
-func (f *fake) Owner(journal uint32) (Owner, bool) {
-	return Owner{Broker: 7 + int32(journal), Epoch: fakeEpoch}, journal < 2
+func (f *fake) Owner(number uint32) (Owner, bool) {
+	return Owner{Broker: 7 + int32(number), Epoch: fakeEpoch}, number < 2
 }
-func (f *fake) Journal(journal uint32) (Journal, error) {
-	if journal != 0 {
+func (f *fake) Journal(number uint32) (Journal, error) {
+	if number != 0 {
 		return nil, ErrNotOwner
 	}
 	return f, nil
 }
 func (f *fake) Epoch() int32 { return fakeEpoch }
+func (f *fake) Serving() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.passed
+}
 func (f *fake) Next(context.Context) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,17 +144,17 @@ func (f *fake) Change(_ context.Context, plan func(*metadata.State) ([]kfs.Entry
 
 type fakeAppend struct {
 	held    <-chan struct{}
-	results []Appended
+	results []journal.Result
 }
 
-func (a *fakeAppend) Wait() []Appended {
+func (a *fakeAppend) Wait() []journal.Result {
 	if a.held != nil {
 		<-a.held
 	}
 	return a.results
 }
 
-func (f *fake) Append(batches []Batch) Append {
+func (f *fake) Append(batches []journal.Batch) Append {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a := &fakeAppend{held: f.held}
@@ -156,11 +163,11 @@ func (f *fake) Append(batches []Batch) Append {
 		id := kfs.PartitionID{Topic: b.Topic, Partition: b.Partition}
 		l := f.log(id)
 		if f.failing != nil {
-			a.results = append(a.results, Appended{Base: -1, AppendTime: -1, Err: f.failing})
+			a.results = append(a.results, journal.Result{Base: -1, AppendTime: -1, Err: f.failing})
 			continue
 		}
 		records := bytes.Clone(b.Records)
-		result := Appended{Base: l.next(), LogStart: l.start, AppendTime: -1}
+		result := journal.Result{Base: l.next(), LogStart: l.start, AppendTime: -1}
 		record.Stamp(records, result.Base, fakeEpoch)
 		if b.AppendTime {
 			result.AppendTime = 1_800_000_000_000
@@ -193,12 +200,12 @@ func (f *fake) wake(id kfs.PartitionID) {
 	}
 }
 
-func (f *fake) Offsets(id kfs.PartitionID) (start, next int64, err error) {
+func (f *fake) Offsets(id kfs.PartitionID) (start, next int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looks++
 	l := f.log(id)
-	return l.start, l.next(), nil
+	return l.start, l.next()
 }
 
 func (f *fake) after(id kfs.PartitionID, offset int64) [][]byte {
@@ -266,7 +273,7 @@ func (f *fake) OffsetFor(_ context.Context, id kfs.PartitionID, timestamp int64)
 	return 0, 0, false, nil
 }
 
-func (f *fake) MaxTimestamp(id kfs.PartitionID) (int64, error) {
+func (f *fake) MaxTimestamp(id kfs.PartitionID) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	latest := int64(-1)
@@ -274,7 +281,7 @@ func (f *fake) MaxTimestamp(id kfs.PartitionID) (int64, error) {
 		h, _ := record.ParseHeader(b)
 		latest = max(latest, h.MaxTimestamp)
 	}
-	return latest, nil
+	return latest
 }
 
 // call sends a request through its API, encoded and decoded as on the wire, and gives the answer, encoded and decoded likewise.

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
 )
@@ -36,7 +37,7 @@ func fetchPartition(partition int32, offset int64) kmsg.FetchRequestTopicPartiti
 func (f *fake) fill(t *testing.T, partition int32, batches ...[]byte) {
 	t.Helper()
 	for _, b := range batches {
-		for _, a := range f.Append([]Batch{{Topic: kfs.TopicID{1}, Name: "events", Partition: partition, Records: b}}).Wait() {
+		for _, a := range f.Append([]journal.Batch{{Topic: kfs.TopicID{1}, Name: "events", Partition: partition, Records: b}}).Wait() {
 			if a.Err != nil {
 				t.Fatal(a.Err)
 			}
@@ -105,6 +106,23 @@ func TestFetchRefuses(t *testing.T) {
 				t.Errorf("got %v, %+v, want %v", kerr.ErrorForCode(p.ErrorCode), p, test.want)
 			}
 		})
+	}
+}
+
+// TestNothingIsAnsweredFromAPassedLease: what was read under a lease that has passed meanwhile may be stale.
+func TestNothingIsAnsweredFromAPassedLease(t *testing.T) {
+	f := newFake(t, topic(1, "events", 1))
+	f.fill(t, 0, batch(t, 0, "a"))
+	f.passed = journal.ErrNotOwner
+	p := f.call(t, 12, fetchFrom(0, 0)).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotLeaderForPartition.Code || len(p.RecordBatches) > 0 || p.HighWatermark != -1 {
+		t.Errorf("fetch: %+v", p)
+	}
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "events", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1, CurrentLeaderEpoch: -1}}}}
+	l := f.call(t, 7, req).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+	if l.ErrorCode != kerr.NotLeaderForPartition.Code || l.Offset != -1 {
+		t.Errorf("list offsets: %+v", l)
 	}
 }
 

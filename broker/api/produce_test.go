@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
 )
@@ -175,11 +176,11 @@ func TestProduceErrorsOfTheJournal(t *testing.T) {
 		err  error
 		want *kerr.Error
 	}{
-		{ErrNotOwner, kerr.NotLeaderForPartition},
-		{ErrUnavailable, kerr.RequestTimedOut},
-		{ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
-		{ErrProducerFenced, kerr.InvalidProducerEpoch},
-		{ErrUnknownPartition, kerr.UnknownTopicOrPartition},
+		{journal.ErrNotOwner, kerr.NotLeaderForPartition},
+		{journal.ErrUnavailable, kerr.RequestTimedOut},
+		{journal.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
+		{journal.ErrProducerFenced, kerr.InvalidProducerEpoch},
+		{journal.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
 		{bytes.ErrTooLarge, kerr.UnknownServerError},
 	} {
 		f := newFake(t, topic(1, "events", 1))

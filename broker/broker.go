@@ -1,0 +1,251 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firn-io/firn/broker/api"
+	"github.com/firn-io/firn/broker/cluster"
+	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/lease"
+)
+
+// Config is what a broker needs. Store, Leases and Listen must be set; other zero values mean the defaults.
+type Config struct {
+	Store  blob.Store     // the namespace
+	Leases *lease.Service // who is alive and who owns what
+	ID     int32          // the node id; brokers that live at the same time need different ones; default 0
+	Listen string         // host:port to listen on; port 0 takes a free one
+	// Advertise is the host:port that clients are told. Default: what is listened on; in place of all interfaces, the address
+	// of one that others can reach.
+	Advertise string
+
+	Partitions  int32         // of a topic whose creator does not say how many; default 4
+	AutoCreate  bool          // a topic that a client asks for by name is created
+	MemoryBytes int64         // for requests, answers, recent records and cold reads together; default 256 MiB, at least 16 MiB
+	Flush       time.Duration // at most one object per journal and interval; default the journal's
+
+	Now     func() time.Time      // default time.Now
+	Rand    io.Reader             // ids; default crypto/rand
+	Log     *slog.Logger          // default discards
+	Metrics prometheus.Registerer // default none
+}
+
+const (
+	defaultMemoryBytes = 256 << 20
+	minMemoryBytes     = 16 << 20
+)
+
+// Validate reports everything that is wrong with the config.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Store == nil {
+		errs = append(errs, errors.New("store is missing"))
+	}
+	if c.Leases == nil {
+		errs = append(errs, errors.New("leases are missing"))
+	}
+	if c.ID < 0 {
+		errs = append(errs, fmt.Errorf("node id %d is negative", c.ID))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("listen address: want host:port: %w", err))
+	}
+	if c.Advertise != "" {
+		if _, err := parseAddress(c.Advertise); err != nil {
+			errs = append(errs, fmt.Errorf("advertised address: %w", err))
+		}
+	}
+	if c.Partitions < 0 {
+		errs = append(errs, fmt.Errorf("%d partitions", c.Partitions))
+	}
+	if c.MemoryBytes != 0 && c.MemoryBytes < minMemoryBytes {
+		errs = append(errs, fmt.Errorf("%d bytes of memory, a broker needs %d", c.MemoryBytes, minMemoryBytes))
+	}
+	if c.Flush < 0 {
+		errs = append(errs, fmt.Errorf("flush interval %v is negative", c.Flush))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = defaultMemoryBytes
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Broker is one broker of a cluster.
+type Broker struct {
+	cfg      Config
+	listener net.Listener
+	cluster  *cluster.Cluster
+	server   *Server
+	ready    chan struct{}
+}
+
+// New makes a broker and begins to listen, so that a port that is taken is an error here and Addr is known. Connections are accepted when
+// Run has found out what the cluster is (Ready); until then clients wait in the listener's queue, and are answered late, not wrongly.
+// The caller must call Run, once, which also closes the listener.
+func New(cfg Config) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b := &Broker{cfg: cfg.withDefaults(), ready: make(chan struct{})}
+	listener, err := net.Listen("tcp", b.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("broker: listening on %s: %w", b.cfg.Listen, err)
+	}
+	b.listener = listener
+	if err := b.assemble(); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return b, nil
+}
+
+// assemble makes the parts.
+func (b *Broker) assemble() error {
+	self, err := b.self()
+	if err != nil {
+		return err
+	}
+	b.cluster, err = cluster.New(cluster.Config{
+		Leases: b.cfg.Leases, Self: self, Open: b.open, Now: b.cfg.Now, Log: b.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	share := b.cfg.share()
+	clock := func() int64 { return b.cfg.Now().UnixMilli() }
+	control := &controller{cluster: b.cluster}
+	topics := api.Backend{
+		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, ProducerIDs: newProducerIDs(control),
+		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch,
+		Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
+	}
+	b.server = NewServer(ServerConfig{
+		Registry: api.NewRegistry(topics.APIs()...),
+		Requests: NewBudget(share.requests), Answers: NewBudget(share.answers),
+		Metrics: NewMetrics(b.cfg.Metrics), Log: b.cfg.Log,
+	})
+	return nil
+}
+
+// shares are how a broker's memory is divided, in bytes.
+type shares struct {
+	requests int64 // requests, until they are answered: also the records that wait for a flush
+	answers  int64
+	fetch    int64 // the most of one fetch
+	cache    int64 // recent records
+	reads    int64 // cold reads on their way
+}
+
+func (c *Config) share() shares {
+	eighth := c.MemoryBytes / 8
+	return shares{requests: 3 * eighth, answers: 2 * eighth, fetch: min(eighth/2, 50<<20), cache: 2 * eighth, reads: eighth}
+}
+
+// open takes a journal over.
+func (b *Broker) open(ctx context.Context, number uint32) (*journal.Journal, error) {
+	share := b.cfg.share()
+	return journal.Open(ctx, journal.Config{
+		Store: b.cfg.Store, Journal: number, FlushInterval: b.cfg.Flush,
+		PendingBytes: share.requests, // what waits is counted there already
+		CacheBytes:   share.cache, ReadBytes: share.reads,
+		Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
+	})
+}
+
+// Addr is the address that the broker listens on.
+func (b *Broker) Addr() net.Addr { return b.listener.Addr() }
+
+// Advertised is the host:port that clients are told.
+func (b *Broker) Advertised() string {
+	self := b.cluster.Self()
+	return net.JoinHostPort(self.Host, strconv.Itoa(int(self.Port)))
+}
+
+// Ready is closed when the broker accepts connections.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Serving is nil while the broker can do its work, else it says what is missing: for readiness probes.
+func (b *Broker) Serving() error {
+	select {
+	case <-b.ready:
+	default:
+		return errors.New("the broker waits for the lease of journal 0, or takes it over")
+	}
+	if _, ok := b.cluster.Owner(0); !ok {
+		return errors.New("nobody owns journal 0 at the moment")
+	}
+	return nil
+}
+
+// Run runs the broker until ctx ends: then requests that are under way are answered, what waits is written, leases are given up, and it
+// returns nil. It returns earlier, with an error, if a journal is damaged or the lease service refuses.
+func (b *Broker) Run(ctx context.Context) error {
+	defer b.listener.Close()
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	owning, stopOwning := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOwning()
+	owned := make(chan error, 1)
+	go func() {
+		defer stopServing()
+		owned <- b.cluster.Run(owning)
+	}()
+	// A store that does not answer must not keep the broker from stopping: without its owner every append is answered.
+	defer context.AfterFunc(serving, func() {
+		time.AfterFunc(b.server.config.DrainTimeout, stopOwning)
+	})()
+	err := b.serve(serving)
+	stopOwning()
+	return errors.Join(err, <-owned)
+}
+
+// serve waits until the cluster is known, then serves clients until ctx ends.
+func (b *Broker) serve(ctx context.Context) error {
+	for {
+		changed := b.cluster.Changed()
+		if _, here := b.cluster.Owner(0); here && !b.cluster.State().Cluster().ID.IsZero() {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	close(b.ready)
+	b.cfg.Log.Info("broker is ready", "broker", b.cfg.ID, "listen", b.Addr(), "advertised", b.Advertised(), "cluster", b.cluster.State().Cluster().ID)
+	return b.server.Run(ctx, b.listener)
+}
+
+// random draws a random id. Without randomness there is no id that is sure to be new, so there is no going on.
+func (b *Broker) random() (id [16]byte) {
+	if _, err := io.ReadFull(b.cfg.Rand, id[:]); err != nil {
+		panic(fmt.Sprintf("broker: drawing an id: %v", err))
+	}
+	return id
+}

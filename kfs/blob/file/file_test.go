@@ -306,6 +306,27 @@ func TestUnsyncedDirectory(t *testing.T) {
 	}
 }
 
+// TestPutAndDeleteSync: neither is a success when the directory cannot be synced, nor when one above it cannot.
+func TestPutAndDeleteSync(t *testing.T) {
+	changes := map[string]func(s *Store) error{
+		"put if absent": func(s *Store) error { _, err := s.Put(t.Context(), "a/new", nil, true); return err },
+		"put":           func(s *Store) error { _, err := s.Put(t.Context(), "a/object", nil, false); return err },
+		"delete":        func(s *Store) error { return s.Delete(t.Context(), "a/object") },
+		"delete absent": func(s *Store) error { return s.Delete(t.Context(), "a/absent") },
+	}
+	for name, change := range changes {
+		s := openTemp(t)
+		put(t, s, "a/object", "x")
+		s.dirs["a"].file.Close() // the next sync of this directory fails
+		if err := change(s); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := change(s); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s once more: %v", name, err)
+		}
+	}
+}
+
 // TestModifiedAfterLanding: a writer that is paused before its object has a key leaves no object that looks old.
 func TestModifiedAfterLanding(t *testing.T) {
 	s := openTemp(t)

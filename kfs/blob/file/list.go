@@ -115,11 +115,15 @@ func (w *walk) names(root *os.Root, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := "" // of the names that can be asked for: in a large directory most are told by that
+	if len(w.prefix) > len(dir) {
+		begin = w.prefix[len(dir):]
+	}
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
 		switch {
-		case name == private || checkKey(name) != nil:
+		case !strings.HasPrefix(name, begin) || checkKey(name) != nil:
 			continue
 		case e.IsDir():
 			name += "/"

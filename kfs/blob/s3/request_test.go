@@ -402,6 +402,7 @@ func TestOddAnswersToGet(t *testing.T) {
 			{"a range that is the whole", blob.Bytes(0, 5), []*http.Response{reply(200, "hello")}, "hello"},
 			{"a range that is ignored", blob.Bytes(1, 3), []*http.Response{reply(200, "hello")}, ""},
 			{"another range", blob.Bytes(1, 3), []*http.Response{reply(206, "hel", "Content-Range", "bytes 0-2/5")}, ""},
+			{"a range that begins elsewhere", blob.Bytes(1, 3), []*http.Response{reply(206, "ell", "Content-Range", "bytes 0-3/5")}, ""},
 			{"fewer bytes than the range", blob.Bytes(1, 3), []*http.Response{reply(206, "el", "Content-Range", "bytes 1-3/5")}, ""},
 			{"no range", blob.Bytes(1, 3), []*http.Response{reply(206, "ell", "Content-Range", "bytes all")}, ""},
 			{"an absurd size", blob.Bytes(1, 3), []*http.Response{reply(206, "ell", "Content-Range", "bytes 1-3/2")}, ""},

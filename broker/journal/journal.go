@@ -263,9 +263,9 @@ func (j *Journal) Append(batches []Batch) *Pending {
 // entryBytes is what an entry is counted as.
 const entryBytes = 256
 
-// AppendEntries enqueues entries, in the order of calls with Append, and never blocks. Each is judged by itself: an error is ErrNotOwner,
-// ErrUnavailable, ErrUnknownPartition, ErrOffsetOutOfRange or one of package metadata. Committed offsets that are there already are a
-// success and write nothing.
+// AppendEntries enqueues entries, in the order of calls with Append, and never blocks. They take effect together or not at all, and all
+// results are the same: an error is ErrNotOwner, ErrUnavailable, ErrUnknownPartition, ErrOffsetOutOfRange or one of package metadata.
+// Committed offsets that are there already are a success and write nothing.
 func (j *Journal) AppendEntries(entries []kfs.Entry) *Pending {
 	r := &request{entries: entries}
 	for _, e := range entries {

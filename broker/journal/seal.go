@@ -103,12 +103,11 @@ func (s *sealing) add(r *request) (waits bool) {
 		r.results = append(r.results, result)
 		waits = waits || in
 	}
-	for _, e := range r.entries {
-		in, err := s.addEntry(e)
+	in, err := s.addEntries(r.entries)
+	for range r.entries {
 		r.results = append(r.results, failed(err))
-		waits = waits || in
 	}
-	return waits
+	return waits || in
 }
 
 // part finds the place of a partition, if it may take records.
@@ -257,30 +256,42 @@ func (s *sealing) judge(p *sealPart, b *kfs.ProducerBatch) (pr producer, v verdi
 	return pr, v, at
 }
 
-// addEntry adds an entry. It reports whether the entry's answer depends on the object.
-func (s *sealing) addEntry(e kfs.Entry) (waits bool, err error) {
-	if err := kfs.ValidateEntry(e); err != nil {
-		return false, err
-	}
-	switch e := e.(type) {
-	case kfs.GroupOffsets:
-		return s.addOffsets(e), nil
-	case kfs.Trim:
-		_, err = s.c.state.checkTrim(e, s.next)
-	case kfs.Settled:
-		_, err = s.c.state.checkSettled(e)
-	case kfs.Ended:
-	default:
-		if s.c.journal != 0 {
-			return false, fmt.Errorf("%T belongs to journal 0, this is journal %d", e, s.c.journal)
+// addEntries adds entries, all or none. It reports whether their answer depends on the object.
+func (s *sealing) addEntries(entries []kfs.Entry) (waits bool, err error) {
+	changed := s.metadata
+	for _, e := range entries {
+		if err := kfs.ValidateEntry(e); err != nil {
+			return false, err
 		}
-		err = s.metadata.Apply(e)
+		switch e := e.(type) {
+		case kfs.GroupOffsets, kfs.Ended:
+		case kfs.Trim:
+			_, err = s.c.state.checkTrim(e, s.next)
+		case kfs.Settled:
+			_, err = s.c.state.checkSettled(e)
+		default:
+			if s.c.journal != 0 {
+				return false, fmt.Errorf("%T belongs to journal 0, this is journal %d", e, s.c.journal)
+			}
+			if changed == s.metadata {
+				changed = s.metadata.State().Edit()
+			}
+			err = changed.Apply(e)
+		}
+		if err != nil {
+			return false, err
+		}
 	}
-	if err != nil {
-		return false, err
+	s.metadata = changed
+	for _, e := range entries {
+		if offsets, ok := e.(kfs.GroupOffsets); ok {
+			waits = s.addOffsets(offsets) || waits
+			continue
+		}
+		s.entries = append(s.entries, e)
+		waits = true
 	}
-	s.entries = append(s.entries, e)
-	return true, nil
+	return waits, nil
 }
 
 // next is the next offset that a partition has with the object.

@@ -43,6 +43,9 @@ type Options struct {
 	// Highs reads the greatest offset of each of the sources from the table's files; a source without rows is left out. It is asked only where expiry has removed the receipts.
 	Highs func(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error)
 
+	// Upkeep bounds what the method of that name leaves.
+	Upkeep Upkeep
+
 	Now   func() time.Time                                 // time.Now if nil
 	Sleep func(ctx context.Context, d time.Duration) error // between tries; a timer if nil
 	Rand  io.Reader                                        // crypto/rand if nil
@@ -85,6 +88,7 @@ func (c *Catalog) Committer(name string, opts Options) (*Committer, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	opts.Upkeep = opts.Upkeep.withDefaults()
 	if opts.Sleep == nil {
 		opts.Sleep = sleep
 	}

@@ -42,6 +42,7 @@ func Suite(t *testing.T, open func(t *testing.T) catalog.Client) {
 	t.Run("groups in order", func(t *testing.T) { testOrder(t, open(t)) })
 	t.Run("two committers", func(t *testing.T) { testTwoCommitters(t, open(t)) })
 	t.Run("schemas", func(t *testing.T) { testSchemas(t, open(t)) })
+	t.Run("upkeep", func(t *testing.T) { testUpkeep(t, open(t)) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, open) })
 }
 
@@ -338,9 +339,57 @@ func testSchemas(t *testing.T, client catalog.Client) {
 	}
 }
 
+// testUpkeep commits much, with a foreign snapshot in between, and looks at what is left after upkeep.
+func testUpkeep(t *testing.T, client catalog.Client) {
+	now := time.Now()
+	c := NewCommitter(t, client, "default.upkeep", catalog.Options{
+		Now: func() time.Time { return now }, Upkeep: catalog.Upkeep{Manifests: 10, Snapshots: 5, Age: time.Minute},
+	})
+	create(t, c)
+	var all []catalog.Group
+	commit := func(n int) {
+		for range n {
+			base := int64(len(all))
+			all = append(all, Group("a/0", base, base+1))
+			must(t, c.Commit(t.Context(), all[base]))
+		}
+	}
+	snapshots := func() []table.Snapshot {
+		loaded, err := c.Load(t.Context())
+		must(t, err)
+		return loaded.Metadata().Snapshots()
+	}
+	commit(12)
+	must(t, c.Upkeep(t.Context()))
+	if n := len(snapshots()); n != 1+12+1 {
+		t.Errorf("%d snapshots after merging, want the start, 12 groups and the merge: all are young", n)
+	}
+	loaded, err := c.Load(t.Context())
+	must(t, err)
+	fs, err := loaded.FS(t.Context())
+	must(t, err)
+	manifests, err := loaded.CurrentSnapshot().Manifests(fs)
+	must(t, err)
+	if len(manifests) != 1 {
+		t.Errorf("%d manifests after merging, want 1", len(manifests))
+	}
+	now = now.Add(2 * time.Minute)
+	must(t, c.Upkeep(t.Context()))
+	if n := len(snapshots()); n != 5 {
+		t.Errorf("%d snapshots are left, want 5", n)
+	}
+	commit(2)
+	wantFiles(t, c, all...)
+	wantPosition(t, c, map[string]int64{"a/0": 14})
+	again := NewCommitter(t, client, "default.upkeep", catalog.Options{Upkeep: catalog.Upkeep{Snapshots: 1, Age: 1}, Now: func() time.Time { return now }})
+	must(t, again.Upkeep(t.Context()))
+	wantPosition(t, again, map[string]int64{"a/0": 14})
+	moved(t, again.Commit(t.Context(), all[13]))
+}
+
 // testFaults lets every operation of a run of commits fail in every way; afterwards each range is there once.
 func testFaults(t *testing.T, open func(t *testing.T) catalog.Client) {
-	const groups = 3
+	const groups = 2
 	run := func(t *testing.T, client catalog.Client, inject func(Op) Fault) *Faulty {
 		faulty := NewFaulty(client, inject)
 		inner := NewCommitter(t, client, "default.faults", catalog.Options{})

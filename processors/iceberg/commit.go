@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 
@@ -16,6 +17,9 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/processor"
 )
+
+// upkeepEvery is the number of commits after which manifests are merged and old snapshots are removed.
+const upkeepEvery = 100
 
 // Seal ends the files that were written since the last Seal and describes them. After an error all of that is given up.
 func (s *Sink) Seal(context.Context) (processor.Staged, error) {
@@ -66,6 +70,12 @@ func (s *Sink) Commit(ctx context.Context, from, to processor.Positions, all []p
 	if err := s.commit(ctx, from, to, all); err != nil {
 		s.table, s.writer = nil, nil
 		return asProcessor(err)
+	}
+	if s.commits++; s.commits%upkeepEvery == 0 {
+		// The commit has landed; that the table is not tidied up is no reason to say otherwise.
+		if err := s.committer.Upkeep(ctx); err != nil {
+			slog.WarnContext(ctx, "upkeep is left for later", "table", s.spec.Name, "error", err)
+		}
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
@@ -44,10 +43,12 @@ type layout struct {
 	schema    *arrow.Schema
 	parquet   *parquet.WriterProperties
 	arrow     pqarrow.ArrowWriterProperties
+	group     int64 // Arrow bytes that end a buffered row group
 }
 
-// newLayout prepares for files of the given schema in a table. Columns whose values never repeat are not worth a dictionary.
-func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, unique []string, mem memory.Allocator) (*layout, error) {
+// newLayout prepares for files of the given schema in a table. Offsets never repeat, so they are not worth a dictionary.
+func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, cfg *Config) (*layout, error) {
+	mem := cfg.Allocator
 	fs, err := t.FS(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("files of table %s: %w", strings.Join(t.Identifier(), "."), err)
@@ -83,13 +84,12 @@ func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, unique
 	case compress.Codecs.Gzip:
 		opts = append(opts, parquet.WithCompressionLevel(props.GetInt(table.ParquetCompressionLevelKey, -1)))
 	}
-	for _, column := range unique {
-		opts = append(opts, parquet.WithDictionaryFor(column, false))
-	}
+	opts = append(opts, parquet.WithDictionaryFor(cfg.Prefix+"offset", false))
 	return &layout{
 		fs: w, locations: locations, table: t, iceberg: t.Schema(), spec: t.Spec(), schema: schema,
 		parquet: parquet.NewWriterProperties(opts...),
 		arrow:   pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(mem)),
+		group:   min(rowGroupBytes, cfg.FileBytes),
 	}, nil
 }
 
@@ -140,17 +140,12 @@ func (w *fileWriter) write(rec arrow.RecordBatch, bytes int64) error {
 		return fmt.Errorf("data file %s: %w", w.location, err)
 	}
 	w.held += max(bytes, 1)
-	w.full = w.held >= rowGroupBytes
+	w.full = w.held >= w.layout.group
 	return nil
 }
 
-// size is about how large the file would be if it ended now, in bytes.
-func (w *fileWriter) size() int64 {
-	if w.held == 0 {
-		return w.out.n
-	}
-	return w.out.n + w.parquet.RowGroupTotalCompressedBytes()
-}
+// size is how large the file is without its open row group, in bytes. How small that one will be is known only when it ends.
+func (w *fileWriter) size() int64 { return w.out.n }
 
 // close ends the file, makes it durable where the store leaves that to us, and describes it from the metadata that was just written.
 func (w *fileWriter) close() (iceberg.DataFile, error) {

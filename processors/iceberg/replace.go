@@ -232,7 +232,7 @@ func (r *replacement) copy(ctx context.Context, reader *pqarrow.FileReader, f ic
 	if err != nil {
 		return nil, r.unfit(err)
 	}
-	l, err := newLayout(ctx, r.table, c.schema, []string{r.sink.cfg.Prefix + "offset"}, r.sink.cfg.Allocator)
+	l, err := newLayout(ctx, r.table, c.schema, &r.sink.cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -116,6 +116,8 @@ type Sink struct {
 	schema int   // the table's schema id that the files were written with, or a later one that holds all of it
 	held   int64 // Arrow bytes in open row groups
 	clock  int64 // counts writes
+
+	commits int // that have landed
 }
 
 // writer brings batches of one schema into files of one layout.
@@ -253,7 +255,7 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	if w.splitter, err = newSplitter(s.cfg.Allocator, t.Spec(), t.Schema(), w.conformer.schema); err != nil {
 		return err
 	}
-	if w.layout, err = newLayout(ctx, t, w.conformer.schema, []string{s.cfg.Prefix + "offset"}, s.cfg.Allocator); err != nil {
+	if w.layout, err = newLayout(ctx, t, w.conformer.schema, &s.cfg); err != nil {
 		return err
 	}
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]

@@ -1,0 +1,159 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/apache/iceberg-go/table"
+)
+
+// Every commit adds a manifest to the list that the next one copies, and a snapshot to the metadata that every load reads: 600 commits
+// make 404 KB of metadata. Upkeep bounds both. It deletes no file; what is no longer named is for an orphan sweep.
+
+// Upkeep is how much of its own a job leaves in a table. The zero value is the defaults.
+type Upkeep struct {
+	Manifests int           // above so many, manifests are merged; 100 if 0
+	Snapshots int           // so many of the job's newest snapshots stay; 500 if 0
+	Age       time.Duration // and all that are younger; an hour if 0
+}
+
+func (u Upkeep) withDefaults() Upkeep {
+	if u.Manifests == 0 {
+		u.Manifests = 100
+	}
+	if u.Snapshots == 0 {
+		u.Snapshots = 500
+	}
+	if u.Age == 0 {
+		u.Age = time.Hour
+	}
+	return u
+}
+
+// kindMerge marks a snapshot that merged manifests. It carries no receipt.
+const kindMerge = "merge"
+
+// Upkeep merges manifests and removes the job's old snapshots from the metadata, each in a commit of its own that is pinned to the
+// head. It is tried once: an error leaves the table as good as it was, and whether the change landed makes no difference.
+func (c *Committer) Upkeep(ctx context.Context) error {
+	t, err := c.Load(ctx)
+	if err != nil {
+		return err
+	}
+	merge, err := c.mergeRequest(ctx, t)
+	if err != nil {
+		return fmt.Errorf("merge manifests of table %s: %w", c.Name(), err)
+	}
+	if merge != nil {
+		if _, err := c.send(ctx, t, merge); err != nil {
+			return fmt.Errorf("merge manifests of table %s: %w", c.Name(), err)
+		}
+		if t, err = c.Load(ctx); err != nil {
+			return err
+		}
+	}
+	old, err := c.oldSnapshots(t.Metadata())
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	head := t.CurrentSnapshot().SnapshotID
+	_, err = c.send(ctx, t, &request{
+		requirements: []table.Requirement{
+			table.AssertTableUUID(t.Metadata().TableUUID()),
+			table.AssertRefSnapshotID(table.MainBranch, &head),
+		},
+		updates: []table.Update{table.NewRemoveSnapshotsUpdate(old, false)},
+	})
+	if err != nil {
+		return fmt.Errorf("remove snapshots of table %s: %w", c.Name(), err)
+	}
+	return nil
+}
+
+// mergeRequest merges small manifests; nil if there are not enough of them.
+func (c *Committer) mergeRequest(ctx context.Context, t *table.Table) (*request, error) {
+	head := t.CurrentSnapshot()
+	if head == nil {
+		return nil, nil
+	}
+	fs, err := t.FS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	manifests, err := head.Manifests(fs)
+	if err != nil || len(manifests) <= c.opts.Upkeep.Manifests {
+		return nil, err
+	}
+	tx := t.NewTransaction()
+	result, err := tx.RewriteManifests(ctx)
+	if err != nil || result.IsNoOp() {
+		return nil, err
+	}
+	commit, err := tx.TableCommit()
+	if err != nil {
+		return nil, err
+	}
+	updates, err := withSummary(commit.Updates, map[string]string{keyJob: c.opts.Job, keyKind: kindMerge})
+	if err != nil {
+		return nil, err
+	}
+	return &request{requirements: commit.Requirements, updates: updates}, nil
+}
+
+// withSummary adds to the summary of the snapshot that the updates add, where the library takes no words of ours.
+func withSummary(updates []table.Update, more map[string]string) ([]table.Update, error) {
+	out := make([]table.Update, len(updates))
+	for i, u := range updates {
+		if out[i] = u; u.Action() != table.UpdateAddSnapshot {
+			continue
+		}
+		b, err := json.Marshal(u)
+		if err != nil {
+			return nil, err
+		}
+		var add struct {
+			Snapshot table.Snapshot `json:"snapshot"`
+		}
+		if err := json.Unmarshal(b, &add); err != nil {
+			return nil, err
+		}
+		maps.Copy(add.Snapshot.Summary.Properties, more)
+		out[i] = table.NewAddSnapshotUpdate(&add.Snapshot)
+	}
+	return out, nil
+}
+
+// oldSnapshots are the job's own snapshots that may go: older than the age and beyond the newest ones, before the newest receipt in
+// the branch, and named by no ref.
+func (c *Committer) oldSnapshots(meta table.Metadata) ([]int64, error) {
+	head := meta.CurrentSnapshot()
+	if head == nil {
+		return nil, nil
+	}
+	named := map[int64]bool{}
+	for _, ref := range meta.Refs() {
+		named[ref.SnapshotID] = true
+	}
+	snapshots, _ := table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+	youngest := c.opts.Now().Add(-c.opts.Upkeep.Age).UnixMilli()
+	var old []int64
+	own, receipt := 0, false
+	for _, s := range snapshots {
+		if s.Summary == nil || s.Summary.Properties[keyJob] != c.opts.Job {
+			continue
+		}
+		after := receipt
+		if r, err := parseReceipt(s.Summary.Properties); err != nil {
+			return nil, fmt.Errorf("snapshot %d of table %s: %w", s.SnapshotID, c.Name(), err)
+		} else if r != nil {
+			receipt = true
+		}
+		if own++; after && own > c.opts.Upkeep.Snapshots && s.TimestampMs < youngest && !named[s.SnapshotID] {
+			old = append(old, s.SnapshotID)
+		}
+	}
+	return old, nil
+}

@@ -166,12 +166,7 @@ func (w *worker) finish(r result) error {
 	w.confirm = now.Add(confirming)
 	w.feed.settle(g.accepted)
 	w.count()
-	w.table.note(func(st *tableStatus) {
-		st.committed(g, freshness)
-		if sink, ok := w.table.sink.(processor.Identified); ok {
-			st.identity = sink.Identity()
-		}
-	})
+	w.table.note(func(st *tableStatus) { st.committed(g, freshness) })
 	w.table.job.metrics.committed(w.table.name, g, took, freshness)
 	w.table.job.settled()
 	return nil

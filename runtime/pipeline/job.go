@@ -26,6 +26,8 @@ type Job struct {
 	draining   chan struct{} // closed when every journal has reached its end for the first time
 	done       chan struct{} // closed when all that was there is committed
 
+	before map[string]known // what the job had committed to tables before this process; set before anything else runs
+
 	work sync.WaitGroup // readers and workers
 
 	mu      sync.Mutex // guards what follows
@@ -79,6 +81,12 @@ func (j *Job) Run(ctx context.Context) error {
 	defer cancel(nil)
 	last, cancelLast := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelLast()
+	if err := j.remember(ctx); err != nil {
+		if j.cfg.UntilLatest {
+			return err
+		}
+		return nil
+	}
 	j.mu.Lock()
 	j.spawn = func(run func(ctx, last context.Context)) { j.work.Go(func() { run(ctx, last) }) }
 	j.readJournal(0)
@@ -114,6 +122,20 @@ func (j *Job) Run(ctx context.Context) error {
 }
 
 var errDone = errors.New("everything is committed")
+
+// remember reads what the job had committed before, as long as it takes.
+func (j *Job) remember(ctx context.Context) (err error) {
+	for failures := 0; ; failures++ {
+		if j.before, err = j.readFile(ctx); err == nil {
+			return nil
+		}
+		wait := j.backoff(failures)
+		j.cfg.Logger.Warn("reading what the job had committed before", "err", err, "in", wait)
+		if !sleep(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}
 
 func (j *Job) tailConfig(journal uint32) tail.Config {
 	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.match, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
@@ -166,7 +188,7 @@ func (j *Job) table(topic string) *table {
 		return nil
 	}
 	j.names[strings.ToLower(name)] = topic
-	t := newTable(j, name, topic)
+	t := newTable(j, name, topic, j.before[name])
 	j.tables[topic] = t
 	j.spawn(t.run)
 	return t

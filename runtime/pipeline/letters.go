@@ -50,10 +50,9 @@ func (b *letterBox) take(ctx context.Context) (done func(), err error) {
 		}
 	}
 	if b.next == nil {
-		if b.next, err = b.sink.Committed(ctx); err != nil {
-			b.next = nil
+		if err := b.load(ctx); err != nil {
 			done()
-			return nil, fmt.Errorf("position of the dead-letter table: %w", err)
+			return nil, err
 		}
 	}
 	return done, nil
@@ -66,12 +65,22 @@ func (b *letterBox) positions(ctx context.Context) (processor.Positions, error) 
 		return nil, err
 	}
 	defer done()
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	return maps.Clone(b.next), nil
+}
+
+// load reads the table's position.
+func (b *letterBox) load(ctx context.Context) error {
 	next, err := b.sink.Committed(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("position of the dead-letter table: %w", err)
+		b.next = nil
+		return fmt.Errorf("position of the dead-letter table: %w", err)
 	}
-	b.next = next
-	return maps.Clone(next), nil
+	b.next = processor.Positions{}
+	maps.Copy(b.next, next)
+	return nil
 }
 
 // recall gives the offsets in span that are dead letters. ok is false if the sink cannot tell.

@@ -17,12 +17,15 @@ type metrics struct {
 	lag         *prometheus.GaugeVec
 	deadLetters *prometheus.CounterVec
 	retries     *prometheus.CounterVec
-	halted      *prometheus.CounterVec
+	halted      *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 	counter := func(name, help string, by ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "firn_pipeline_" + name, Help: help}, by)
+	}
+	gauge := func(name, help string, by ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "firn_pipeline_" + name, Help: help}, by)
 	}
 	seconds := func(name, help string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "firn_pipeline_" + name, Help: help,
@@ -34,10 +37,10 @@ func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 		commits:     counter("commits_total", "Commits that have landed.", "table"),
 		seconds:     seconds("commit_seconds", "Time of a commit, from emptying the decoders to its success."),
 		freshness:   seconds("freshness_seconds", "Age of the oldest record of a commit when it became visible, from the sealing of its object."),
-		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "firn_pipeline_lag_offsets", Help: "Offsets that were read and are not committed."}, []string{"table"}),
+		lag:         gauge("lag_offsets", "Offsets that were read and are not committed.", "table"),
 		deadLetters: counter("dead_letters_total", "Records that could not be decoded.", "table"),
 		retries:     counter("retries_total", "Passing errors that were tried again, by table; none for the journals.", "table"),
-		halted:      counter("halted", "Tables, partitions and journals that wait for a person.", "table", "kind"),
+		halted:      gauge("halted", "Tables, partitions and journals that wait for a person.", "table", "kind"),
 	}
 	if r == nil {
 		return m, nil

@@ -18,6 +18,9 @@ func (p *pace) add(created, read time.Time) {
 	due := read.Add(p.freshness)
 	if created.After(read.Add(-p.freshness)) { // else it is history: nobody waits for it, so larger commits are better
 		margin := min(p.cost+2*p.swing, p.freshness*3/4) + p.freshness/20
+		if p.cost == 0 { // none was made yet
+			margin = p.freshness / 4
+		}
 		due = earlier(due, created.Add(p.freshness-margin))
 	}
 	p.by(due)

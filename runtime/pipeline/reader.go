@@ -14,7 +14,7 @@ import (
 )
 
 // openPatience is how long a reader waits for tables to open. Those that take longer get their records by a rewind.
-const openPatience = 10 * time.Second
+const openPatience = 3 * time.Second
 
 // reader follows one journal and offers its records to the workers.
 type reader struct {

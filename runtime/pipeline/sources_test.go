@@ -293,11 +293,11 @@ func TestPace(t *testing.T) {
 	now := time.Unix(1000, 0)
 	p := pace{freshness: 2 * time.Second}
 	p.add(now, now.Add(200*time.Millisecond))
-	if want := now.Add(1900 * time.Millisecond); !p.due.Equal(want) {
-		t.Errorf("due %s after sealing, want 1.9 s", p.due.Sub(now))
+	if want := now.Add(1500 * time.Millisecond); !p.due.Equal(want) {
+		t.Errorf("due %s after sealing, want 1.5 s before a commit's cost is known", p.due.Sub(now))
 	}
 	p.add(now.Add(time.Second), now.Add(1200*time.Millisecond))
-	if want := now.Add(1900 * time.Millisecond); !p.due.Equal(want) {
+	if want := now.Add(1500 * time.Millisecond); !p.due.Equal(want) {
 		t.Errorf("a younger record moved the commit to %s", p.due.Sub(now))
 	}
 	p.begin()

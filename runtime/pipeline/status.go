@@ -1,9 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
@@ -76,8 +72,10 @@ func (s *tableStatus) committed(g *group, freshness time.Duration) {
 }
 
 // loaded notes what a load of the table has shown.
-func (s *tableStatus) loaded(committed processor.Positions) {
-	s.seen, s.sent = maps.Clone(committed), maps.Clone(committed)
+func (s *tableStatus) loaded(committed processor.Positions, identity string) {
+	s.seen, s.sent, s.identity = processor.Positions{}, processor.Positions{}, identity
+	maps.Copy(s.seen, committed)
+	maps.Copy(s.sent, committed)
 	for source, next := range committed {
 		s.source(source).Committed = next
 	}
@@ -148,73 +146,6 @@ func (j *Job) haltErrors() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// statusPause is how often the job's object is written at most.
-const statusPause = 5 * time.Second
-
-// jobFile is {ns}/jobs/{job}.json: what the job has committed, for people and for what must not delete it yet. A position is in it only after
-// a later load has shown it in the table, never by a commit's own answer.
-type jobFile struct {
-	Version int         `json:"version"`
-	Job     string      `json:"job"`
-	Tables  []fileTable `json:"tables"`
-}
-
-type fileTable struct {
-	Table   string       `json:"table"`
-	UUID    string       `json:"uuid,omitempty"`
-	Sources []fileSource `json:"sources"`
-}
-
-type fileSource struct {
-	Topic     string `json:"topic"`
-	ID        string `json:"id"`
-	Partition int32  `json:"partition"`
-	Next      int64  `json:"next"`
-}
-
-// keepStatus writes the job's object while it changes, until ctx has ended. It gives what it wrote last.
-func (j *Job) keepStatus(ctx context.Context) (written []byte) {
-	for sleep(ctx, statusPause) {
-		j.measureLag()
-		written = j.writeStatus(ctx, written)
-	}
-	return written
-}
-
-func (j *Job) writeStatus(ctx context.Context, written []byte) []byte {
-	body, err := json.Marshal(j.file())
-	if err != nil || bytes.Equal(body, written) {
-		return written
-	}
-	if _, err := j.cfg.Store.Put(ctx, kfs.JobKey(j.cfg.Name), body, false); err != nil {
-		j.cfg.Logger.Warn("writing what the job has committed", "key", kfs.JobKey(j.cfg.Name), "err", err)
-		return written
-	}
-	return body
-}
-
-func (j *Job) file() jobFile {
-	f := jobFile{Version: 1, Job: j.cfg.Name, Tables: []fileTable{}}
-	j.mu.Lock()
-	tables := slices.Collect(maps.Values(j.tables))
-	j.mu.Unlock()
-	for _, t := range tables {
-		if t == nil {
-			continue
-		}
-		one := fileTable{Table: t.name, Sources: []fileSource{}}
-		t.note(func(s *tableStatus) {
-			one.UUID = s.identity
-			for _, source := range slices.SortedFunc(maps.Keys(s.seen), compareSources) {
-				one.Sources = append(one.Sources, fileSource{source.Topic, source.ID.String(), source.Partition, s.seen[source]})
-			}
-		})
-		f.Tables = append(f.Tables, one)
-	}
-	slices.SortFunc(f.Tables, func(a, b fileTable) int { return strings.Compare(a.Table, b.Table) })
-	return f
 }
 
 func (j *Job) measureLag() {

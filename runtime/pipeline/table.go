@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -30,14 +31,14 @@ type table struct {
 	status tableStatus
 
 	// What follows belongs to the worker.
-	sink     processor.Sink
-	identity string
-	pins     []string // columns that must keep the table's type
-	unfit    string   // the column that a sink has refused last
+	sink  processor.Sink
+	known known    // of the table, from loads
+	pins  []string // columns that must keep the table's type
+	unfit string   // the column that a sink has refused last
 }
 
-func newTable(job *Job, name, topic string) *table {
-	t := &table{job: job, name: name, topic: topic, log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
+func newTable(job *Job, name, topic string, k known) *table {
+	t := &table{job: job, name: name, topic: topic, known: k, log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
 	t.status.sources = map[processor.Source]*SourceStatus{}
 	return t
 }
@@ -172,6 +173,12 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("position of table %s: %w", t.name, err)
 	}
+	if committed == nil {
+		committed = processor.Positions{}
+	}
+	if err := t.recognize(committed); err != nil {
+		return nil, err
+	}
 	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed), sources: map[kfs.PartitionID]*source{}, positions: committed,
 		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1)}
 	if w.columns, err = t.columns(ctx); err != nil {
@@ -182,14 +189,21 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 			return nil, err
 		}
 	}
-	if sink, ok := t.sink.(processor.Identified); ok {
-		t.identity = sink.Identity()
-	}
-	t.note(func(s *tableStatus) {
-		s.loaded(committed)
-		s.identity = t.identity
-	})
 	return w, nil
+}
+
+// recognize compares the table with what is known of it, and knows it from now on.
+func (t *table) recognize(committed processor.Positions) error {
+	identity := ""
+	if sink, ok := t.sink.(processor.Identified); ok {
+		identity = sink.Identity()
+	}
+	if err := t.known.compare(t.name, kfs.JobKey(t.job.cfg.Name), identity, committed); err != nil {
+		return err
+	}
+	t.known = known{identity, maps.Clone(committed)}
+	t.note(func(s *tableStatus) { s.loaded(committed, identity) })
+	return nil
 }
 
 // columns asks the sink for the table's columns; nil if there is no table.

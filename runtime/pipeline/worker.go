@@ -156,8 +156,7 @@ func (w *worker) confirmPosition(ctx context.Context) error {
 			return fmt.Errorf("table %s stands at offset %d of %s, this job had committed up to %d: %w", w.table.name, next, s.name(), s.committed, processor.ErrMoved)
 		}
 	}
-	w.table.note(func(st *tableStatus) { st.loaded(committed) })
-	return nil
+	return w.table.recognize(committed)
 }
 
 // end waits for a commit under way and gives all memory back.

@@ -1,0 +1,90 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+// named is a sink whose table has an identity.
+type named struct {
+	*fakeSink
+	identity *string
+}
+
+func (s named) Identity() string { return *s.identity }
+
+// TestTableIsNotWhatItWas changes a table behind a job's back, between two runs.
+func TestTableIsNotWhatItWas(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	for name, c := range map[string]struct {
+		change func(table *fakeTable, identity *string)
+		want   string
+	}{
+		"the same":    {func(*fakeTable, *string) {}, ""},
+		"rolled back": {func(table *fakeTable, _ *string) { table.next[source] = 3 }, "stands at offset 3 of events/0 and has stood at 5 before"},
+		"another":     {func(_ *fakeTable, identity *string) { *identity = "second" }, "has UUID second now"},
+		"gone": {func(table *fakeTable, identity *string) {
+			clear(table.next)
+			clear(table.rows)
+			*identity = ""
+		}, "is gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, l := blob.NewMemory(nil), newLake(t)
+			identity := "first"
+			cfg := testConfig(t, store, l)
+			cfg.OpenSink = func(_ context.Context, table string) (processor.Sink, error) {
+				return named{l.table(table).open(), &identity}, nil
+			}
+			w := tailtest.Journal{Store: store}
+			w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+			if err := run(t, cfg); err != nil {
+				t.Fatal(err)
+			}
+			c.change(l.table("db.events"), &identity)
+			w.Append(t, nil, jsons(events, 0, 5, 5))
+			err := run(t, cfg)
+			if c.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantOffsets(t, l.table("db.events"), 0, 0, 10)
+				return
+			}
+			var halt *processor.HaltError
+			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, c.want) || !strings.Contains(halt.Decide, kfs.JobKey("test")) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			// What the message says helps.
+			if err := store.Delete(t.Context(), kfs.JobKey("test")); err != nil {
+				t.Fatal(err)
+			}
+			if err := run(t, cfg); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDamagedJobFile shows that nobody's position rests on it.
+func TestDamagedJobFile(t *testing.T) {
+	for _, body := range []string{"", "{", `{"version":2}`, `{"version":1,"tables":[{"table":"db.events","sources":[{"id":"?"}]}]}`} {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+		if _, err := store.Put(t.Context(), kfs.JobKey("test"), []byte(body), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := run(t, testConfig(t, store, l)); err != nil {
+			t.Error(err)
+		}
+		wantOffsets(t, l.table("db.events"), 0, 0, 5)
+	}
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/firn-io/firn/broker/api"
 	"github.com/firn-io/firn/broker/cluster"
+	"github.com/firn-io/firn/broker/group"
 	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
@@ -130,12 +132,16 @@ func (b *Broker) assemble() error {
 	if err != nil {
 		return err
 	}
+	groups := &coordinators{
+		now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
+	}
 	b.cluster, err = cluster.New(cluster.Config{
-		Leases: b.cfg.Leases, Self: self, Open: b.open, Now: b.cfg.Now, Log: b.cfg.Log,
+		Leases: b.cfg.Leases, Self: self, Open: b.open, Serve: groups.serve, Now: b.cfg.Now, Log: b.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	groups.cluster = b.cluster
 	share := b.cfg.share()
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
 	control := &controller{cluster: b.cluster}
@@ -144,8 +150,9 @@ func (b *Broker) assemble() error {
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch,
 		Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 	}
+	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: groups, Clock: clock}
 	b.server = NewServer(ServerConfig{
-		Registry: api.NewRegistry(topics.APIs()...),
+		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...),
 		Requests: NewBudget(share.requests), Answers: NewBudget(share.answers),
 		Metrics: NewMetrics(b.cfg.Metrics), Log: b.cfg.Log,
 	})

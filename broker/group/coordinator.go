@@ -13,7 +13,7 @@ import (
 
 // Log is where committed offsets are durable: the journal that a coordinator's groups are placed on.
 type Log interface {
-	// Append enqueues offsets, in the order of calls, and does not block.
+	// Append enqueues offsets, in the order of calls, and does not block. Those that change nothing cost no write.
 	Append(offsets []kfs.GroupOffset) Append
 	// Offsets are the durable offsets of a group.
 	Offsets(group string) []kfs.GroupOffset
@@ -236,14 +236,12 @@ func (c *Coordinator) step(e *entry, now time.Time, ev Event, call *Call) {
 	c.schedule(e)
 }
 
-// persist enqueues those offsets that are not what is durable already, and gives nil if there are none.
+// persist enqueues offsets, and gives nil if there are none.
 func (c *Coordinator) persist(e *entry, offsets []kfs.GroupOffset) Append {
-	if !e.flying() { // else the durable ones are not the last ones
-		offsets = changed(offsets, c.log.Offsets(e.name))
-	}
 	if len(offsets) == 0 {
 		return nil
 	}
+	e.flying() // forget what has landed
 	a := c.log.Append(offsets)
 	e.flights = append(e.flights, flight{a, offsets})
 	return a
@@ -263,42 +261,18 @@ func (e *entry) flying() bool {
 	return false
 }
 
-// offsetKey names an offset in its group. A topic that was created anew takes the place of the one before.
-type offsetKey struct {
-	topic     string
-	partition int32
-}
-
-func keyOf(o kfs.GroupOffset) offsetKey { return offsetKey{o.Topic, o.Partition} }
-
-// changed gives those offsets that say something else than the durable ones.
-func changed(offsets, durable []kfs.GroupOffset) []kfs.GroupOffset {
-	have := make(map[offsetKey]kfs.GroupOffset, len(durable))
-	for _, o := range durable {
-		o.Committed = 0
-		have[keyOf(o)] = o
-	}
-	var out []kfs.GroupOffset
-	for _, o := range offsets {
-		is, ok := have[keyOf(o)]
-		same := o
-		same.Committed = 0
-		if ok && is == same || !ok && o.Offset < 0 {
-			continue
-		}
-		out = append(out, o)
-	}
-	return out
-}
-
 // tombstones delete the group's offsets, durable and under way, of which want says yes; nil wants all.
 func (c *Coordinator) tombstones(e *entry, want func(kfs.GroupOffset) bool) []kfs.GroupOffset {
+	type key struct {
+		topic     string
+		partition int32
+	}
 	var out []kfs.GroupOffset
-	seen := map[offsetKey]bool{}
+	seen := map[key]bool{}
 	add := func(offsets []kfs.GroupOffset) {
 		for _, o := range offsets {
-			if key := keyOf(o); !seen[key] && (want == nil || want(o)) {
-				seen[key] = true
+			if k := (key{o.Topic, o.Partition}); !seen[k] && (want == nil || want(o)) {
+				seen[k] = true
 				out = append(out, kfs.GroupOffset{Group: e.name, Topic: o.Topic, TopicID: o.TopicID, Partition: o.Partition,
 					Offset: -1, LeaderEpoch: -1, Committed: c.now().UnixMilli()})
 			}

@@ -2,6 +2,7 @@ package group
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/firn-io/firn/kfs"
@@ -15,30 +16,39 @@ type Listed struct {
 	ProtocolType string
 }
 
-// List gives all groups that have members or offsets, in order of name.
-func (c *Coordinator) List() []Listed {
+// ErrNotFound says that there is no such group: nobody is in it, and it has no offsets.
+var ErrNotFound = errors.New("no such group")
+
+// List gives all groups that have members or offsets, in order of name. The error is ErrStopped.
+func (c *Coordinator) List() ([]Listed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, ErrStopped
+	}
 	list := make([]Listed, 0, len(c.groups))
 	for name, e := range c.groups {
 		list = append(list, Listed{name, e.group.state, e.group.protocolType})
 	}
 	slices.SortFunc(list, func(a, b Listed) int { return cmp.Compare(a.Group, b.Group) })
-	return list
+	return list, nil
 }
 
-// Describe gives a group as it is now; false if there is none.
-func (c *Coordinator) Describe(group string) (Description, bool) {
+// Describe gives a group as it is now. Errors are ErrNotFound and ErrStopped.
+func (c *Coordinator) Describe(group string) (Description, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped {
+		return Description{}, ErrStopped
+	}
 	e := c.groups[group]
 	if e == nil {
-		return Description{State: Dead}, false
+		return Description{State: Dead}, ErrNotFound
 	}
-	return e.group.Describe(), true
+	return e.group.Describe(), nil
 }
 
-// Offsets are the durable offsets of a group. The error is ErrStopped.
+// Offsets are the durable offsets of a group, in no order. The error is ErrStopped.
 func (c *Coordinator) Offsets(group string) ([]kfs.GroupOffset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,9 +58,9 @@ func (c *Coordinator) Offsets(group string) ([]kfs.GroupOffset, error) {
 	return c.log.Offsets(group), nil
 }
 
-// DeleteOffsets deletes the offsets of partitions that want says yes to, unless a member reads their topic: those topics are given
-// back. The call's answer is Done.
-func (c *Coordinator) DeleteOffsets(group string, want func(kfs.GroupOffset) bool) (subscribed []string, call *Call) {
+// DeleteOffsets deletes the offsets that want says yes to, except those of topics that a member reads: these topics are given back.
+// want is called under the coordinator's lock and must be quick. The call's answer is Done.
+func (c *Coordinator) DeleteOffsets(group string, want func(topic string, partition int32) bool) (subscribed map[string]bool, call *Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call = &Call{done: make(chan struct{})}
@@ -66,15 +76,15 @@ func (c *Coordinator) DeleteOffsets(group string, want func(kfs.GroupOffset) boo
 		call.finish(Done{Err: kerr.NonEmptyGroup}, nil)
 		return nil, call
 	}
+	subscribed = map[string]bool{}
 	dead := c.tombstones(e, func(o kfs.GroupOffset) bool {
-		switch {
-		case !want(o):
-			return false
-		case e.group.Subscribed(o.Topic):
-			subscribed = append(subscribed, o.Topic)
+		if !want(o.Topic, o.Partition) {
 			return false
 		}
-		return true
+		if _, known := subscribed[o.Topic]; !known {
+			subscribed[o.Topic] = e.group.Subscribed(o.Topic)
+		}
+		return !subscribed[o.Topic]
 	})
 	call.append = c.persist(e, dead)
 	call.finish(Done{}, nil)

@@ -529,3 +529,100 @@ func TestMessages(t *testing.T) {
 		`field a.b.element.c: unexpected 't' at byte 16, where a value is wanted`,
 	})
 }
+
+func TestSchemaLimits(t *testing.T) {
+	fields := func(n int, value string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"f%d":%s`, i, value)
+		}
+		return "{" + b.String()[1:] + "}"
+	}
+	deep := func(n int, value string) string { return strings.Repeat(`{"s":`, n) + value + strings.Repeat("}", n) }
+	lists := func(n int, value string) string {
+		return `{"l":` + strings.Repeat("[", n) + value + strings.Repeat("]", n) + "}"
+	}
+	for _, test := range []struct{ name, doc, want string }{
+		{"columns", fields(schema.MaxColumns, "1"), ""},
+		{"too many columns", fields(schema.MaxColumns+1, "1"), "0 schema_limit"},
+		{"fields that are null", fields(5*schema.MaxColumns, "null"), ""},
+		{"too many fields in no JSON", `{"x":1,` + fields(maxGuesses, "null")[1:] + "}", "0 invalid_json"},
+		{"too many fields", `{"x":1,` + fields(maxGuesses, "null")[1:], "0 schema_limit"},
+		{"depth", deep(schema.MaxDepth, "1"), ""},
+		{"too deep", deep(schema.MaxDepth+1, "1"), "0 schema_limit"},
+		{"much too deep", deep(400, "1"), "0 schema_limit"},
+		{"deeper than anything", deep(100000, "1"), "0 schema_limit"},
+		{"deep and without a type", deep(400, "null"), ""},
+		{"lists", lists(schema.MaxDepth-1, "1"), ""},
+		{"lists too deep", lists(schema.MaxDepth, "1"), "0 schema_limit"},
+		{"lists much too deep", lists(400, "1"), "0 schema_limit"},
+		{"name", `{"` + strings.Repeat("n", schema.MaxName) + `":1}`, ""},
+		{"name too long", `{"` + strings.Repeat("n", schema.MaxName+1) + `":1}`, "0 schema_limit"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := newDecoder(t, Config{}, nil)
+			appendJSON(t, d, test.doc)
+			_, rows, letters := payloadRows(t, d)
+			if got := strings.Join(letters, ""); got != test.want || len(rows)+len(letters) != 1 {
+				t.Errorf("%d rows and dead letters %q, want %q", len(rows), letters, test.want)
+			}
+		})
+	}
+}
+
+// Documents that are made to be slow cost no more than some time for each of their bytes.
+func BenchmarkHostile(b *testing.B) {
+	wide := `{"f0":1`
+	for i := range 900 {
+		wide += fmt.Sprintf(`,"f%d":1`, i+1)
+	}
+	wide += "}"
+	for _, test := range []struct{ name, doc string }{
+		{"conflict", `{"s":"x","a":"x"}`},
+		{"long conflict", `{"s":"` + strings.Repeat("x", 1000) + `","a":"x"}`},
+		{"elements", `{"l":[` + wide + strings.Repeat(`,{"a":1}`, 10000) + `],"a":"x"}`},
+		{"deep", `{"l":` + strings.Repeat("[", 500) + "1" + strings.Repeat("]", 500) + `,"a":"x"}`},
+		{"flat conflicts", `{"l":[1` + strings.Repeat(`,{},"x",[[]]`, 10000) + `]}`},
+		{"new field in vain", `{"new":99999999999999999999}`},
+		{"digits", `{"a":` + strings.Repeat("9", 10000) + `}`},
+		{"fraction", `{"d":0.` + strings.Repeat("9", 4000) + `}`},
+		{"duplicates", `{"s":"x"` + strings.Repeat(`,"a":"x"`, 1000) + `}`},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			d, err := New(Config{MaxBytes: 1 << 30}, nil, NewPool(64<<20))
+			if err != nil {
+				b.Fatal(err)
+			}
+			columns := []byte(`{"a":1,"d":1.5,` + wide[1:])
+			if err := d.Append(quakes, batchOf(b, 0, columns), all); err != nil {
+				b.Fatal(err)
+			}
+			batch := batchOf(b, 1, []byte(test.doc))
+			b.SetBytes(int64(len(test.doc)))
+			for b.Loop() {
+				if err := d.Append(quakes, batch, all); err != nil {
+					b.Fatal(err)
+				}
+				d.truncate(1, 0, 0)
+			}
+			d.Release()
+		})
+	}
+}
+
+// What a table requires a record must have, also one that would bring new columns.
+func TestRequiredTableColumns(t *testing.T) {
+	fields := schema.Schema{Fields: []schema.Field{
+		{Name: "id", Type: schema.Type{Kind: schema.Long}, Required: true},
+		{Name: "s", Type: schema.StructOf(schema.Field{Name: "x", Type: schema.Type{Kind: schema.Long}, Required: true})},
+	}}
+	cfg := Config{}.withDefaults()
+	d := newDecoder(t, cfg, arrow.NewSchema(append(cfg.coordinateFields(), fields.Arrow()...), nil))
+	appendJSON(t, d, `{"new":1}`, `{"id":1}`, `{"id":2,"s":{"y":1}}`, `{"s":{"x":1},"more":true}`, `{"id":5,"s":{"x":1,"y":2}}`)
+	sc, rows, letters := payloadRows(t, d)
+	if sc != "struct<id: long, s: struct<x: long, y: long>>" {
+		t.Errorf("schema is %s", sc)
+	}
+	equalLines(t, "rows", rows, []string{"id=1 s=(null)", `id=5 s={"x":1,"y":2}`})
+	equalLines(t, "dead letters", letters, []string{"0 missing_field", "2 missing_field", "3 missing_field"})
+}

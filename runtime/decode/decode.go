@@ -144,6 +144,7 @@ type Decoder struct {
 	mem      memory.Allocator
 	reserved schema.Reserved
 	payload  schema.Schema // the payload columns
+	leaves   int           // of payload
 	arrow    *arrow.Schema // coordinates and payload
 
 	reader record.Reader
@@ -224,7 +225,7 @@ func (d *Decoder) compile(payload schema.Schema) {
 }
 
 func (d *Decoder) setPayload(payload schema.Schema) {
-	d.payload = payload
+	d.payload, d.leaves = payload, schema.StructOf(payload.Fields...).Leaves()
 	d.arrow = arrow.NewSchema(append(d.cfg.coordinateFields(), payload.Arrow()...), nil)
 }
 

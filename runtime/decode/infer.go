@@ -1,57 +1,136 @@
 package decode
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/firn-io/firn/runtime/schema"
 )
 
+// guess is what the values of one field tell about its type while a document is walked; the elements of a list share one. Its size is
+// that of the document at most, and bounded by maxGuesses.
+type guess struct {
+	typ     schema.Type // of a scalar; for structs and lists only the kind
+	members []guessedMember
+	index   map[string]int // of members, by name
+	element *guess
+}
+
+type guessedMember struct {
+	name string
+	guess
+	object int    // the number of the object that had the member last
+	at     [2]int // where it stands there, up to the next member
+}
+
+// maxGuesses bounds the fields of a document that are told apart: more can never become columns.
+const maxGuesses = 10 * schema.MaxColumns
+
 // infer is the type of a whole document as its values tell, seen beside the columns that are there: a value that its column takes, or
 // would take if it were in range, has the column's type. Members have the payload's names. A fault is that of a document that is not
-// JSON at all.
+// JSON at all, or has too many fields. Where a name comes twice in an object the type is not to be used: p.stale has the members that do
+// not count.
 func (p *parser) infer(root *column, doc []byte) (schema.Type, fault) {
 	p.stale = p.stale[:0]
-	t, i := p.typeOf(root, doc, space(doc, 0), 0)
+	p.objects, p.guesses = 0, 0
+	var g guess
+	i := p.see(&g, root, doc, space(doc, 0), 0)
 	if i >= 0 {
 		if i = space(doc, i); i < len(doc) {
 			i = p.invalid(doc, i, "after the object")
 		}
 	}
-	if !p.end(i) {
-		return t, p.fault
+	if i >= 0 && p.inferred && p.guesses > maxGuesses {
+		i = p.fail(SchemaLimit, fmt.Sprintf("the record has more than %d different fields", maxGuesses))
 	}
-	return t, fault{}
+	if !p.end(i) {
+		return schema.Type{}, p.fault
+	}
+	return g.schema(), fault{}
 }
 
-// typeOf is the type of the value at i and the position behind it. c is its column, nil if it has none.
-func (p *parser) typeOf(c *column, doc []byte, i, depth int) (schema.Type, int) {
+// schema is the type that was guessed.
+func (g *guess) schema() schema.Type {
+	switch g.typ.Kind {
+	case schema.Struct:
+		t := schema.Type{Kind: schema.Struct}
+		for i := range g.members {
+			t.Fields = append(t.Fields, schema.Field{Name: g.members[i].name, Type: g.members[i].schema()})
+		}
+		return t
+	case schema.List:
+		return schema.ListOf(g.element.schema())
+	}
+	return g.typ
+}
+
+// known reports whether any value has told a type.
+func (g *guess) known() bool {
+	switch g.typ.Kind {
+	case schema.Struct:
+		return slices.ContainsFunc(g.members, func(m guessedMember) bool { return m.known() })
+	case schema.List:
+		return g.element.known()
+	}
+	return g.typ.Kind != schema.Unknown
+}
+
+// scalar takes in a value of a type. If that contradicts what is known the first type stays, and decoding will find the value that does
+// not fit.
+func (g *guess) scalar(t schema.Type) {
+	if !g.known() {
+		*g = guess{typ: t}
+	} else if merged, err := schema.Merge(g.typ, t); err == nil {
+		g.typ = merged
+	}
+}
+
+// nested is g for a value that is a struct or a list, or a guess that goes nowhere if that contradicts what is known.
+func (g *guess) nested(k schema.Kind) *guess {
+	if g.typ.Kind == k {
+		return g
+	}
+	if g.known() {
+		g = new(guess)
+	}
+	*g = guess{typ: schema.Type{Kind: k}}
+	if k == schema.List {
+		g.element = new(guess)
+	}
+	return g
+}
+
+// see takes the value at i into g, and gives the position behind it. c is its column, nil if it has none.
+func (p *parser) see(g *guess, c *column, doc []byte, i, depth int) int {
 	if i >= len(doc) {
-		return schema.Type{}, p.invalid(doc, i, "where a value is wanted")
+		return p.invalid(doc, i, "where a value is wanted")
 	}
 	switch b := doc[i]; {
-	case b == '{', b == '[':
-		if depth > maxNesting {
-			return schema.Type{}, p.fail(SchemaLimit, fmt.Sprintf("nested deeper than %d", maxNesting))
+	case b == '{' || b == '[':
+		switch {
+		case depth > schema.MaxDepth:
+			g.scalar(schema.Type{Kind: schema.Boolean}) // anything: it is too deep to have a column
+			return p.skip(doc, i, depth)
+		case b == '[':
+			return p.seeList(g.nested(schema.List), c, doc, i, depth)
 		}
-		if b == '[' {
-			return p.typeOfList(c, doc, i, depth)
-		}
-		return p.typeOfStruct(c, doc, i, depth)
+		return p.seeStruct(g.nested(schema.Struct), c, doc, i, depth)
 	case b == '"':
 		_, end := p.text(doc, i)
-		return columnType(c, schema.String), end
-	case literal(doc, i, "null"):
-		return schema.Type{}, i + len("null")
+		g.scalar(columnType(c, schema.String))
+		return end
 	case isNumber(b):
 		x, end := scanNumber(doc, i)
 		if end < 0 {
-			return schema.Type{}, p.invalid(doc, -1-end, "in a number")
+			return p.invalid(doc, -1-end, "in a number")
 		}
-		return typeOfNumber(c, x, doc[i:end]), end
+		g.scalar(typeOfNumber(c, x, doc[i:end]))
+		return end
+	case literal(doc, i, "null"):
+		return i + len("null")
 	}
-	return schema.Type{Kind: schema.Boolean}, p.skip(doc, i, depth)
+	g.scalar(schema.Type{Kind: schema.Boolean})
+	return p.skip(doc, i, depth)
 }
 
 // columnType is the type of a column that takes values of a kind in its own way, else that kind.
@@ -100,64 +179,102 @@ func typeOfNumber(c *column, x number, text []byte) schema.Type {
 	return schema.Type{Kind: kind}
 }
 
-func (p *parser) typeOfStruct(c *column, doc []byte, i, depth int) (schema.Type, int) {
-	t := schema.Type{Kind: schema.Struct}
-	seen := map[string]*occurrence{}
+func (p *parser) seeStruct(g *guess, c *column, doc []byte, i, depth int) int {
+	p.objects++
+	object := p.objects
 	i = space(doc, i+1)
 	if i < len(doc) && doc[i] == '}' {
-		return t, i + 1
+		return i + 1
 	}
 	for {
 		begin := i
 		if i >= len(doc) || doc[i] != '"' {
-			return t, p.invalid(doc, i, "where a name is wanted")
+			return p.invalid(doc, i, "where a name is wanted")
 		}
-		raw, next := p.text(doc, i)
+		name, next := p.text(doc, i)
 		if next < 0 {
-			return t, next
+			return next
 		}
-		name := string(raw)
 		if i = space(doc, next); i >= len(doc) || doc[i] != ':' {
-			return t, p.invalid(doc, i, "where a colon is wanted")
+			return p.invalid(doc, i, "where a colon is wanted")
 		}
-		var f schema.Type
-		if f, i = p.typeOf(c.memberNamed(name), doc, space(doc, i+1), depth+1); i < 0 {
-			p.path = append(p.path, name)
-			return t, i
+		m, column := p.guessOf(g, name), c.memberNamed(name)
+		if m == nil {
+			i = p.skip(doc, space(doc, i+1), depth+1)
+		} else if i = p.see(&m.guess, column, doc, space(doc, i+1), depth+1); i < 0 {
+			p.path = append(p.path, m.name)
+		}
+		if i < 0 {
+			return i
 		}
 		i = space(doc, i)
 		if i >= len(doc) || doc[i] != ',' && doc[i] != '}' {
-			return t, p.invalid(doc, i, "where a comma or the end of an object is wanted")
+			return p.invalid(doc, i, "where a comma or the end of an object is wanted")
 		}
 		after := space(doc, i+1)
-		if o, ok := seen[name]; ok {
-			p.stale = append(p.stale, o.at)
-			t.Fields[o.place].Type, o.at = f, [2]int{begin, after}
-		} else {
-			seen[name] = &occurrence{len(t.Fields), [2]int{begin, after}}
-			t.Fields = append(t.Fields, schema.Field{Name: name, Type: f})
+		if m != nil {
+			if m.object == object {
+				p.stale = append(p.stale, m.at)
+			}
+			m.object, m.at = object, [2]int{begin, after}
 		}
 		if doc[i] == '}' {
-			return t, i + 1
+			return i + 1
 		}
 		i = after
 	}
 }
 
-// occurrence is the last member of a name in an object: its place among the fields, and where it stands, up to the next member.
-type occurrence struct {
-	place int
-	at    [2]int
+// guessOf is the member of that name, made if there is none; nil if there are too many.
+func (p *parser) guessOf(g *guess, name []byte) *guessedMember {
+	if k, ok := g.index[string(name)]; ok {
+		return &g.members[k]
+	}
+	if p.guesses++; p.guesses > maxGuesses {
+		return nil
+	}
+	if g.index == nil {
+		g.index = map[string]int{}
+	}
+	g.index[string(name)] = len(g.members)
+	g.members = append(g.members, guessedMember{name: string(name)})
+	return &g.members[len(g.members)-1]
 }
 
 // memberNamed is the member of a struct column that the payload calls name, or nil.
-func (c *column) memberNamed(name string) *column {
+func (c *column) memberNamed(name []byte) *column {
 	if c != nil && c.kind == schema.Struct {
-		if k, ok := c.index[name]; ok {
+		if k, ok := c.index[string(name)]; ok {
 			return c.fields[k]
 		}
 	}
 	return nil
+}
+
+func (p *parser) seeList(g *guess, c *column, doc []byte, i, depth int) int {
+	var m *column
+	if c != nil && c.kind == schema.List {
+		m = c.fields[0]
+	}
+	i = space(doc, i+1)
+	if i < len(doc) && doc[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = p.see(g.element, m, doc, i, depth+1); i < 0 {
+			p.path = append(p.path, "element")
+			return i
+		}
+		i = space(doc, i)
+		switch {
+		case i < len(doc) && doc[i] == ',':
+			i = space(doc, i+1)
+		case i < len(doc) && doc[i] == ']':
+			return i + 1
+		default:
+			return p.invalid(doc, i, "where a comma or the end of an array is wanted")
+		}
+	}
 }
 
 // withoutStale is the document that infer has seen, without the members that do not count because their name comes again.
@@ -172,46 +289,40 @@ func (p *parser) withoutStale(doc []byte) []byte {
 	return append(clean, doc[at:]...)
 }
 
-func (p *parser) typeOfList(c *column, doc []byte, i, depth int) (schema.Type, int) {
-	var m *column
-	if c != nil && c.kind == schema.List {
-		m = c.fields[0]
+// typeless is the position behind the value at i if there are only nulls and empty arrays and objects in it, else -1.
+func (p *parser) typeless(doc []byte, i, depth int) int {
+	switch {
+	case literal(doc, i, "null"):
+		return i + len("null")
+	case i >= len(doc) || doc[i] != '[' && doc[i] != '{' || depth > maxNesting:
+		return -1
 	}
-	var element schema.Type
-	i = space(doc, i+1)
-	if i < len(doc) && doc[i] == ']' {
-		return schema.ListOf(element), i + 1
+	object, closing := doc[i] == '{', doc[i]+2
+	if i = space(doc, i+1); i < len(doc) && doc[i] == closing {
+		return i + 1
 	}
 	for {
-		t, end := p.typeOf(m, doc, i, depth+1)
-		if end < 0 {
-			p.path = append(p.path, "element")
-			return t, end
-		}
-		element = mergeElement(element, t)
-		i = space(doc, end)
-		switch {
-		case i < len(doc) && doc[i] == ',':
+		if object {
+			if i >= len(doc) || doc[i] != '"' {
+				return -1
+			}
+			if _, i = p.text(doc, i); i < 0 {
+				return -1
+			}
+			if i = space(doc, i); i >= len(doc) || doc[i] != ':' {
+				return -1
+			}
 			i = space(doc, i+1)
-		case i < len(doc) && doc[i] == ']':
-			return schema.ListOf(element), i + 1
-		default:
-			return t, p.invalid(doc, i, "where a comma or the end of an array is wanted")
 		}
-	}
-}
-
-// mergeElement merges the types of two elements. The caller will find what is wrong when they do not merge: a conflict when the document
-// is decoded into columns of the first, a type that is too deep when it is merged into the schema.
-func mergeElement(a, b schema.Type) schema.Type {
-	merged, err := schema.Merge(a, b)
-	var limit *schema.LimitError
-	switch {
-	case err == nil:
-		return merged
-	case errors.As(err, &limit):
-		return b
-	default:
-		return a
+		if i = p.typeless(doc, i, depth+1); i < 0 {
+			return -1
+		}
+		if i = space(doc, i); i >= len(doc) || doc[i] != ',' && doc[i] != closing {
+			return -1
+		}
+		if doc[i] == closing {
+			return i + 1
+		}
+		i = space(doc, i+1)
 	}
 }

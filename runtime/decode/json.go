@@ -16,7 +16,11 @@ type parser struct {
 	path     []string // of the fault, innermost first
 	scratch  []byte   // a string with its escapes resolved
 	inexact  []place  // where the document gives Long columns integers that no double can hold
-	stale    [][2]int // ranges of the document that infer found not to count
+
+	// Of infer.
+	stale   [][2]int // ranges of the document that do not count
+	objects int      // seen so far
+	guesses int      // made so far
 }
 
 // decode reads a document into slot of the members of root. After a fault the members may hold parts of it, from slot on.
@@ -180,11 +184,8 @@ func (p *parser) unknown(doc []byte, i int) int {
 	if !p.inferred {
 		return p.skip(doc, i, 0)
 	}
-	if i < len(doc) && (doc[i] == 'n' || doc[i] == '{' || doc[i] == '[') {
-		t, end := p.typeOf(nil, doc, i, 0)
-		if end < 0 || !t.Known() {
-			return end
-		}
+	if end := p.typeless(doc, i, 0); end >= 0 {
+		return end
 	}
 	return p.misfit(TypeConflict, "a field without a column")
 }
@@ -264,8 +265,8 @@ func (p *parser) other(c *column, slot int, doc []byte, i int) int {
 		}
 		return i + len("null")
 	}
-	if p.inferred && (doc[i] == '{' || doc[i] == '[') {
-		if t, end := p.typeOf(nil, doc, i, 0); end < 0 || !t.Known() {
+	if p.inferred {
+		if end := p.typeless(doc, i, 0); end >= 0 {
 			c.truncate(slot)
 			return end
 		}

@@ -3,10 +3,6 @@ package decode
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
-	"slices"
-
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/runtime/schema"
 )
@@ -135,91 +131,4 @@ func (c *column) widen(t schema.Type) {
 		}
 	}
 	old.values.Release()
-}
-
-// widenable reports the column below c, by its payload path, that holds integers which the type t, merged from its own, cannot hold.
-func (c *column) widenable(t schema.Type, path string) (string, bool) {
-	if c.kind == schema.Long && t.Kind == schema.Double && c.inexact {
-		return path, false
-	}
-	for i, f := range c.fields {
-		at := f.name
-		if path != "" {
-			at = path + "." + f.name
-		}
-		if at, ok := f.widenable(t.Fields[i].Type, at); !ok {
-			return at, false
-		}
-	}
-	return "", true
-}
-
-// widen is the slow path of a record that the columns do not fit: it merges the record's types into the schema, and decodes the record
-// into the widened columns. A record that does not fit then either is a fault, and changes nothing.
-func (d *Decoder) widen(v []byte) fault {
-	misfit := d.json.fault
-	types, f := d.json.infer(d.root, v)
-	if f.class != "" {
-		return f
-	}
-	if len(d.json.stale) > 0 {
-		v = d.json.withoutStale(v)
-		if d.json.decode(d.root, d.rows, v) {
-			return fault{}
-		}
-		d.root.truncate(d.rows)
-		misfit = d.json.fault
-	}
-	if d.cfg.Declared != nil {
-		return misfit
-	}
-	merged, err := d.payload.Merge(schema.Schema{Fields: types.Fields}, d.reserved)
-	if err != nil {
-		return mergeFault(err)
-	}
-	root := schema.StructOf(merged.Fields...)
-	if root.Equal(d.root.typ) {
-		return misfit
-	}
-	if path := d.cfg.pinned(d.root.typ, root, ""); path != "" {
-		return fault{class: TypeConflict, what: "column " + path + ": the table cannot widen it to hold this"}
-	}
-	if path, ok := d.root.widenable(root, ""); !ok {
-		return fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
-	}
-	// A trial on empty columns tells whether the record fits now, before anything that holds rows is changed.
-	trial := newColumn(schema.Field{Type: root}, memory.DefaultAllocator)
-	fits := d.json.decode(trial, 0, v)
-	trial.release()
-	if !fits {
-		return d.json.fault
-	}
-	d.root.widen(root)
-	d.setPayload(merged)
-	if !d.json.decode(d.root, d.rows, v) {
-		panic("decode: a record fits empty columns but not those that hold rows: " + d.json.fault.what)
-	}
-	return fault{}
-}
-
-// pinned finds a pinned column whose type would change from one struct to the next, which has the same fields first.
-func (c Config) pinned(from, to schema.Type, path string) string {
-	for i, f := range from.Fields {
-		at := path + f.Name
-		if f.Type.Kind != to.Fields[i].Type.Kind && slices.Contains(c.Pinned, at) {
-			return at
-		}
-		if found := c.pinned(f.Type, to.Fields[i].Type, at+"."); found != "" {
-			return found
-		}
-	}
-	return ""
-}
-
-func mergeFault(err error) fault {
-	var limit *schema.LimitError
-	if errors.As(err, &limit) {
-		return fault{class: SchemaLimit, what: err.Error()}
-	}
-	return fault{class: TypeConflict, what: err.Error()}
 }

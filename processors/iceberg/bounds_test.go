@@ -317,3 +317,54 @@ func TestExpiredReceipts(t *testing.T) {
 		t.Errorf("the table stands at %v, %v; want a halt", at, err)
 	}
 }
+
+// A commit that fails leaves what was staged after it as it is: it can be sealed, and committed when its turn comes.
+func TestSealAfterFailedCommit(t *testing.T) {
+	s, mem := openSink(t, openSQLite(t), processors.Table{Name: "default.events"}, nil)
+	stage(t, s, events(mem, source0, 0, 10))
+	first := seal(t, s)
+	stage(t, s, events(mem, source0, 10, 20))
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 99}, []processor.Staged{first}); err == nil {
+		t.Fatal("a commit of spans that do not reach was accepted")
+	}
+	second := seal(t, s)
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 20}, []processor.Staged{first, second}); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, s, map[int64]int64{0: 20})
+}
+
+func TestSchemaFollows(t *testing.T) {
+	s, mem := openSink(t, openSQLite(t), processors.Table{Name: "default.events"}, nil)
+	columns := func() int {
+		t.Helper()
+		schema, err := s.Schema(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema == nil {
+			return 0
+		}
+		return schema.NumFields()
+	}
+	if _, err := s.Committed(t.Context()); err != nil || columns() != 0 {
+		t.Errorf("%d columns before there is a table, %v", columns(), err)
+	}
+	stage(t, s, events(mem, source0, 0, 2))
+	if n := columns(); n != 5 {
+		t.Errorf("%d columns, want 5", n)
+	}
+	stage(t, s, quakes(t, mem, arrow.PrimitiveTypes.Int64, 2, "1"))
+	if n := columns(); n != 7 {
+		t.Errorf("%d columns, want 7", n)
+	}
+	if s.Identity() != "" {
+		t.Errorf("identity %s before the first commit", s.Identity())
+	}
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 3}, []processor.Staged{seal(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Identity()) != 36 {
+		t.Errorf("identity %s", s.Identity())
+	}
+}

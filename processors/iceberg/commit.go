@@ -68,7 +68,7 @@ func (s *Sink) seal() (processor.Staged, error) {
 // any other the outcome may be unknown, and Committed tells.
 func (s *Sink) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
 	if err := s.commit(ctx, from, to, all); err != nil {
-		s.table, s.writer = nil, nil
+		s.stale = true
 		return asProcessor(err)
 	}
 	if s.commits++; s.commits%upkeepEvery == 0 {

@@ -105,9 +105,10 @@ type Sink struct {
 	now       func() time.Time
 	rand      io.Reader // nil: crypto/rand
 
-	seen   *table.Table // as Committed has read it, nil if there was none
+	seen   *table.Table // as last loaded, nil if it was not there
 	table  *table.Table // as the writer knows it, nil if there is no writer
 	writer *writer      // for batches of the last schema, nil if there was none
+	stale  bool         // the next batch looks at the table anew
 
 	// What was staged since the last Seal.
 	ranges map[string]catalog.Advance
@@ -163,7 +164,8 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 	return out, nil
 }
 
-// Schema is the table's schema as Committed has read it, without field ids; nil if there was no table.
+// Schema is the table's schema as it was last seen, by Committed or when Stage widened it, without field ids; nil if there was no
+// table.
 func (s *Sink) Schema(context.Context) (*arrow.Schema, error) {
 	if s.seen == nil {
 		return nil, nil
@@ -220,7 +222,7 @@ func (s *Sink) stage(ctx context.Context, b processor.Batch) error {
 
 // prepare makes the sink ready for batches of a schema: the table exists, and has every column of it.
 func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
-	if s.table != nil && s.writer != nil && (s.writer.source == source || s.writer.source.Equal(source)) {
+	if !s.stale && s.writer != nil && (s.writer.source == source || s.writer.source.Equal(source)) {
 		return nil
 	}
 	want, err := icebergSchema(source)
@@ -259,7 +261,7 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 		return err
 	}
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
-	s.table, s.writer = t, w
+	s.seen, s.table, s.writer, s.stale = t, t, w, false
 	return nil
 }
 
@@ -501,7 +503,7 @@ func (s *Sink) drop() error {
 		}
 	}
 	s.reset()
-	s.table, s.writer = nil, nil
+	s.stale = true
 	return errors.Join(errs...)
 }
 

@@ -82,7 +82,10 @@ func (c *core) loadCheckpoint(now time.Time, sequences []uint64, damage error) {
 			return
 		}
 		c.log(slog.LevelError, "checkpoint is damaged, trying the one before", "err", err)
-		c.loadCheckpoint(now, sequences[1:], errors.Join(damage, err))
+		if damage != nil {
+			err = fmt.Errorf("%w; %w", damage, err)
+		}
+		c.loadCheckpoint(now, sequences[1:], err)
 	}
 	c.read(key, blob.All, maxMeta, func(now time.Time, r result) {
 		if r.outcome == absent {

@@ -17,6 +17,7 @@ type metrics struct {
 	puts, gets, lists             prometheus.Counter
 	checkpoints, refused          prometheus.Counter
 	coldReads, coldBytes          prometheus.Counter
+	appendSeconds                 prometheus.Histogram
 }
 
 func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
@@ -39,6 +40,11 @@ func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
 	m.refused = counter("refused_appends_total", "Appends refused because too many bytes waited.")
 	m.coldReads = counter("cold_reads_total", "Reads of records that were not in memory.")
 	m.coldBytes = counter("cold_read_bytes_total", "Bytes of reads of records that were not in memory.")
+	m.appendSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "firn", Subsystem: "journal", Name: "append_seconds", Help: "Time from an append to its answer.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10, 20},
+	})
+	m.collectors = append(m.collectors, m.appendSeconds)
 	if m.registerer != nil {
 		for _, c := range m.collectors {
 			// A journal that is opened again while its last life is still registered is counted nowhere; its owner runs one at a time.

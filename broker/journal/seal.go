@@ -20,6 +20,7 @@ type sealing struct {
 	c        *core
 	now      int64 // Unix milliseconds
 	parts    map[kfs.PartitionID]*sealPart
+	sizes    map[kfs.PartitionID]int // bytes that a partition may get, so that they are copied once
 	metadata *metadata.Draft
 	groups   map[groupKey]kfs.GroupOffset // what the object changes
 	entries  []kfs.Entry
@@ -39,7 +40,7 @@ type sealPart struct {
 func (c *core) flush(now time.Time) {
 	s := &sealing{
 		c: c, now: now.UnixMilli(), parts: map[kfs.PartitionID]*sealPart{}, metadata: c.state.metadata.Edit(),
-		groups: map[groupKey]kfs.GroupOffset{},
+		groups: map[groupKey]kfs.GroupOffset{}, sizes: c.gatheredSizes(),
 	}
 	var waiting []*request
 	taken, bytes := 0, int64(0)
@@ -73,6 +74,21 @@ func (c *core) flush(now time.Time) {
 	c.lastFlush = now
 	c.flight = &flight{sequence: m.Sequence, key: kfs.ObjectKey(c.journal, m.Sequence), body: body, crc: crc, manifest: m, requests: waiting}
 	c.send(now)
+}
+
+// gatheredSizes are the bytes of the partitions in what the next object takes.
+func (c *core) gatheredSizes() map[kfs.PartitionID]int {
+	sizes := map[kfs.PartitionID]int{}
+	bytes := int64(0)
+	for _, r := range c.gathered {
+		if bytes += r.bytes; bytes > c.objectBytes && bytes > r.bytes {
+			break
+		}
+		for i := range r.batches {
+			sizes[r.batches[i].id()] += len(r.batches[i].Records)
+		}
+	}
+	return sizes
 }
 
 func (s *sealing) manifest() (*kfs.Manifest, [][]byte) {
@@ -116,7 +132,7 @@ func (s *sealing) part(b *gatheredBatch) (*sealPart, error) {
 	p, ok := s.parts[id]
 	if !ok {
 		committed := s.c.index.partitions[id]
-		p = &sealPart{id: id, name: b.Name, committed: committed, producers: map[int64]producer{}}
+		p = &sealPart{id: id, name: b.Name, committed: committed, producers: map[int64]producer{}, body: make([]byte, 0, s.sizes[id])}
 		p.segment = kfs.Segment{Topic: b.Topic, Name: b.Name, Partition: b.Partition, MaxTimestamp: -1}
 		if committed != nil {
 			p.segment.Span = kfs.Span{Base: committed.next, Next: committed.next}

@@ -134,13 +134,19 @@ func (j *Journal) carryOut(e effect) {
 		j.metrics.lists.Inc()
 		j.do(e.op, func(ctx context.Context) result { return listKeys(ctx, j.cfg.Store, e) })
 	case deleteOp:
-		j.do(e.op, func(ctx context.Context) result { return answerOf(blob.Info{}, j.cfg.Store.Delete(ctx, e.key)) })
+		j.do(e.op, func(ctx context.Context) result {
+			if err := j.cfg.Store.Delete(ctx, e.key); err != nil {
+				return result{err: err}
+			}
+			return result{outcome: done}
+		})
 	case committed:
 		j.commit(e)
 	case reply:
 		j.mu.Lock()
 		j.pendingBytes -= e.request.bytes
 		j.mu.Unlock()
+		j.metrics.appendSeconds.Observe(j.cfg.Now().Sub(e.request.arrived).Seconds())
 		e.request.pending.finish(e.results)
 	case checkpointWritten:
 		j.metrics.checkpoints.Inc()
@@ -168,17 +174,22 @@ func (j *Journal) do(op uint64, operation func(context.Context) result) {
 	})
 }
 
+// errNoTime is what an answer without the store's clock comes to: nothing may rest on it.
+var errNoTime = errors.New("the store's answer has no time")
+
+// answerOf is what a store's answer means to the core.
 func answerOf(info blob.Info, err error) result {
 	r := result{outcome: done, time: info.ServerTime.UnixMilli()}
 	switch {
-	case err == nil && info.ServerTime.IsZero():
-		r.time = 0
 	case errors.Is(err, blob.ErrNotFound):
 		r.outcome = absent
 	case errors.Is(err, blob.ErrPrecondition):
 		r.outcome = exists
 	case err != nil:
-		r = result{outcome: unknown, err: err}
+		return result{err: err}
+	}
+	if info.ServerTime.IsZero() {
+		return result{err: errNoTime}
 	}
 	return r
 }
@@ -187,10 +198,12 @@ func listKeys(ctx context.Context, store blob.Store, e listOp) result {
 	var r result
 	for page, err := range store.List(ctx, e.prefix, e.after) {
 		if err != nil {
-			return answerOf(blob.Info{}, err)
+			return result{err: err}
 		}
 		if r.outcome == unknown {
-			r.outcome, r.time = done, page.ServerTime.UnixMilli()
+			if r = answerOf(blob.Info{ServerTime: page.ServerTime}, nil); r.outcome == unknown {
+				return r
+			}
 		}
 		for _, o := range page.Objects {
 			r.keys = append(r.keys, o.Key)

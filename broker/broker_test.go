@@ -216,6 +216,31 @@ func TestAnotherBrokerTakesOver(t *testing.T) {
 	}
 }
 
+func TestGroupsKeepTheirOffsets(t *testing.T) {
+	store := blob.NewMemory(time.Now)
+	ctx := within(t, 60*time.Second)
+	for life := range 2 {
+		r := start(t, store, nil)
+		producer := r.client(t)
+		for i := range 20 {
+			if err := producer.ProduceSync(ctx, &kgo.Record{Topic: "events", Value: fmt.Appendf(nil, "%d-%d", life, i)}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := r.client(t, kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("events"), kgo.DisableAutoCommit())
+		for _, record := range consume(t, ctx, c, 20) {
+			if !strings.HasPrefix(string(record.Value), fmt.Sprint(life)) {
+				t.Errorf("life %d reads %q again", life, record.Value)
+			}
+		}
+		if err := c.CommitUncommittedOffsets(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		r.end(t)
+	}
+}
+
 func TestTopicsThroughAnAdminClient(t *testing.T) {
 	r := start(t, blob.NewMemory(time.Now), nil)
 	ctx := within(t, 30*time.Second)

@@ -64,4 +64,7 @@ func TestKcat(t *testing.T) {
 	if out := r.kcat(t, "", "-Q", "-t", "events:0:0"); !strings.Contains(out, "offset 0") {
 		t.Errorf("offset by time: %s", out)
 	}
+	if out := lines(r.kcat(t, "", "-G", "readers", "-X", "auto.offset.reset=earliest", "-c", fmt.Sprint(len(want)), "-q", "events")); len(out) != len(want) {
+		t.Errorf("a group reads %d lines", len(out))
+	}
 }

@@ -14,9 +14,6 @@ import (
 // ErrNotController is a Controller's error where another broker, or none, owns journal 0.
 var ErrNotController = errors.New("this broker does not own journal 0")
 
-// ErrNotOwner is the error of a journal that is another broker's.
-var ErrNotOwner = journal.ErrNotOwner
-
 var (
 	errUnknownTopic   = errors.New("no such topic or partition")
 	errUnknownTopicID = errors.New("no topic has this id")

@@ -100,7 +100,7 @@ func (f *fake) Owner(number uint32) (Owner, bool) {
 }
 func (f *fake) Journal(number uint32) (Journal, error) {
 	if number != 0 {
-		return nil, ErrNotOwner
+		return nil, journal.ErrNotOwner
 	}
 	return f, nil
 }

@@ -108,17 +108,17 @@ func newCoordinates(cfg Config, mem memory.Allocator) coordinates {
 func (c Config) coordinateFields() []arrow.Field { return c.coordinateSchema().Arrow() }
 
 // add sets the coordinates of a row, or none of them if they do not fit.
-func (c coordinates) add(row int, src processor.Source, r *record.Record) fault {
+func (c coordinates) add(row int, src *processor.Source, r *record.Record) *fault {
 	const most = math.MaxInt64 / 1000
 	if r.Timestamp > most || r.Timestamp < -most {
-		return fault{class: OutOfRange, what: "the record's timestamp is beyond what microseconds in 64 bits hold"}
+		return &fault{class: OutOfRange, what: "the record's timestamp is beyond what microseconds in 64 bits hold"}
 	}
 	if c.keys == StringKey && !utf8.Valid(r.Key) {
-		return fault{class: InvalidUTF8, what: "the record's key is not UTF-8: " + excerpt(r.Key)}
+		return &fault{class: InvalidUTF8, what: "the record's key is not UTF-8: " + excerpt(r.Key)}
 	}
 	for key := range r.Headers.All() {
 		if !utf8.Valid(key) {
-			return fault{class: InvalidUTF8, what: "the key of a header is not UTF-8: " + excerpt(key)}
+			return &fault{class: InvalidUTF8, what: "the key of a header is not UTF-8: " + excerpt(key)}
 		}
 	}
 	c.set(row, src, r.Offset, r.Timestamp, r.Key)
@@ -130,13 +130,13 @@ func (c coordinates) add(row int, src processor.Source, r *record.Record) fault 
 		end++
 	}
 	headers.setList(row, end)
-	return fault{}
+	return nil
 }
 
 // addLetter sets the coordinates of a dead letter, which always fit somehow.
 func (c coordinates) addLetter(row int, l *DeadLetter) {
 	const most = math.MaxInt64 / 1000
-	c.set(row, l.Source, l.Offset, max(-most, min(most, l.Timestamp)), l.Key)
+	c.set(row, &l.Source, l.Offset, max(-most, min(most, l.Timestamp)), l.Key)
 	headers := c.columns.fields[headersColumn]
 	headers.seek(row)
 	end := int(headers.i32[row])
@@ -147,7 +147,7 @@ func (c coordinates) addLetter(row int, l *DeadLetter) {
 	headers.setList(row, end)
 }
 
-func (c coordinates) set(row int, src processor.Source, offset, timestamp int64, key []byte) {
+func (c coordinates) set(row int, src *processor.Source, offset, timestamp int64, key []byte) {
 	f := c.columns.fields
 	f[topicColumn].seek(row)
 	f[topicColumn].setString(row, src.Topic)

@@ -54,8 +54,8 @@ type fault struct {
 	misfit bool // a wider schema may help
 }
 
-func (d *Decoder) reject(src processor.Source, r *record.Record, f fault) {
-	l := DeadLetter{Source: src, Offset: r.Offset, Timestamp: r.Timestamp, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value),
+func (d *Decoder) reject(src *processor.Source, r *record.Record, f *fault) {
+	l := DeadLetter{Source: *src, Offset: r.Offset, Timestamp: r.Timestamp, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value),
 		Class: f.class, Message: f.what}
 	size := len(l.Key) + len(l.Value) + len(l.Message)
 	for k, v := range r.Headers.All() {

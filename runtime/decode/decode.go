@@ -280,7 +280,7 @@ func (d *Decoder) append(src processor.Source, batch []byte, span kfs.Span) erro
 			return err
 		}
 		if span.Contains(d.record.Offset) {
-			d.add(src, &d.record)
+			d.add(&src, &d.record)
 		}
 		if n%rowsPerCheck == 0 && d.Bytes() > d.cfg.MaxBytes {
 			return ErrFull
@@ -289,12 +289,12 @@ func (d *Decoder) append(src processor.Source, batch []byte, span kfs.Span) erro
 }
 
 // add decodes one record: a row, or a dead letter.
-func (d *Decoder) add(src processor.Source, r *record.Record) {
-	if f := d.value(r.Value); f.class != "" {
+func (d *Decoder) add(src *processor.Source, r *record.Record) {
+	if f := d.value(r.Value); f != nil {
 		d.reject(src, r, f)
 		return
 	}
-	if f := d.coords.add(d.rows, src, r); f.class != "" {
+	if f := d.coords.add(d.rows, src, r); f != nil {
 		d.root.truncate(d.rows)
 		d.reject(src, r, f)
 		return
@@ -303,24 +303,24 @@ func (d *Decoder) add(src processor.Source, r *record.Record) {
 }
 
 // value decodes the value of a record into the row after the last. After a fault the columns are as before.
-func (d *Decoder) value(v []byte) fault {
+func (d *Decoder) value(v []byte) *fault {
 	if d.cfg.Value == Raw {
 		if v != nil {
 			c := d.root.fields[0]
 			c.seek(d.rows)
 			c.setBytes(d.rows, v)
 		}
-		return fault{}
+		return nil
 	}
 	if v == nil {
-		return fault{class: NullValue, what: "the record has no value; tombstones are rows of raw tables only"}
+		return &fault{class: NullValue, what: "the record has no value; tombstones are rows of raw tables only"}
 	}
 	if d.json.decode(d.root, d.rows, v) {
-		return fault{}
+		return nil
 	}
 	d.root.truncate(d.rows)
 	if !d.json.fault.misfit {
-		return d.json.fault
+		return &d.json.fault
 	}
 	return d.widen(v)
 }

@@ -30,7 +30,7 @@ const maxGuesses = 10 * schema.MaxColumns
 // would take if it were in range, has the column's type. Members have the payload's names. A fault is that of a document that is not
 // JSON at all, or has too many fields. Where a name comes twice in an object the type is not to be used: p.stale has the members that do
 // not count.
-func (p *parser) infer(root *column, doc []byte) (schema.Type, fault) {
+func (p *parser) infer(root *column, doc []byte) (schema.Type, *fault) {
 	p.stale = p.stale[:0]
 	p.objects, p.guesses = 0, 0
 	var g guess
@@ -44,9 +44,9 @@ func (p *parser) infer(root *column, doc []byte) (schema.Type, fault) {
 		i = p.fail(SchemaLimit, fmt.Sprintf("the record has more than %d different fields", maxGuesses))
 	}
 	if !p.end(i) {
-		return schema.Type{}, p.fault
+		return schema.Type{}, &p.fault
 	}
-	return g.schema(), fault{}
+	return g.schema(), nil
 }
 
 // schema is the type that was guessed.

@@ -13,27 +13,27 @@ import (
 // widen is the slow path of a record that the columns do not fit: it merges the record's types into the schema, and decodes the record
 // into the widened columns. A record that does not fit then either is a fault, and changes nothing. What faults cost depends on the
 // record, not on the number of columns that there are.
-func (d *Decoder) widen(v []byte) fault {
+func (d *Decoder) widen(v []byte) *fault {
 	misfit := d.json.fault
 	types, f := d.json.infer(d.root, v)
-	if f.class != "" {
+	if f != nil {
 		return f
 	}
 	if len(d.json.stale) > 0 {
 		v = d.json.withoutStale(v)
 		if d.json.decode(d.root, d.rows, v) {
-			return fault{}
+			return nil
 		}
 		d.root.truncate(d.rows)
 		misfit = d.json.fault
-		if types, f = d.json.infer(d.root, v); f.class != "" {
+		if types, f = d.json.infer(d.root, v); f != nil {
 			return f
 		}
 	}
 	if d.cfg.Declared != nil {
-		return misfit
+		return &misfit
 	}
-	if f := d.try(v, types, misfit); f.class != "" {
+	if f := d.try(v, types, &misfit); f != nil {
 		return f
 	}
 	merged, err := d.payload.Merge(schema.Schema{Fields: types.Fields}, d.reserved)
@@ -45,12 +45,12 @@ func (d *Decoder) widen(v []byte) fault {
 	if !d.json.decode(d.root, d.rows, v) {
 		panic("decode: a record fits empty columns but not those that hold rows: " + d.json.fault.what)
 	}
-	return fault{}
+	return nil
 }
 
 // try tells whether the columns that a record needs can be widened so that it fits, before anything that holds rows is changed: the
 // record is decoded into empty columns. types is what the record says, misfit why it does not fit now.
-func (d *Decoder) try(v []byte, types schema.Type, misfit fault) fault {
+func (d *Decoder) try(v []byte, types schema.Type, misfit *fault) *fault {
 	have := schema.Schema{Fields: d.root.project(types).Fields}
 	merged, err := have.Merge(schema.Schema{Fields: types.Fields}, d.reserved)
 	if err != nil {
@@ -64,18 +64,18 @@ func (d *Decoder) try(v []byte, types schema.Type, misfit fault) fault {
 		return mergeFault(&schema.LimitError{What: fmt.Sprintf("the record would make %d columns, more than %d", n, schema.MaxColumns)})
 	}
 	if path := d.cfg.pinned(from, to, ""); path != "" {
-		return fault{class: TypeConflict, what: "column " + path + ": the table cannot widen it to hold this"}
+		return &fault{class: TypeConflict, what: "column " + path + ": the table cannot widen it to hold this"}
 	}
 	if path := d.root.stuck(to, ""); path != "" {
-		return fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
+		return &fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
 	}
 	trial := newColumn(schema.Field{Type: to}, memory.DefaultAllocator)
 	fits := d.json.decode(trial, 0, v)
 	trial.release()
 	if !fits {
-		return d.json.fault
+		return &d.json.fault
 	}
-	return fault{}
+	return nil
 }
 
 // project is the column's type without the members that a record of the type rec does not have, unless they are required.
@@ -148,10 +148,10 @@ func (c Config) pinned(from, to schema.Type, path string) string {
 	return ""
 }
 
-func mergeFault(err error) fault {
+func mergeFault(err error) *fault {
 	var limit *schema.LimitError
 	if errors.As(err, &limit) {
-		return fault{class: SchemaLimit, what: err.Error()}
+		return &fault{class: SchemaLimit, what: err.Error()}
 	}
-	return fault{class: TypeConflict, what: err.Error()}
+	return &fault{class: TypeConflict, what: err.Error()}
 }

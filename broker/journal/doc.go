@@ -12,8 +12,8 @@
 //	records, err := j.Read(ctx, id, results[0].Base, 1<<20)
 //
 // Every decision is made by core, a state machine without I/O, goroutines, clock or randomness: it is fed events with the time at
-// which they happened and yields effects. A thin shell (shell.go) carries the effects out and feeds back what came of them. The same
-// core can so be driven by a simulation that replays exactly.
+// which they happened and yields effects; the jitter of its retries comes from a seed. A thin shell (shell.go) carries the effects out and
+// feeds back what came of them. So a simulation drives the same core, and replays exactly (simulation_test.go).
 //
 //	core.go     events, effects, operations on the store, retries       shell.go    goroutines, clock, store
 //	end.go      reading the end of the journal, taking over             journal.go  what callers see
@@ -22,4 +22,5 @@
 //	flight.go   the object on its way, and what became of it            index.go    what readers look things up in
 //	upkeep.go   checkpoints and index pages                             watch.go    waking those who wait for records
 //	state.go    the state that objects add up to                        producers.go  idempotent producers
+//	cache.go    what is in memory, reads joined                         metrics.go    what is counted
 package journal

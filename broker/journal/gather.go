@@ -108,6 +108,9 @@ func (c *core) deadline() (at time.Time, ok bool) {
 // expire fails those who have waited long enough, and with them whatever else of their producers is gathered: a batch must not be
 // written when the one before it was turned away. The flight itself stays on its way, for its key is open.
 func (c *core) expire(now time.Time) {
+	if at, ok := c.deadline(); !ok || at.After(now) {
+		return
+	}
 	late := func(r *request) bool { return !r.answered && !r.arrived.Add(c.appendTimeout).After(now) }
 	lost := map[producerKey]bool{}
 	if c.flight != nil {

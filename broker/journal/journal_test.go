@@ -245,7 +245,10 @@ func TestDeleteTopic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		wake := make(chan struct{}, 1)
+		defer o.Watch([]kfs.PartitionID{id(1, 1)}, wake)()
 		o.must(o.AppendEntries(plan))
+		<-wake
 		o.create(2, "a", 1)
 		for range 2 {
 			if start, next := o.Offsets(id(1, 0)); start != next {

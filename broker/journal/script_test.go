@@ -358,4 +358,3 @@ func describe(e effect) string {
 	}
 	return fmt.Sprintf("%T", e)
 }
-

@@ -238,6 +238,11 @@ func (j *Journal) commit(e committed) {
 	}
 	j.metrics.committed(m, len(e.body))
 	j.watchers.notify(changedBy(m))
+	for _, e := range m.Entries {
+		if e, ok := e.(kfs.Ended); ok {
+			j.watchers.notifyTopic(e.Topic)
+		}
+	}
 }
 
 // changedBy lists the partitions whose offsets an object changes.

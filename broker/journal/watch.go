@@ -19,9 +19,9 @@ type watch struct {
 	wake chan<- struct{}
 }
 
-// Watch sends to wake, without ever blocking, whenever one of the partitions has more records or another log start, and when the
-// journal stops; so wake has a buffer. Watch first, then look at the partitions, then wait: nothing is missed. It costs nothing while
-// nothing happens. The caller calls stop.
+// Watch sends to wake, without ever blocking, whenever one of the partitions has more records or another log start or has ended, and
+// when the journal stops; so wake has a buffer. Watch first, then look at the partitions, then wait: nothing is missed. It costs
+// nothing while nothing happens. The caller calls stop.
 func (j *Journal) Watch(ids []kfs.PartitionID, wake chan<- struct{}) (stop func()) {
 	return j.watchers.add(&watch{ids, wake})
 }
@@ -60,6 +60,20 @@ func (ws *watchers) notify(ids []kfs.PartitionID) {
 	defer ws.mu.Unlock()
 	for _, id := range ids {
 		for w := range ws.of[id] {
+			w.send()
+		}
+	}
+}
+
+// notifyTopic wakes those who wait for any partition of a topic.
+func (ws *watchers) notifyTopic(topic kfs.TopicID) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for id, of := range ws.of {
+		if id.Topic != topic {
+			continue
+		}
+		for w := range of {
 			w.send()
 		}
 	}

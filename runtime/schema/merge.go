@@ -43,8 +43,11 @@ func Merge(have, got Type) (Type, error) {
 }
 
 // Merge is the schema that holds the rows of s and a record of the type rec, whose fields have the payload's names. Fields are found by
-// Source; new ones are appended in rec's order, named so that no table refuses them. If nothing changes, the result is s itself.
-// Errors are *ConflictError and *LimitError.
+// Source; new ones are appended in rec's order. If nothing changes, the result is s itself. Errors are *ConflictError and *LimitError.
+//
+// A new column is nullable and has the payload's name, unless a table cannot have it: "" becomes "_empty", dots and control characters
+// become "_", and a name that is reserved, or is another column's but for case, gets the first free of the suffixes _2, _3, … The comment
+// of a renamed column keeps the payload's name.
 func (s Schema) Merge(rec Schema, reserved Reserved) (Schema, error) {
 	fields, changed, err := mergeFields(s.Fields, rec.Fields, reserved, "", 1)
 	if err != nil || !changed {

@@ -40,11 +40,7 @@ func (f Field) Source() string {
 	return f.Name
 }
 
-// newField makes a nullable column for a payload field. Its name is the payload's, unless a table cannot have it:
-//   - "" becomes "_empty"; dots (engines write paths with them) and control characters become "_";
-//   - a name that is reserved, or taken by another column but for case, gets the first free of the suffixes _2, _3, …
-//
-// The result depends only on the name and the columns that are there, and a renamed column's comment keeps the payload's name.
+// newField makes a column for a payload field, named as Merge says. The result depends only on the name and the columns that are there.
 func newField(source string, t Type, taken map[string]bool, reserved Reserved) Field {
 	clean := strings.Map(func(r rune) rune {
 		if r == '.' || r < ' ' || r == 0x7f {

@@ -83,6 +83,9 @@ func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 // New makes a Catalog of a client that is open already. Close leaves the client open.
 func New(client Client) *Catalog { return &Catalog{client: client} }
 
+// Client is what the catalog asks, for those who wrap it.
+func (c *Catalog) Client() Client { return c.client }
+
 // Close releases what Open has opened.
 func (c *Catalog) Close() error {
 	var errs []error

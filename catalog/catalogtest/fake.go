@@ -135,8 +135,48 @@ func (f *Fake) load(ident table.Identifier) (*table.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	fs := func(context.Context) (icebergio.IO, error) { return f.fs, nil }
+	fs := func(ctx context.Context) (icebergio.IO, error) { return memoryFiles{f.fs, ctx}, nil }
 	return table.New(ident, meta, location(name, s.version), fs, nil), nil
+}
+
+// memoryFiles are files that work only while the context lives with which they were asked for, as the library's S3 does it.
+type memoryFiles struct {
+	fs  *icebergio.MemFS
+	ctx context.Context
+}
+
+var _ icebergio.WriteFileIO = memoryFiles{}
+
+// Open opens a file.
+func (m memoryFiles) Open(name string) (icebergio.File, error) {
+	if err := m.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m.fs.Open(name)
+}
+
+// Create begins a file.
+func (m memoryFiles) Create(name string) (icebergio.FileWriter, error) {
+	if err := m.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m.fs.Create(name)
+}
+
+// WriteFile writes a file whole.
+func (m memoryFiles) WriteFile(name string, content []byte) error {
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
+	return m.fs.WriteFile(name, content)
+}
+
+// Remove removes a file.
+func (m memoryFiles) Remove(name string) error {
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
+	return m.fs.Remove(name)
 }
 
 func location(name string, version int) string {

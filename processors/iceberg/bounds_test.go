@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/catalog/catalogtest"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/runtime/processor"
@@ -367,4 +369,23 @@ func TestSchemaFollows(t *testing.T) {
 	if len(s.Identity()) != 36 {
 		t.Errorf("identity %s", s.Identity())
 	}
+}
+
+// Files outlive the call that opened them.
+func TestContextsEnd(t *testing.T) {
+	s, mem := openSink(t, catalog.New(catalogtest.NewFake()), processors.Table{Name: "default.events"}, nil)
+	for base := int64(0); base < 30; base += 10 {
+		ctx, cancel := context.WithCancel(t.Context())
+		b := events(mem, source0, base, base+10)
+		err := s.Stage(ctx, b)
+		b.Records.Release()
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(t.Context(), processor.Positions{source0: base}, processor.Positions{source0: base + 10}, []processor.Staged{seal(t, s)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantOffsets(t, s, map[int64]int64{0: 30})
 }

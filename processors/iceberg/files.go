@@ -49,7 +49,8 @@ type layout struct {
 // newLayout prepares for files of the given schema in a table. Offsets never repeat, so they are not worth a dictionary.
 func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, cfg *Config) (*layout, error) {
 	mem := cfg.Allocator
-	fs, err := t.FS(ctx)
+	// The library keeps the context for all that is done to files later, which is more than this call.
+	fs, err := t.FS(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("files of table %s: %w", strings.Join(t.Identifier(), "."), err)
 	}

@@ -69,7 +69,7 @@ type replacement struct {
 }
 
 func (s *Sink) newReplacement(ctx context.Context, t *table.Table, w *catalog.Widened) (*replacement, error) {
-	fs, err := t.FS(ctx)
+	fs, err := t.FS(context.WithoutCancel(ctx)) // undo removes files when the call has ended
 	if err != nil {
 		return nil, fmt.Errorf("files of table %s: %w", s.spec.Name, err)
 	}

@@ -325,6 +325,57 @@ func TestDecompressRefuses(t *testing.T) {
 	}
 }
 
+// TestClaimsAreNotBelieved: a few bytes that say they hold much are refused before there is room for it.
+func TestClaimsAreNotBelieved(t *testing.T) {
+	const limit = 1 << 30
+	for name, c := range map[string]struct {
+		codec Codec
+		b     string
+	}{
+		"snappy block":  {Snappy, "\xff\xff\xff\xff\x03\x00\x00"},
+		"snappy chunk":  {Snappy, snappyMagic + "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x07\xff\xff\xff\xff\x03\x00\x00"},
+		"snappy length": {Snappy, snappyMagic + "\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff\x03\x00\x00"},
+		"lz4 block":     {LZ4, "\x04\x22\x4d\x18\x60\x70\x73\xff\xff\xff\x7f\x00"},
+		"zstd frame":    {Zstd, "\x28\xb5\x2f\xfd\xa0\xff\xff\xff\x3f\x01\x00\x00"},
+	} {
+		var d Decompressor
+		if _, err := d.Decompress(c.codec, []byte(c.b), limit); !errors.Is(err, ErrCorrupt) || cap(d.buf) > 1<<20 {
+			t.Errorf("%s: %v, a buffer of %d bytes", name, err, cap(d.buf))
+		}
+	}
+}
+
+// TestLZ4Frames: only such frames as Kafka's own consumers read.
+func TestLZ4Frames(t *testing.T) {
+	frame := func(flags, size byte, rest string) string {
+		return "\x04\x22\x4d\x18" + string([]byte{flags, size, byte(xxh32([]byte{flags, size}) >> 8)}) + rest
+	}
+	const abc = "\x03\x00\x00\x80abc\x00\x00\x00\x00"
+	for name, c := range map[string]struct {
+		b    string
+		good bool
+	}{
+		"stored block":      {frame(0x60, 0x40, abc), true},
+		"dependent blocks":  {frame(0x40, 0x40, abc), false},
+		"dictionary":        {frame(0x61, 0x40, abc), false},
+		"version 2":         {frame(0xa0, 0x40, abc), false},
+		"block size 3":      {frame(0x60, 0x30, abc), false},
+		"descriptor":        {strings.Replace(frame(0x60, 0x40, abc), "\x40", "\x50", 1), false},
+		"no end":            {frame(0x60, 0x40, abc[:7]), false},
+		"bytes behind":      {frame(0x60, 0x40, abc+"x"), false},
+		"second frame":      {frame(0x60, 0x40, abc) + frame(0x60, 0x40, abc), false},
+		"block checksum":    {frame(0x70, 0x40, "\x03\x00\x00\x80abc\x73\xcf\xb9\x80\x00\x00\x00\x00"), false},
+		"content checksum":  {frame(0x64, 0x40, abc+"\xff\x53\xd1\x32"), true}, // XXH32("abc") is 32d153ff
+		"wrong content sum": {frame(0x64, 0x40, abc+"\xff\x53\xd1\x33"), false},
+	} {
+		var d Decompressor
+		got, err := d.Decompress(LZ4, []byte(c.b), 1<<20)
+		if c.good && (err != nil || string(got) != "abc") || !c.good && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestReadingAllocatesNothing(t *testing.T) {
 	for _, codec := range codecs {
 		batch := build(t, Builder{Codec: codec}, 100)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +135,25 @@ PUT journal/0000/2.kfs (n bytes) if-absent -> ok
 `
 		if got := blobtest.ShortNumbers(blobtest.HideSizes(store.Take())); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
+		}
+		_ = o.stop()
+	})
+}
+
+// TestBusyOwnerReadsNothing has an owner write for longer than LIMIT: each object tells it of the end.
+func TestBusyOwnerReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := blobtest.NewTrace(blob.NewMemory(nil))
+		o := start(t, config(store, 1))
+		o.create(1, "a", 1)
+		before := store.Count(blobtest.Put)
+		store.Take()
+		for range 20 {
+			time.Sleep(renewAfter / 3)
+			o.must(o.Append([]Batch{batch(t, 1, "a", 0, nil, 0, "v")}))
+		}
+		if trace := store.Take(); store.Count(blobtest.Put)-before != 20 || strings.Count(trace, "\n") != 20 {
+			t.Errorf("20 objects:\n%s", trace)
 		}
 		_ = o.stop()
 	})

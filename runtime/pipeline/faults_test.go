@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,12 +73,12 @@ func TestRandomFaults(t *testing.T) {
 func randomWalk(t *testing.T, r *rand.Rand) {
 	memory, l := blob.NewMemory(nil), newLake(t)
 	store := &shaky{Store: memory, rand: rand.New(rand.NewPCG(r.Uint64(), 2)), odds: 0.05}
-	calm := false
+	var calm atomic.Bool
 	for _, name := range []string{"db.events", "db.orders", deadLetterTable} {
 		dice := rand.New(rand.NewPCG(r.Uint64(), 3))
 		l.table(name).fault = func(string) (before, after error) {
 			switch {
-			case calm || dice.Float64() > 0.15:
+			case calm.Load() || dice.Float64() > 0.15:
 				return nil, nil
 			case dice.IntN(2) == 0:
 				return errShaky, nil
@@ -128,7 +129,7 @@ func randomWalk(t *testing.T, r *rand.Rand) {
 		time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
 	}
 	time.Sleep(5 * time.Minute)
-	calm = true
+	calm.Store(true)
 	time.Sleep(time.Minute)
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -240,9 +241,9 @@ func TestSlowTableDoesNotHoldOthers(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store, l := blob.NewMemory(nil), newLake(t)
-				down := true
+				var up atomic.Bool
 				l.table("db.orders").fault = func(of string) (before, after error) {
-					if down && of == op {
+					if !up.Load() && of == op {
 						return errShaky, nil
 					}
 					return nil, nil
@@ -250,7 +251,7 @@ func TestSlowTableDoesNotHoldOthers(t *testing.T) {
 				w := tailtest.Journal{Store: store}
 				w.Append(t, []kfs.Entry{cluster, events, orders})
 				_, stop := start(t, testConfig(t, store, l))
-				const objects = 3000
+				const objects = 600
 				for i := range objects {
 					w.Append(t, nil, jsons(events, 0, i, 1), jsons(orders, 0, i, 1))
 					time.Sleep(100 * time.Millisecond)
@@ -260,7 +261,7 @@ func TestSlowTableDoesNotHoldOthers(t *testing.T) {
 				if n := len(l.table("db.orders").offsets(0)); n != 0 {
 					t.Errorf("%d rows in a table that is down", n)
 				}
-				down = false
+				up.Store(true)
 				time.Sleep(time.Minute)
 				wantOffsets(t, l.table("db.orders"), 0, 0, objects)
 				wantOffsets(t, l.table("db.events"), 0, 0, objects)

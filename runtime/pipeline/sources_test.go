@@ -158,7 +158,7 @@ func TestSettledSegments(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	store, l := blob.NewMemory(nil), newLake(t)
 	w := tailtest.Journal{Store: store}
-	const partitions, objects, size = 200, 12, 4000
+	const partitions, objects, size = 100, 11, 8000
 	many := tailtest.Topic("events", 1, make([]uint32, partitions)...)
 	w.Append(t, []kfs.Entry{cluster, many})
 	value := fmt.Appendf(nil, `{"text":"%s"}`, strings.Repeat("firn ", size))

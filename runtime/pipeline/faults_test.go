@@ -210,6 +210,25 @@ func TestReplayObeysDeadLetters(t *testing.T) {
 	}
 }
 
+// TestReplayWithoutRecall has a dead-letter table that is ahead and cannot tell what it holds: what it must hold is not given twice.
+func TestReplayWithoutRecall(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	store, l := blob.NewMemory(nil), newLake(t)
+	letters := l.table(deadLetterTable)
+	letters.next[source], letters.rows[source] = 2, []row{{1, ""}}
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":0}`, `-`, `{"n":2}`, `-`))
+	cfg := testConfig(t, store, l)
+	cfg.OpenDeadLetters = func(context.Context) (processor.Sink, error) { return struct{ processor.Sink }{letters.open()}, nil }
+	if err := run(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 4, 1, 3)
+	if got := letters.offsets(0); !slices.Equal(got, []int64{1, 3}) {
+		t.Errorf("dead letters %v", got)
+	}
+}
+
 // TestMovedBeginsAnew lets another writer commit in between.
 func TestMovedBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -176,9 +176,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := int64(0)
+	most, counted := int64(0), int64(0)
 	l.table("db.events").fault = func(string) (error, error) {
-		most = max(most, int64(l.mem.CurrentAlloc()))
+		job.memory.mu.Lock()
+		defer job.memory.mu.Unlock()
+		most, counted = max(most, int64(l.mem.CurrentAlloc())), max(counted, job.memory.used)
 		return nil, nil
 	}
 	if err := job.Run(t.Context()); err != nil {
@@ -189,6 +191,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if total := int64(partitions * objects * 2 * len(value)); most > cfg.MemoryBytes || total < 5*cfg.MemoryBytes {
 		t.Errorf("%d bytes of Arrow were held at a time of %d in all, the budget is %d", most, total, cfg.MemoryBytes)
+	}
+	if counted > job.memory.limit+2<<20 || counted < job.memory.limit/2 {
+		t.Errorf("%d bytes of rows were counted at a time, the limit is %d", counted, job.memory.limit)
 	}
 	if job.memory.used != 0 || !job.objects.free.TryAcquire(job.objects.limit) {
 		t.Errorf("memory is still held after the run: %d bytes of rows", job.memory.used)
@@ -257,7 +262,7 @@ func TestJobFile(t *testing.T) {
 		lied := false
 		table.fault = func(op string) (error, error) {
 			if body, _, err := blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, 1<<20); err == nil && op == "committed" {
-				lied = lied || bytes.Contains(body, []byte(`"next":5`))
+				lied = lied || bytes.Contains(body, []byte(`"next":5`)) && len(table.commits) == 1 || bytes.Contains(body, []byte(`"next":8`))
 			}
 			return nil, nil
 		}
@@ -274,6 +279,11 @@ func TestJobFile(t *testing.T) {
 		if lied || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
 			{"events", events.ID.String(), 0, 5}, {"events", events.ID.String(), 1, 2}}) {
 			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied)
+		}
+		w.Append(t, nil, jsons(events, 0, 5, 3))
+		time.Sleep(30 * time.Second)
+		if lied {
+			t.Error("a position was written before a load had shown it")
 		}
 		if err := stop(); err != nil {
 			t.Error(err)

@@ -374,6 +374,54 @@ func TestStopsOnlyTheDamagedPartition(t *testing.T) {
 	}
 }
 
+// TestIndexAndCheckpointAreCompared begins before a checkpoint that says something else than the objects.
+func TestIndexAndCheckpointAreCompared(t *testing.T) {
+	id := kfs.PartitionID{Topic: events.ID}
+	begin := func(t *testing.T, change func(c *kfs.Checkpoint)) *tail.Tailer {
+		store := blob.NewMemory(nil)
+		j := &tailtest.Journal{Store: store}
+		j.Append(t, nil, tailtest.Values(events, 0, "a"), tailtest.Values(events, 1, "x"))
+		j.Append(t, nil, tailtest.Values(events, 0, "b"))
+		j.Checkpoint(t)
+		body, _, err := blob.ReadAll(t.Context(), store, kfs.CheckpointKey(0, 1), blob.All, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := kfs.DecodeCheckpoint(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(c)
+		if body, err = kfs.EncodeCheckpoint(c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Put(t.Context(), kfs.CheckpointKey(0, 1), body, false); err != nil {
+			t.Fatal(err)
+		}
+		j.Append(t, nil, tailtest.Values(events, 0, "c"), tailtest.Values(events, 1, "y"))
+		return open(t, store, map[kfs.PartitionID]int64{id: 0})
+	}
+	t.Run("object in the index", func(t *testing.T) {
+		f := begin(t, func(c *kfs.Checkpoint) { c.Objects[0].CRC++ })
+		if _, err := f.Next(t.Context()); !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), "index") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("last object", func(t *testing.T) {
+		f := begin(t, func(c *kfs.Checkpoint) { c.Epoch++ })
+		next(t, f)
+		if _, err := f.Next(t.Context()); !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), "checkpoint") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("partition", func(t *testing.T) {
+		f := begin(t, func(c *kfs.Checkpoint) { c.Partitions[1].Next++ })
+		next(t, f)
+		next(t, f)
+		equal(t, "after the checkpoint", next(t, f), "events/0 [2, 3) c, events/1 [1, 2) error")
+	})
+}
+
 func TestTrimExplainsGap(t *testing.T) {
 	store := blob.NewMemory(nil)
 	j := &tailtest.Journal{Store: store}

@@ -94,6 +94,7 @@ func (d *partitionDescriber) describe(t *metadata.Topic, from, next int32) kmsg.
 	for i := from; i < next; i++ {
 		p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		p.Partition = i
+		p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{} // not null: Java's admin client does not expect that
 		if owner, ok := d.Cluster.Owner(t.Journals[i]); ok {
 			p.LeaderID, p.LeaderEpoch = owner.Broker, owner.Epoch
 			p.Replicas, p.ISR = []int32{owner.Broker}, []int32{owner.Broker}

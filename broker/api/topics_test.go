@@ -423,6 +423,9 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 		resp := f.call(t, 0, req).(*kmsg.DescribeTopicPartitionsResponse)
 		for _, topic := range resp.Topics {
 			for _, p := range topic.Partitions {
+				if p.EligibleLeaderReplicas == nil || p.LastKnownELR == nil {
+					t.Fatal("null where Java's admin client wants a list")
+				}
 				got = append(got, int32((*topic.Topic)[0]-'a')*10+p.Partition)
 			}
 		}

@@ -39,7 +39,7 @@ type Config struct {
 	Flush       time.Duration // at most one object per journal and interval; default the journal's
 
 	Now     func() time.Time      // default time.Now
-	Rand    io.Reader             // ids; default crypto/rand
+	Rand    io.Reader             // ids; safe for concurrent use; default crypto/rand
 	Log     *slog.Logger          // default discards
 	Metrics prometheus.Registerer // default none
 }
@@ -151,10 +151,10 @@ func (b *Broker) assemble() error {
 		Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 	}
 	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: groups, Clock: clock}
+	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	b.server = NewServer(ServerConfig{
-		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...),
-		Requests: NewBudget(share.requests), Answers: NewBudget(share.answers),
-		Metrics: NewMetrics(b.cfg.Metrics), Log: b.cfg.Log,
+		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...), Requests: requests, Answers: answers,
+		Metrics: NewMetrics(b.cfg.Metrics, requests, answers), Log: b.cfg.Log,
 	})
 	return nil
 }

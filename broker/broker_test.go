@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -286,6 +289,31 @@ func TestTopicsThroughAnAdminClient(t *testing.T) {
 	}
 }
 
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	r := start(t, blob.NewMemory(time.Now), func(c *Config) { c.Metrics = registry })
+	if err := r.client(t).ProduceSync(within(t, 10*time.Second), &kgo.Record{Topic: "events", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	r.end(t)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range families {
+		seen[f.GetName()] = true
+		if !strings.HasPrefix(f.GetName(), "firn_") {
+			t.Errorf("metric %s", f.GetName())
+		}
+	}
+	for _, name := range []string{"firn_broker_request_duration_seconds", "firn_broker_memory_bytes", "firn_broker_connections"} {
+		if !seen[name] {
+			t.Errorf("no %s", name)
+		}
+	}
+}
+
 // TestOneFlushServesAll: what many producers send to many partitions while one object is on its way becomes the next one.
 func TestOneFlushServesAll(t *testing.T) {
 	trace := blobtest.NewTrace(blob.NewMemory(time.Now))
@@ -340,6 +368,35 @@ func (c *cut) all() {
 		}
 	}
 	c.conns = nil
+}
+
+// TestFaultyStore: with a store that fails, or answers with an error after it did what it was asked to, whatever is acknowledged is
+// there once, in order, and nothing else is.
+func TestFaultyStore(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var healthy atomic.Bool
+	healthy.Store(true)
+	store := blobtest.NewFault(blob.NewMemory(time.Now), func(op blobtest.Op) blobtest.Action {
+		if healthy.Load() || r.IntN(3) > 0 {
+			return blobtest.Pass
+		}
+		return []blobtest.Action{blobtest.FailBefore, blobtest.FailAfter}[r.IntN(2)]
+	})
+	b := start(t, store, nil)
+	ctx := within(t, 60*time.Second)
+	c := b.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.RecordRetries(1000), kgo.RequestRetries(100))
+	const n = 40
+	for i := range n {
+		healthy.Store(i == 0 || i == n-1)
+		if err := c.ProduceSync(ctx, &kgo.Record{Topic: "events", Partition: 0, Value: fmt.Append(nil, i)}).FirstErr(); err != nil {
+			t.Fatalf("record %d: %v", i, err)
+		}
+	}
+	for i, record := range consume(t, ctx, b.client(t, kgo.ConsumeTopics("events")), n) {
+		if string(record.Value) != fmt.Sprint(i) || record.Offset != int64(i) {
+			t.Fatalf("offset %d holds %q", record.Offset, record.Value)
+		}
+	}
 }
 
 // TestIdempotentProducerSurvivesCuts: a producer whose connections are cut again and again while it waits for acknowledgements sends
@@ -403,6 +460,45 @@ func TestHostileBytesOnASocket(t *testing.T) {
 	}
 	if err := r.client(t).ProduceSync(ctx, &kgo.Record{Topic: "events", Value: []byte("x")}).FirstErr(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAGreedyClientLeavesOthersTheirMemory: clients that ask for far more than they read, and for as much as there is, do not keep
+// another one from working.
+func TestAGreedyClientLeavesOthersTheirMemory(t *testing.T) {
+	r := start(t, blob.NewMemory(time.Now), func(c *Config) { c.MemoryBytes = minMemoryBytes })
+	ctx := within(t, 60*time.Second)
+	c := r.client(t, kgo.ProducerBatchMaxBytes(1<<20), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for range 20 {
+		if err := c.ProduceSync(ctx, &kgo.Record{Topic: "events", Partition: 0, Value: make([]byte, 900<<10)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.MinBytes, fetch.MaxBytes = 1, 1<<30
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.PartitionMaxBytes = 1 << 30
+	fetch.Topics = []kmsg.FetchRequestTopic{{Topic: "events", Partitions: []kmsg.FetchRequestTopicPartition{part}}}
+	for range 4 { // none of them reads
+		conn, err := net.Dial("tcp", r.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for i := range int32(100) {
+			if _, err := conn.Write(request(i, 11, fetch)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := conn.Write([]byte{3, 0, 0, 0, 0, 0, 0, 9}); err != nil { // and half of a large request
+			t.Fatal(err)
+		}
+	}
+	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "events", Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
+		t.Error(err)
+	}
+	if used, limit := r.server.config.Answers.Used(), r.cfg.share().answers; used > 2*limit {
+		t.Errorf("answers use %d bytes of %d", used, limit)
 	}
 }
 

@@ -47,6 +47,13 @@ func (b *Budget) Used() int64 {
 	return b.used
 }
 
+// Wanted reports whether somebody waits for memory.
+func (b *Budget) Wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiters.Len() > 0
+}
+
 // Reserve adds bytes to the lease. It blocks until they may be used or ctx is done; a lease of more than the whole budget is an
 // error at once.
 func (l *Lease) Reserve(ctx context.Context, bytes int64) error {

@@ -28,6 +28,8 @@ const (
 	// small multiple of what was sent.
 	firstChunk = 64 << 10
 	growth     = 4
+	// pressedTimeout is how long a client may read nothing of an answer while others wait for memory.
+	pressedTimeout = 5 * time.Second
 	// slowestBytes is the rate in bytes per second below which a peer counts as stalled.
 	slowestBytes = 64 << 10
 )
@@ -434,17 +436,33 @@ func (c *connection) answer(e *exchange) error {
 	case e.response == nil:
 		return nil
 	}
-	b := encode(e)
-	c.net.SetWriteDeadline(time.Now().Add(c.patience(len(b))))
-	n, err := c.net.Write(b)
-	c.Metrics.sent.Add(float64(n))
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return closeFor(closedStalled, fmt.Errorf("the client does not read its answers: %w", err))
-	case err != nil:
-		return closeFor(closedByClient, err)
+	return c.send(encode(e))
+}
+
+// send writes an answer. A client may leave it unread for a while, as consumers do that work on what they have; but not while others
+// wait for the memory that it takes.
+func (c *connection) send(b []byte) error {
+	last := time.Now().Add(c.patience(len(b)))
+	for {
+		deadline := time.Now().Add(pressedTimeout)
+		if last.Before(deadline) {
+			deadline = last
+		}
+		c.net.SetWriteDeadline(deadline)
+		n, err := c.net.Write(b)
+		c.Metrics.sent.Add(float64(n))
+		b = b[n:]
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return closeFor(closedByClient, err)
+		case !time.Now().Before(last):
+			return closeFor(closedStalled, fmt.Errorf("the client does not read its answers: %w", err))
+		case n == 0 && c.Answers.Wanted():
+			return closeFor(closedStalled, fmt.Errorf("the client does not read an answer whose memory others wait for: %w", err))
+		}
 	}
-	return nil
 }
 
 // encode frames an answer: length, correlation id, in flexible versions an empty list of tagged fields (never for ApiVersions), body.

@@ -355,6 +355,36 @@ func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 	})
 }
 
+// TestAClientThatHoldsWhatOthersWaitForIsClosed, and the others go on; one that holds it while nobody waits is left alone.
+func TestAClientThatHoldsWhatOthersWaitForIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large := api.API{Key: 1, Max: 18, Start: func(_ context.Context, r *api.Request) api.Finish {
+			return func(ctx context.Context) (kmsg.Response, error) {
+				return r.Body.ResponseKind(), r.Reserve(ctx, 1<<20) // all of it
+			}
+		}}
+		h := serve(t, ServerConfig{StallTimeout: time.Minute}, large)
+		slow, other := h.dial(), h.dial()
+		for range 3 { // the others of them hold nothing yet
+			if _, err := slow.Write(request(1, 4, kmsg.NewPtrFetchRequest())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		began := time.Now()
+		go other.Write(request(2, 4, kmsg.NewPtrFetchRequest()))
+		if id, _ := answer(t, other); id != 2 {
+			t.Errorf("answer to %d", id)
+		}
+		if waited := time.Since(began); waited > pressedTimeout {
+			t.Errorf("the other one waited %v", waited)
+		}
+		closedNow(t, slow)
+		other.Close()
+		h.end(t)
+	})
+}
+
 // TestStop: requests that are under way are answered, and what does not end in time is cut off.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

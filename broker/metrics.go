@@ -17,8 +17,8 @@ type Metrics struct {
 	panics      prometheus.Counter
 }
 
-// NewMetrics makes the server's figures and registers them, unless r is nil.
-func NewMetrics(r prometheus.Registerer) *Metrics {
+// NewMetrics makes the server's figures and registers them, with those of its budgets, unless r is nil.
+func NewMetrics(r prometheus.Registerer, requests, answers *Budget) *Metrics {
 	m := &Metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "firn_broker_connections", Help: "Open client connections."}),
@@ -34,7 +34,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "firn_broker_handler_panics_total", Help: "Panics of request handlers; each is a bug and cost its connection."}),
 	}
+	memory := func(use string, b *Budget) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "firn_broker_memory_bytes", Help: "Memory in use, by what for.",
+			ConstLabels: prometheus.Labels{"use": use}}, func() float64 { return float64(b.Used()) })
+	}
 	if r != nil {
+		r.MustRegister(memory("requests", requests), memory("answers", answers))
 		r.MustRegister(m.connections, m.closed, m.requests, m.received, m.sent, m.panics)
 	}
 	return m

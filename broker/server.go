@@ -52,7 +52,7 @@ func NewServer(c ServerConfig) *Server {
 		c.DrainTimeout = defaultDrainTimeout
 	}
 	if c.Metrics == nil {
-		c.Metrics = NewMetrics(nil)
+		c.Metrics = NewMetrics(nil, c.Requests, c.Answers)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -25,10 +25,16 @@ type Memory interface {
 	Reserve(ctx context.Context, bytes int64) error
 }
 
-// Reserve takes memory for a large answer before the handler builds it. It blocks while there is none.
+// Reserve takes memory for a large answer before the handler builds it. It blocks until all earlier requests of the connection have
+// been answered, so that a client that asks for much and reads little holds one such answer at a time, and while there is no memory.
 func (r *Request) Reserve(ctx context.Context, bytes int64) error {
-	if r.Memory == nil {
+	if r.Memory == nil || bytes == 0 {
 		return nil
+	}
+	select {
+	case <-r.Earlier:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	return r.Memory.Reserve(ctx, bytes)
 }

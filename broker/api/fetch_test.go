@@ -295,12 +295,14 @@ func TestFetchTakesMemoryForItsAnswer(t *testing.T) {
 	large := batch(t, 0, strings.Repeat("x", 10_000))
 	f.fill(t, 0, large, large, large)
 	a, _ := NewRegistry(f.backend.APIs()...).Lookup(1)
+	earlier := make(chan struct{})
+	close(earlier)
 	for _, test := range []struct{ maxBytes, want int64 }{{1 << 20, 6 * int64(len(large))}, {1, 2 * int64(len(large))}} {
 		c := &counted{limit: 1 << 20}
 		req := fetchFrom(0, 0)
 		req.SetVersion(12)
 		req.MaxBytes = int32(test.maxBytes)
-		if _, err := a.Start(t.Context(), &Request{Body: req, Memory: c})(t.Context()); err != nil {
+		if _, err := a.Start(t.Context(), &Request{Body: req, Earlier: earlier, Memory: c})(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if c.used != test.want {
@@ -309,7 +311,7 @@ func TestFetchTakesMemoryForItsAnswer(t *testing.T) {
 	}
 	req := fetchFrom(0, 0)
 	req.SetVersion(12)
-	if _, err := a.Start(t.Context(), &Request{Body: req, Memory: &counted{limit: 10}})(t.Context()); err == nil {
+	if _, err := a.Start(t.Context(), &Request{Body: req, Earlier: earlier, Memory: &counted{limit: 10}})(t.Context()); err == nil {
 		t.Error("answered without memory")
 	}
 }

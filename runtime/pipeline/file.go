@@ -29,6 +29,7 @@ const (
 type jobFile struct {
 	Version int         `json:"version"`
 	Job     string      `json:"job"`
+	Lineage string      `json:"lineage,omitempty"` // of the source
 	Tables  []fileTable `json:"tables"`
 }
 
@@ -52,18 +53,23 @@ type known struct {
 }
 
 // readFile reads what the job had committed before this process. Nobody's position rests on it: an object that cannot be understood is left out.
-func (j *Job) readFile(ctx context.Context) (map[string]known, error) {
+func (j *Job) readFile(ctx context.Context) (tables map[string]known, lineage kfs.TopicID, err error) {
 	body, _, err := blob.ReadAll(ctx, j.cfg.Store, kfs.JobKey(j.cfg.Name), blob.All, maxJobFile)
 	if errors.Is(err, blob.ErrNotFound) {
-		return nil, nil
+		return nil, lineage, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, lineage, err
 	}
 	var f jobFile
-	all := map[string]known{}
+	tables = map[string]known{}
 	if err = json.Unmarshal(body, &f); err == nil && f.Version != jobFileVersion {
 		err = fmt.Errorf("version %d is not %d", f.Version, jobFileVersion)
+	}
+	if f.Lineage != "" {
+		var idErr error
+		lineage, idErr = kfs.ParseTopicID(f.Lineage)
+		err = errors.Join(err, idErr)
 	}
 	for _, t := range f.Tables {
 		k := known{identity: t.UUID, positions: processor.Positions{}}
@@ -72,13 +78,13 @@ func (j *Job) readFile(ctx context.Context) (map[string]known, error) {
 			err = errors.Join(err, idErr)
 			k.positions[processor.Source{Topic: s.Topic, ID: id, Partition: s.Partition}] = s.Next
 		}
-		all[t.Table] = k
+		tables[t.Table] = k
 	}
 	if err != nil {
 		j.cfg.Logger.Warn("what the job had committed before cannot be read; tables are not compared with it", "key", kfs.JobKey(j.cfg.Name), "err", err)
-		return nil, nil
+		return nil, kfs.TopicID{}, nil
 	}
-	return all, nil
+	return tables, lineage, nil
 }
 
 // compare halts a table that is not what it was: another one under its name, or one that has lost commits.
@@ -124,6 +130,9 @@ func (j *Job) file() jobFile {
 	f := jobFile{Version: jobFileVersion, Job: j.cfg.Name, Tables: []fileTable{}}
 	j.mu.Lock()
 	tables := slices.Collect(maps.Values(j.tables))
+	if !j.lineage.IsZero() {
+		f.Lineage = j.lineage.String()
+	}
 	j.mu.Unlock()
 	for _, t := range tables {
 		if t == nil {

@@ -73,6 +73,32 @@ func TestTableIsNotWhatItWas(t *testing.T) {
 	}
 }
 
+// TestAnotherLineageHalts runs a job on a source that was replaced by another one.
+func TestAnotherLineageHalts(t *testing.T) {
+	first, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: first}
+	w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+	if err := run(t, testConfig(t, first, l)); err != nil {
+		t.Fatal(err)
+	}
+	body, _, err := blob.ReadAll(t.Context(), first, kfs.JobKey("test"), blob.All, maxJobFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := blob.NewMemory(nil)
+	if _, err := second.Put(t.Context(), kfs.JobKey("test"), body, true); err != nil {
+		t.Fatal(err)
+	}
+	w = tailtest.Journal{Store: second}
+	w.Append(t, []kfs.Entry{kfs.Cluster{ID: cluster.ID, Lineage: kfs.TopicID{7}, Journals: 1}, events}, jsons(events, 0, 0, 9))
+	err = run(t, testConfig(t, second, l))
+	var halt *processor.HaltError
+	if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "lineage") {
+		t.Errorf("error %v", err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 5)
+}
+
 // TestDamagedJobFile shows that nobody's position rests on it.
 func TestDamagedJobFile(t *testing.T) {
 	for _, body := range []string{"", "{", `{"version":2}`, `{"version":1,"tables":[{"table":"db.events","sources":[{"id":"?"}]}]}`} {

@@ -30,8 +30,8 @@ type Job struct {
 
 	work sync.WaitGroup // readers and workers
 
-	mu      sync.Mutex // guards what follows
-	topics  tail.Topics
+	mu      sync.Mutex        // guards what follows
+	lineage kfs.TopicID       // of the source, as journal 0 or the job's object says it; zero if not known
 	tables  map[string]*table // by topic
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
@@ -126,7 +126,7 @@ var errDone = errors.New("everything is committed")
 // remember reads what the job had committed before, as long as it takes.
 func (j *Job) remember(ctx context.Context) (err error) {
 	for failures := 0; ; failures++ {
-		if j.before, err = j.readFile(ctx); err == nil {
+		if j.before, j.lineage, err = j.readFile(ctx); err == nil {
 			return nil
 		}
 		wait := j.backoff(failures)
@@ -151,24 +151,27 @@ func (j *Job) readJournal(journal uint32) {
 	j.spawn(func(ctx, _ context.Context) { r.run(ctx) })
 }
 
-// learn takes note of an entry of journal 0: of journals, and of topics, whose tables open before records come.
-func (j *Job) learn(e kfs.Entry) {
+// learn takes note of an entry of journal 0: of journals, and of topics, whose tables open before records come. A source with another lineage
+// is another source, or an older state of this one: offsets do not mean the same there.
+func (j *Job) learn(e kfs.Entry) error {
 	switch e := e.(type) {
 	case kfs.Cluster:
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.topics.Apply(e)
+		if !j.lineage.IsZero() && j.lineage != e.Lineage {
+			return halted(fmt.Sprintf("the source has lineage %s, this job has read lineage %s: it was restored or replaced", e.Lineage, j.lineage),
+				"give the job new tables, or move its tables to where the restored source begins and delete "+kfs.JobKey(j.cfg.Name))
+		}
+		j.lineage = e.Lineage
 		for k := range e.Journals {
 			j.readJournal(k)
 		}
 	case kfs.Topic:
-		j.mu.Lock()
-		j.topics.Apply(e)
-		j.mu.Unlock()
 		if e.State == kfs.TopicLive && j.match(e.Name) {
 			j.table(e.Name)
 		}
 	}
+	return nil
 }
 
 // table finds the table of a topic and starts its worker; nil if it has none because of a collision.

@@ -145,7 +145,9 @@ func (s *session) start(ctx context.Context) error {
 		return s.tailer.Seek(ctx, nil)
 	}
 	for _, e := range c.Metadata {
-		s.job.learn(e)
+		if err := s.job.learn(e); err != nil {
+			return err
+		}
 	}
 	var wanted []*kfs.PartitionState
 	for i := range c.Partitions {
@@ -261,7 +263,9 @@ func (s *session) dispatch(ctx context.Context, o *tail.Object) error {
 	defer all.release()
 	if o.Manifest != nil {
 		for _, e := range o.Manifest.Entries {
-			s.job.learn(e)
+			if err := s.job.learn(e); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range o.Pieces {

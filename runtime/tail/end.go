@@ -12,7 +12,6 @@ import (
 type End struct {
 	Sequence uint64                    // of the first object that was not there
 	Next     map[kfs.PartitionID]int64 // one past the last offset of each partition that has any
-	Topics   Topics                    // of journal 0
 }
 
 // ReadEnd finds the end of a journal: from the newest checkpoint along the chain to the first object that is missing, and a list behind it. Of
@@ -29,11 +28,6 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 		return End{}, err
 	}
 	end := End{Next: map[kfs.PartitionID]int64{}}
-	if t.checkpoint != nil {
-		for _, e := range t.checkpoint.Metadata {
-			end.Topics.Apply(e)
-		}
-	}
 	for checked := false; ; {
 		switch t.todo.(type) {
 		case wait:
@@ -53,9 +47,6 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 			}
 			t.todo = t.core.step(l)
 		case deliver:
-			for _, e := range t.object.Manifest.Entries {
-				end.Topics.Apply(e)
-			}
 			t.object.Release()
 			t.object, checked, t.todo = nil, false, t.core.step(waited{})
 		default:

@@ -594,25 +594,6 @@ func TestSaysOnceThatItWaits(t *testing.T) {
 	})
 }
 
-func TestTopics(t *testing.T) {
-	var topics tail.Topics
-	if _, ok := topics.Cluster(); ok {
-		t.Error("an empty journal knows its cluster")
-	}
-	deleting, deleted, again := events, events, tailtest.Topic("events", 2, 0)
-	deleting.State, deleted.State = kfs.TopicDeleting, kfs.TopicDeleted
-	for _, e := range []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{1}, Lineage: kfs.TopicID{2}, Journals: 3}, events, orders, kfs.Ended{Topic: events.ID}, deleting, deleted, again} {
-		topics.Apply(e)
-	}
-	live := topics.Live()
-	if len(live) != 2 || live[0].ID != again.ID || live[1].Name != "orders" {
-		t.Errorf("live topics %v", live)
-	}
-	if c, ok := topics.Cluster(); !ok || c.Journals != 3 {
-		t.Errorf("cluster %v", c)
-	}
-}
-
 func TestReadEnd(t *testing.T) {
 	store := &traced{Store: blob.NewMemory(nil)}
 	j := tailtest.Journal{Store: store.Store}
@@ -628,8 +609,7 @@ func TestReadEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end.Sequence != 3 || end.Next[kfs.PartitionID{Topic: events.ID}] != 3 || end.Next[kfs.PartitionID{Topic: events.ID, Partition: 1}] != 1 ||
-		len(end.Topics.Live()) != 2 {
+	if end.Sequence != 3 || end.Next[kfs.PartitionID{Topic: events.ID}] != 3 || end.Next[kfs.PartitionID{Topic: events.ID, Partition: 1}] != 1 {
 		t.Errorf("end %+v", end)
 	}
 	if err := store.Delete(t.Context(), kfs.ObjectKey(0, 1)); err != nil {

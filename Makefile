@@ -1,0 +1,72 @@
+# make help lists the targets. Everything that is installed goes below .tools; nothing but Go is needed for build, quick and demo.
+SHELL := /bin/bash
+GO    ?= go
+TOOLS := $(CURDIR)/.tools
+VENV  := $(TOOLS)/venv
+export PATH := $(TOOLS)/bin:$(PATH)
+# One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
+export CGO_ENABLED := 0
+
+.PHONY: help build quick test race integration lint imports fuzz golden demo bench tools clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/firn
+	$(GO) build -o bin/firn ./cmd/firn
+
+quick: ## the quick tests: Go and nothing else
+	$(GO) test ./...
+
+test: tools quick integration ## the whole suite, installing what it needs
+
+race: ## the quick tests with the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+integration: build tools ## tests against programs that are not ours: kcat, pyiceberg, DuckDB, an S3 server
+	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 30m -tags integration -run Integration ./...
+
+lint: tools ## vet, gofmt and staticcheck
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./... && $(GO) vet -tags integration ./...
+	$(TOOLS)/bin/staticcheck ./... && $(TOOLS)/bin/staticcheck -tags integration ./...
+
+imports: ## who may import whom, uncached
+	$(GO) test -count=1 -run ImportRules ./cmd/firn
+
+FUZZTIME ?= 20s
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz || true); do \
+	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+golden: ## write the golden files and fixtures anew
+	$(GO) test ./kfs -update
+
+demo: build ## records in, rows out: the whole path on real earthquakes, in a temporary folder
+	$(GO) build -o bin/ ./examples/quickstart/produce ./examples/quickstart/query
+	@examples/quickstart/demo.sh
+
+bench: build ## measure, print the tables, and keep them in bench/README.md
+	$(GO) run ./bench -firn bin/firn -write bench/README.md
+
+tools: $(TOOLS)/bin/staticcheck $(TOOLS)/bin/versitygw $(VENV)/ok $(TOOLS)/kcat ## install what the whole suite needs
+
+$(TOOLS)/bin/staticcheck:
+	GOBIN=$(TOOLS)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+$(TOOLS)/bin/versitygw:
+	GOBIN=$(TOOLS)/bin $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+$(VENV)/ok:
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q "pyiceberg[pyarrow,sql-sqlite,pyiceberg-core]==0.12.0" duckdb==1.5.5 \
+	  duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5
+	@touch $@
+
+$(TOOLS)/kcat:
+	@command -v kcat >/dev/null || { [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO apt-get update -q && $$SUDO apt-get install -y -q kcat; } || \
+	  { echo "install kcat (https://github.com/edenhill/kcat) and run this again"; exit 1; }
+	@mkdir -p $(TOOLS) && ln -sf "$$(command -v kcat)" $@
+
+clean: ## remove what was built; .tools stays
+	rm -rf bin

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/firn-io/firn/broker"
+	"github.com/firn-io/firn/cmd/firn/job"
+	"github.com/firn-io/firn/kfs/lease"
+)
+
+// defaultData is the folder of everything that is embedded.
+const defaultData = "firn-data"
+
+// etcdPrefix begins all of Firn's keys in etcd.
+const etcdPrefix = "/firn/"
+
+// brokerFlags are the flags that firn broker and firn dev share.
+type brokerFlags struct {
+	kafka      string
+	partitions int32
+	memory     string
+}
+
+func (f *brokerFlags) register(c *cobra.Command, memory string) {
+	c.Flags().StringVar(&f.kafka, "kafka", "127.0.0.1:9092", "`address` to listen on for the Kafka protocol; port 0 takes any free one")
+	c.Flags().Int32Var(&f.partitions, "partitions", 4, "partitions of a topic whose creator does not say `how many`")
+	c.Flags().StringVar(&f.memory, "memory", memory, "bound of all buffers")
+}
+
+func (p *program) brokerCommand() *cobra.Command {
+	var flags brokerFlags
+	var store, http, advertise string
+	var etcd []string
+	var autoCreate bool
+	var id int32
+	c := &cobra.Command{
+		Use:   "broker --store URL",
+		Short: "Run a broker: from the Kafka protocol into the log",
+		Long: `Run a broker: it speaks the Kafka protocol and keeps everything that must last in the store.
+
+etcd says which brokers live and who owns which journal; nothing in it must be kept. Without --etcd the broker takes it that it
+is the only one; should it not be, the store still lets one of two win, and the other stops.`,
+		Example: `  firn broker --store file:///var/lib/firn
+  firn broker --store 's3://bucket/prefix?region=eu-central-1' --etcd etcd1:2379,etcd2:2379 --kafka 0.0.0.0:9092 --advertise b1.example.com:9092`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			memory, err := job.ParseSize(flags.memory)
+			if err != nil {
+				return fmt.Errorf("--memory: %w", err)
+			}
+			space, err := openStore(c.Context(), store)
+			if err != nil {
+				return err
+			}
+			leases, where, err := dialLeases(etcd)
+			if err != nil {
+				return err
+			}
+			metrics := newMetrics()
+			b, err := broker.New(broker.Config{
+				Store: space, Leases: leases, ID: id, Listen: flags.kafka, Advertise: advertise,
+				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, Log: p.logger, Metrics: metrics,
+			})
+			if err != nil {
+				return errors.Join(err, leases.Close())
+			}
+			lines := []line{{"kafka", b.Addr().String(), "advertised as " + b.Advertised()}, {"store", store, ""}, {"leases", where, ""}}
+			return errors.Join(p.serveBroker(c.Context(), b, http, metrics, lines), leases.Close())
+		},
+	}
+	flags.register(c, "512MiB")
+	c.Flags().StringVar(&store, "store", "", storeHelp)
+	c.Flags().StringSliceVar(&etcd, "etcd", nil, "`addresses` of etcd, host:port, separated by commas (default none: this is the only broker)")
+	c.Flags().StringVar(&advertise, "advertise", "", "`host:port` that clients are told (default where it listens)")
+	c.Flags().StringVar(&http, "http", "", "`address` for /healthz, /readyz and /metrics (default off)")
+	c.Flags().BoolVar(&autoCreate, "auto-create", true, "create a topic when a client asks for it by name")
+	c.Flags().Int32Var(&id, "id", 0, "node `id`; brokers that live at the same time need different ones")
+	c.MarkFlagRequired("store")
+	return c
+}
+
+func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string, metrics *prometheus.Registry, lines []line) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if http != "" {
+		status, err := listenStatus(http, metrics, []check{{"broker", b.Serving}})
+		if err != nil {
+			stopped, cancel := context.WithCancel(ctx)
+			cancel()
+			return errors.Join(err, b.Run(stopped)) // which closes its listener
+		}
+		lines = append(lines, line{"http", status.Addr(), "/healthz, /readyz, /metrics"})
+		group.Go(func() error { return status.Run(ctx) })
+	}
+	group.Go(func() error { return b.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-b.Ready():
+			p.banner("firn broker", lines)
+			fmt.Fprintln(p.out, "ready; stop with Ctrl-C")
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+
+// dialLeases connects to etcd, or makes leases for one process alone.
+func dialLeases(etcd []string) (s *lease.Service, where string, err error) {
+	if len(etcd) == 0 {
+		return lease.NewMemory().Service(etcdPrefix, lease.DefaultTTL), "none: the only broker", nil
+	}
+	s, err = lease.Dial(lease.Config{Endpoints: etcd, Prefix: etcdPrefix})
+	return s, "etcd " + strings.Join(etcd, ","), err
+}
+
+// newMetrics is a registry that knows the process already.
+func newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// line is one line of what a command prints of itself.
+type line struct{ what, where, note string }
+
+func (p *program) banner(title string, lines []line) {
+	fmt.Fprintln(p.out, title)
+	for _, l := range lines {
+		fmt.Fprintf(p.out, "  %-9s %-28s %s\n", l.what, l.where, l.note)
+	}
+}

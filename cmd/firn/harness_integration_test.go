@@ -1,0 +1,177 @@
+//go:build integration
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// These tests run the real program as a process beside clients and readers that are not ours. The Makefile's target integration says
+// where those are: FIRN_BIN is the program, FIRN_PYTHON a Python with pyiceberg and duckdb.
+
+const earthquakes = "../../examples/quickstart/earthquakes.jsonl"
+
+// waitLimit is how long a test waits for something that must happen; far above what it takes, for the machine may be busy.
+const waitLimit = 90 * time.Second
+
+func fromEnv(t *testing.T, name string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Fatalf("%s is not set: run this by `make integration`", name)
+	}
+	return v
+}
+
+// process is a running firn.
+type process struct {
+	cmd   *exec.Cmd
+	where map[string]string // what it printed of itself: "kafka" → address, …
+	log   lockedBuffer
+	done  chan struct{} // closed when it has ended
+	err   error         // how it ended, after done
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start runs firn and returns when it says that it is ready. It is killed at the end of the test at the latest.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := launch(t, args...)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("log of firn %s:\n%s", args[0], tail(p.log.String(), 60))
+		}
+	})
+	return p
+}
+
+func launch(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(fromEnv(t, "FIRN_BIN"), args...), where: map[string]string{}, done: make(chan struct{})}
+	p.cmd.Stderr = &p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	go func() {
+		defer close(p.done)
+		lines, isReady := bufio.NewScanner(out), false
+		for lines.Scan() {
+			fmt.Fprintln(&p.log, lines.Text())
+			if isReady {
+				continue
+			}
+			if words := strings.Fields(lines.Text()); len(words) > 1 {
+				p.where[words[0]] = words[1]
+			}
+			if isReady = strings.HasPrefix(lines.Text(), "ready"); isReady {
+				close(ready)
+			}
+		}
+		p.err = p.cmd.Wait()
+	}()
+	select {
+	case <-ready:
+	case <-p.done:
+		t.Fatalf("firn %s ended before it was ready: %v\n%s", strings.Join(args, " "), p.err, p.log.String())
+	case <-time.After(waitLimit):
+		p.kill()
+		t.Fatalf("firn %s is not ready after %s\n%s", strings.Join(args, " "), waitLimit, p.log.String())
+	}
+	return p
+}
+
+// kill ends the process as a crash does, and waits until it is gone.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stop ends the process as an operator does, and waits until it is gone.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("after SIGTERM: %v", p.err)
+		}
+	case <-time.After(waitLimit):
+		t.Fatalf("still running %s after SIGTERM\n%s", waitLimit, tail(p.log.String(), 60))
+	}
+}
+
+func tail(s string, lines int) string {
+	all := strings.Split(s, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// run executes a program that is not ours and returns what it printed.
+func run(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitLimit)
+	defer cancel()
+	var errOut bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, out, tail(errOut.String(), 15))
+	}
+	return string(out), err
+}
+
+// eventually tries until try has no error, and fails with the last one when the time is up.
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(errors.Join(err, ctx.Err()))
+		}
+	}
+}

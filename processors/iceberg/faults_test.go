@@ -108,7 +108,7 @@ func walk(t *testing.T, open func(t *testing.T) catalog.Client, commits int64) {
 }
 
 func TestFaultsOnFake(t *testing.T) {
-	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 4)
+	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 3)
 }
 
 func TestFaultsOnSQLite(t *testing.T) {

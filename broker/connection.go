@@ -411,7 +411,7 @@ func (c *connection) write(ctx context.Context) {
 	for e := range c.queue {
 		<-e.finished
 		if failed == nil {
-			if failed = c.answer(e); failed != nil {
+			if failed = c.answer(ctx, e); failed != nil {
 				c.cancel(failed)
 				c.net.Close() // ends the reader
 			}
@@ -423,7 +423,7 @@ func (c *connection) write(ctx context.Context) {
 	}
 }
 
-func (c *connection) answer(e *exchange) error {
+func (c *connection) answer(ctx context.Context, e *exchange) error {
 	var why *closing
 	switch {
 	case e.err != nil && errors.As(e.err, &why):
@@ -431,6 +431,8 @@ func (c *connection) answer(e *exchange) error {
 			c.Metrics.panics.Inc()
 		}
 		return e.err
+	case e.err != nil && ctx.Err() != nil:
+		return closeFor(closedAtStop, e.err)
 	case e.err != nil:
 		return closeFor(closedByHandler, fmt.Errorf("%s: %w", kmsg.NameForKey(e.key), e.err))
 	case e.response == nil:

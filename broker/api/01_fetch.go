@@ -60,6 +60,7 @@ func (f *fetcher) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 	w.minBytes = min(int64(req.MinBytes), max(w.maxBytes, 1))
 	f.resolve(w, resp)
 	w.wait(ctx)
+	f.recheck(w)
 	if err := w.read(ctx, r); err != nil {
 		return nil, err
 	}
@@ -116,6 +117,22 @@ func (w *fetching) wait(ctx context.Context) {
 			return
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// recheck finds out about topics that were deleted while the fetch waited: their offsets are gone, and that is not the client's fault.
+func (f *fetcher) recheck(w *fetching) {
+	state := f.Cluster.State()
+	for i := range w.parts {
+		p := &w.parts[i]
+		if p.topic == nil {
+			continue
+		}
+		if _, err := byID(state, p.topic.ID); err != nil && w.Version >= 13 {
+			p.err = err
+		} else if err != nil {
+			p.err = errUnknownTopic
 		}
 	}
 }

@@ -264,6 +264,27 @@ func TestFetchIdles(t *testing.T) {
 	})
 }
 
+func TestFetchOfATopicThatIsDeletedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, topic(1, "events", 1))
+		f.fill(t, 0, batch(t, 0, "a"))
+		req := fetchFrom(0, 1)
+		req.MaxWaitMillis = 3_600_000
+		done := f.poll(t, t.Context(), req)
+		del := kmsg.NewPtrDeleteTopicsRequest()
+		del.TopicNames = []string{"events"}
+		f.call(t, 3, del)
+		f.mu.Lock()
+		id := kfs.PartitionID{Topic: kfs.TopicID{1}}
+		delete(f.logs, id)
+		f.wake(id)
+		f.mu.Unlock()
+		if p := (<-done).Topics[0].Partitions[0]; p.ErrorCode != kerr.UnknownTopicOrPartition.Code {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
 func TestFetchEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t, topic(1, "events", 1))

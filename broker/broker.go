@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -104,11 +105,11 @@ type Broker struct {
 	cluster  *cluster.Cluster
 	server   *Server
 	ready    chan struct{}
+	tenure   tenure
 }
 
-// New makes a broker and begins to listen, so that a port that is taken is an error here and Addr is known. Connections are accepted when
-// Run has found out what the cluster is (Ready); until then clients wait in the listener's queue, and are answered late, not wrongly.
-// The caller must call Run, once, which also closes the listener.
+// New makes a broker and begins to listen, so that a port that is taken is an error here and Addr is known. Clients that come before
+// the broker is ready wait, and are answered late, not wrongly (see tenure). The caller must call Run, once, which also closes the listener.
 func New(cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -154,7 +155,7 @@ func (b *Broker) assemble() error {
 	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	b.server = NewServer(ServerConfig{
 		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...), Requests: requests, Answers: answers,
-		Metrics: NewMetrics(b.cfg.Metrics, requests, answers), Log: b.cfg.Log,
+		Admit: b.admit, Metrics: NewMetrics(b.cfg.Metrics, requests, answers), Log: b.cfg.Log,
 	})
 	return nil
 }
@@ -193,18 +194,16 @@ func (b *Broker) Advertised() string {
 	return net.JoinHostPort(self.Host, strconv.Itoa(int(self.Port)))
 }
 
-// Ready is closed when the broker accepts connections.
+// Ready is closed when the broker serves clients for the first time.
 func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
-// Serving is nil while the broker can do its work, else it says what is missing: for readiness probes.
+// Serving is nil while the broker serves clients, else it says what is missing: for readiness probes.
 func (b *Broker) Serving() error {
-	select {
-	case <-b.ready:
-	default:
-		return errors.New("the broker waits for the lease of journal 0, or takes it over")
-	}
 	if _, ok := b.cluster.Owner(0); !ok {
 		return errors.New("nobody owns journal 0 at the moment")
+	}
+	if tenure, _ := b.tenure.look(); tenure == nil {
+		return errors.New("journal 0 is another broker's, or is being taken over")
 	}
 	return nil
 }
@@ -226,27 +225,13 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer context.AfterFunc(serving, func() {
 		time.AfterFunc(b.server.config.DrainTimeout, stopOwning)
 	})()
-	err := b.serve(serving)
+	var following sync.WaitGroup
+	following.Go(func() { b.follow(serving) })
+	err := b.server.Run(serving, b.listener)
+	stopServing()
+	following.Wait()
 	stopOwning()
 	return errors.Join(err, <-owned)
-}
-
-// serve waits until the cluster is known, then serves clients until ctx ends.
-func (b *Broker) serve(ctx context.Context) error {
-	for {
-		changed := b.cluster.Changed()
-		if _, here := b.cluster.Owner(0); here && !b.cluster.State().Cluster().ID.IsZero() {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	close(b.ready)
-	b.cfg.Log.Info("broker is ready", "broker", b.cfg.ID, "listen", b.Addr(), "advertised", b.Advertised(), "cluster", b.cluster.State().Cluster().ID)
-	return b.server.Run(ctx, b.listener)
 }
 
 // random draws a random id. Without randomness there is no id that is sure to be new, so there is no going on.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -204,6 +205,15 @@ func TestAnotherBrokerTakesOver(t *testing.T) {
 	}
 	if err := b.Serving(); err == nil {
 		t.Error("the second says that it serves while the first owns all")
+	}
+	conn, err := net.Dial("tcp", b.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the second lets a client wait: %v", err)
 	}
 	first.end(t)
 	select {

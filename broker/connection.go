@@ -55,6 +55,7 @@ const (
 	closedByHandler   = "handler"
 	closedByPanic     = "panic"
 	closedAtStop      = "stop"
+	closedUnadmitted  = "not admitted"
 )
 
 // connection is one client. One goroutine reads requests and starts them in order, one writes the answers in order, and each request

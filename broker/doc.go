@@ -6,5 +6,5 @@
 // whatever clients send. It never answers on behalf of a journal that it does not own, and never dies of what a client sends: a
 // request that makes no sense costs its connection, with the reason in the log.
 //
-// Server and connection are the network; Broker puts the parts together.
+// Server, connection and Budget are the network and its memory; Broker puts the parts together, and its tenure says when it may serve.
 package broker

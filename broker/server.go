@@ -20,8 +20,11 @@ type ServerConfig struct {
 	IdleTimeout     time.Duration // a connection without requests for so long is closed; default 10 min
 	StallTimeout    time.Duration // how long bytes of a begun request, or a client that should read an answer, may stay away; default 30 s
 	DrainTimeout    time.Duration // how long requests that are under way may still take when the server stops; default 5 s
-	Metrics         *Metrics      // may be nil
-	Log             *slog.Logger  // may be nil
+	// Admit holds a new connection until it may be served, and gives the context for as long as it may; an error closes it.
+	// Nil admits all.
+	Admit   func(context.Context) (context.Context, error)
+	Metrics *Metrics     // may be nil
+	Log     *slog.Logger // may be nil
 }
 
 const (
@@ -72,7 +75,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		switch {
 		case err == nil:
 			backoff = 0
-			connections.Go(func() { serveConnection(ctx, &s.config, conn) })
+			connections.Go(func() { s.serve(ctx, conn) })
 			continue
 		case ctx.Err() != nil:
 			return nil
@@ -88,4 +91,19 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 			return nil
 		}
 	}
+}
+
+// serve admits and serves a connection.
+func (s *Server) serve(ctx context.Context, conn net.Conn) {
+	if s.config.Admit != nil {
+		admitted, err := s.config.Admit(ctx)
+		if err != nil {
+			s.config.Metrics.closed.WithLabelValues(closedUnadmitted).Inc()
+			s.config.Log.Debug("connection not admitted", "client", conn.RemoteAddr(), "error", err)
+			conn.Close()
+			return
+		}
+		ctx = admitted
+	}
+	serveConnection(ctx, &s.config, conn)
 }

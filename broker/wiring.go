@@ -16,10 +16,19 @@ var _ api.Cluster = view{}
 
 func (v view) Self() api.Broker { return api.Broker(v.Cluster.Self()) }
 
+// Brokers are this one and those that own a journal: the others do not serve clients (see tenure).
 func (v view) Brokers() []api.Broker {
+	owners := map[int32]bool{v.Cluster.Self().ID: true}
+	for number := range v.State().Cluster().Journals {
+		if owner, ok := v.Cluster.Owner(number); ok {
+			owners[owner.ID] = true
+		}
+	}
 	var brokers []api.Broker
 	for _, b := range v.Cluster.Brokers() {
-		brokers = append(brokers, api.Broker(b))
+		if owners[b.ID] {
+			brokers = append(brokers, api.Broker(b))
+		}
 	}
 	return brokers
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/blobtest"
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/kfs/record"
 )
 
 // running is a broker that runs.
@@ -324,34 +325,56 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestOneFlushServesAll: what many producers send to many partitions while one object is on its way becomes the next one.
+// TestOneFlushServesAll: 8 partitions of each of 3 topics are one PUT.
 func TestOneFlushServesAll(t *testing.T) {
 	trace := blobtest.NewTrace(blob.NewMemory(time.Now))
-	r := start(t, trace, func(c *Config) { c.Flush = 100 * time.Millisecond })
-	ctx := within(t, 30*time.Second)
-	c := r.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	admin := kadm.NewClient(c)
-	for _, topic := range []string{"a", "b", "c"} {
-		if _, err := admin.CreateTopic(ctx, 8, 1, nil, topic); err != nil {
+	r := start(t, trace, nil)
+	admin := kadm.NewClient(r.client(t))
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = -1
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := admin.CreateTopic(within(t, 10*time.Second), 8, 1, nil, name); err != nil {
 			t.Fatal(err)
 		}
+		topic := kmsg.NewProduceRequestTopic()
+		topic.Topic = name
+		for p := range int32(8) {
+			part := kmsg.NewProduceRequestTopicPartition()
+			part.Partition = p
+			var batch record.Builder
+			batch.Add(1_700_000_000_000, nil, []byte("x"))
+			var err error
+			if part.Records, err = batch.AppendTo(nil); err != nil {
+				t.Fatal(err)
+			}
+			topic.Partitions = append(topic.Partitions, part)
+		}
+		req.Topics = append(req.Topics, topic)
 	}
-	puts := func() int { return trace.Count("PUT") }
-	var records []*kgo.Record
-	for range 2 { // the first time clients connect and ask for metadata and a producer id
-		records = records[:0]
-		for _, topic := range []string{"a", "b", "c"} {
-			for p := range int32(8) {
-				records = append(records, &kgo.Record{Topic: topic, Partition: p, Value: []byte("x")})
+	conn, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	trace.Take()
+	if _, err := conn.Write(request(1, 9, req)); err != nil {
+		t.Fatal(err)
+	}
+	_, body := answer(t, conn)
+	resp := kmsg.NewPtrProduceResponse()
+	resp.SetVersion(9)
+	if err := resp.ReadFrom(body[1:]); err != nil { // behind the header's tagged fields
+		t.Fatal(err)
+	}
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if p.ErrorCode != 0 || p.BaseOffset != 0 {
+				t.Errorf("%s: %+v", topic.Topic, p)
 			}
 		}
-		before := puts()
-		if err := c.ProduceSync(ctx, records...).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		if n := puts() - before; n > 3 {
-			t.Errorf("24 partitions took %d PUTs", n)
-		}
+	}
+	if requests := trace.Take(); strings.Count(requests, "\n") != 1 || !strings.HasPrefix(requests, "PUT journal/0000/") {
+		t.Errorf("24 partitions took\n%s", requests)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -15,6 +16,7 @@ import (
 // life before is gone with that process.
 type embeddedEtcd struct {
 	server *embed.Etcd
+	close  sync.Once
 }
 
 // startEtcd starts an etcd with its files under dir on a free port of the loopback interface, and waits until it answers.
@@ -53,5 +55,5 @@ func startEtcd(ctx context.Context, dir string) (*embeddedEtcd, error) {
 // Addr is where clients reach it.
 func (e *embeddedEtcd) Addr() string { return e.server.Clients[0].Addr().String() }
 
-// Close stops it and waits until it has stopped.
-func (e *embeddedEtcd) Close() { e.server.Close() }
+// Close stops it and waits until it has stopped. It may be called again.
+func (e *embeddedEtcd) Close() { e.close.Do(e.server.Close) }

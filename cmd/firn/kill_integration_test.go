@@ -76,6 +76,9 @@ func TestIntegrationKill(t *testing.T) {
 		t.Logf("%d acknowledged, %d rows", len(acknowledged), len(rows))
 		return nil
 	})
+	if out, err := run(t, fromEnv(t, "FIRN_BIN"), "kfs", "verify", filepath.Join(data, "store")); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // producer sends numbered records until it is stopped, through every death of the broker.

@@ -32,7 +32,7 @@ func TestIntegrationQuickStartReadme(t *testing.T) {
 		args []string
 	}{
 		"sql":    {"1707", []string{sql}},
-		"python": {"Sangiang", []string{"-"}},
+		"python": {"Afghanistan", []string{"-"}},
 	} {
 		block := codeBlock(t, string(readme), language)
 		eventually(t, func() error {

@@ -112,7 +112,6 @@ func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string
 	return group.Wait()
 }
 
-
 // dialLeases connects to etcd, or makes leases for one process alone.
 func dialLeases(etcd []string) (s *lease.Service, where string, err error) {
 	if len(etcd) == 0 {

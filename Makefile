@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration lint imports fuzz golden demo bench tools clean
+.PHONY: help build quick test race integration integration-rest faults lint imports fuzz golden demo bench tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ race: ## the quick tests with the race detector
 
 integration: build tools ## tests against programs that are not ours: kcat, pyiceberg, DuckDB, an S3 server
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 30m -tags integration -run Integration ./...
+
+faults: ## ten commits of the sink with a fault at every single operation; some minutes
+	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg
+
+integration-rest: ## the catalog suite on a REST catalog that nobody needs: make integration-rest REST_URI=http://…
+	FIRN_TEST_REST_URI=$(REST_URI) $(GO) test -count=1 -tags integration -run REST ./catalog/catalogtest
 
 lint: tools ## vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

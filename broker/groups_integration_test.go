@@ -14,8 +14,8 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 )
 
-// TestKcatGroups: librdkafka's members share a topic, commit when they end, and go on there.
-func TestKcatGroups(t *testing.T) {
+// TestIntegrationKcatGroups: librdkafka's members share a topic, commit when they end, and go on there.
+func TestIntegrationKcatGroups(t *testing.T) {
 	r := start(t, blob.NewMemory(time.Now), nil)
 	var all []string
 	for round := range 2 {

@@ -30,7 +30,7 @@ func (r *running) kcat(t *testing.T, stdin string, args ...string) string {
 
 func lines(s string) []string { return strings.Split(strings.TrimSuffix(s, "\n"), "\n") }
 
-func TestKcat(t *testing.T) {
+func TestIntegrationKcat(t *testing.T) {
 	r := start(t, blob.NewMemory(time.Now), nil)
 	var want []string
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -259,10 +260,12 @@ func TestJobFile(t *testing.T) {
 		w := tailtest.Journal{Store: store}
 		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5), jsons(events, 1, 0, 2))
 		table := l.table("db.events")
-		lied := false
+		var lied atomic.Bool
 		table.fault = func(op string) (error, error) {
 			if body, _, err := blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, 1<<20); err == nil && op == "committed" {
-				lied = lied || bytes.Contains(body, []byte(`"next":5`)) && len(table.commits) == 1 || bytes.Contains(body, []byte(`"next":8`))
+				if bytes.Contains(body, []byte(`"next":5`)) && len(table.commits) == 1 || bytes.Contains(body, []byte(`"next":8`)) {
+					lied.Store(true)
+				}
 			}
 			return nil, nil
 		}
@@ -276,13 +279,13 @@ func TestJobFile(t *testing.T) {
 		if err := json.Unmarshal(body, &f); err != nil {
 			t.Fatal(err)
 		}
-		if lied || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
+		if lied.Load() || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
 			{"events", events.ID.String(), 0, 5}, {"events", events.ID.String(), 1, 2}}) {
-			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied)
+			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied.Load())
 		}
 		w.Append(t, nil, jsons(events, 0, 5, 3))
 		time.Sleep(30 * time.Second)
-		if lied {
+		if lied.Load() {
 			t.Error("a position was written before a load had shown it")
 		}
 		if err := stop(); err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/firn-io/firn/kfs/blob/blobtest"
 )
 
-// TestVersityGateway runs the suite on an S3 server that is not ours and whose store is a directory. The program is versitygw in PATH or
+// TestIntegrationVersityGateway runs the suite on an S3 server that is not ours and whose store is a directory. The program is versitygw in PATH or
 // what FIRN_VERSITYGW names.
-func TestVersityGateway(t *testing.T) {
+func TestIntegrationVersityGateway(t *testing.T) {
 	endpoint := startVersityGateway(t)
 	tests := 0
 	for _, signed := range []bool{false, true} {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
 )
 
 func main() {
@@ -23,6 +25,7 @@ func main() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once
 	}()
+	catalog.SyncLocalFiles()
 	command := newCommand(os.Stdout, os.Stderr)
 	if err := command.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "firn:", err)

@@ -17,6 +17,7 @@ type TypeError struct {
 	Why  string // why the column could not be replaced by one of the wider type; empty if that was no question
 }
 
+// Error implements error.
 func (e *TypeError) Error() string {
 	s := fmt.Sprintf("column %s of the table is %s and cannot hold %s", e.Path, e.Have, e.Want)
 	if e.Why != "" {
@@ -34,6 +35,7 @@ type ReplaceError struct {
 	Columns []Replaced
 }
 
+// Error implements error.
 func (e *ReplaceError) Error() string {
 	c := e.Columns[0]
 	return (&TypeError{Path: c.Path, Have: c.Have, Want: c.Want}).Error()

@@ -141,7 +141,9 @@ func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusSe
 			return nil
 		}
 		p.banner("firn dev: everything in one process", lines)
-		fmt.Fprintf(p.out, `ready; stop with Ctrl-C. What to type next, in another terminal:
+		fmt.Fprintf(p.out, `ready; stop with Ctrl-C
+
+What to type next, in another terminal:
 
   echo '{"hello": "world"}' | kcat -b %s -t greetings -P
   python3 -c 'from pyiceberg.catalog import load_catalog; print(load_catalog("default", type="sql", uri="sqlite:///%s").load_table("default.greetings").scan().to_arrow())'

@@ -33,6 +33,7 @@ type RowError struct {
 	Why  string
 }
 
+// Error implements error.
 func (e *RowError) Error() string {
 	if e.Row < 0 {
 		return fmt.Sprintf("column %s: %s", e.Path, e.Why)

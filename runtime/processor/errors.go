@@ -11,4 +11,5 @@ type HaltError struct {
 	Decide string // what to do
 }
 
+// Error implements error.
 func (e *HaltError) Error() string { return e.Reason + ": " + e.Decide }

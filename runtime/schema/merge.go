@@ -9,6 +9,7 @@ type ConflictError struct {
 	Got  Type   // the record's
 }
 
+// Error implements error.
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("field %s: the column is %s, the value %s", e.Path, e.Have.Short(), e.Got.Short())
 }
@@ -27,6 +28,7 @@ type LimitError struct {
 	What string // which bound
 }
 
+// Error implements error.
 func (e *LimitError) Error() string {
 	const decide = "; declare a schema in the job if only some fields are wanted"
 	if e.Path == "" {

@@ -11,9 +11,10 @@ import (
 	"github.com/firn-io/firn/runtime/processor"
 )
 
-// Table is one table of a job, as the job file describes it.
+// Table is one table of a job: what the job file says of it, and the source that it is filled from.
 type Table struct {
 	Name       string            // namespace.table
+	Lineage    string            // of the source that it is filled from; empty if the source has none
 	Partition  []string          // expressions such as day(kafka_timestamp); used when the table is made
 	Properties map[string]string // of the table; used when the table is made
 }

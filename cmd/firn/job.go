@@ -17,6 +17,7 @@ import (
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/cmd/firn/job"
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
@@ -199,11 +200,19 @@ func configHash(j *job.Job) string {
 	return hex.EncodeToString(h[:8])
 }
 
-func (s *sinks) open(ctx context.Context, table string) (processor.Sink, error) {
-	return s.factory.Open(ctx, processors.Table{Name: table, Partition: s.job.Table.Partition, Properties: s.job.Table.Properties})
+func (s *sinks) open(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+	return s.factory.Open(ctx, processors.Table{Name: table, Lineage: lineageOf(lineage), Partition: s.job.Table.Partition, Properties: s.job.Table.Properties})
 }
 
 // openDeadLetters opens {namespace}.{job}_dead_letter, beside the job's tables.
-func (s *sinks) openDeadLetters(ctx context.Context) (processor.Sink, error) {
-	return s.factory.Open(ctx, processors.Table{Name: s.job.DeadLetterTable()})
+func (s *sinks) openDeadLetters(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+	return s.factory.Open(ctx, processors.Table{Name: s.job.DeadLetterTable(), Lineage: lineageOf(lineage)})
+}
+
+// lineageOf is a lineage as receipts have it.
+func lineageOf(id kfs.TopicID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
 }

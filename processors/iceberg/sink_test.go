@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -188,4 +189,23 @@ func TestStageSealCommit(t *testing.T) {
 		t.Errorf("the same group again: %v, want %v", err, processor.ErrMoved)
 	}
 	wantOffsets(t, s, map[int64]int64{0: 200, 1: 50})
+}
+
+// TestAnotherLineageHalts opens a table for a source with another lineage than that of the receipts in it.
+func TestAnotherLineageHalts(t *testing.T) {
+	c := openSQLite(t)
+	s, mem := openSink(t, c, processors.Table{Name: "default.events", Lineage: "first"}, nil)
+	stage(t, s, events(mem, source0, 0, 10))
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Committed(t.Context()); err != nil {
+		t.Errorf("the source that filled the table: %v", err)
+	}
+	other, _ := openSink(t, c, processors.Table{Name: "default.events", Lineage: "second"}, nil)
+	_, err := other.Committed(t.Context())
+	var halt *processor.HaltError
+	if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "lineage") {
+		t.Errorf("a source with another lineage: %v, want a halt", err)
+	}
 }

@@ -53,7 +53,7 @@ func BenchmarkJob(b *testing.B) {
 			for b.Loop() {
 				job, err := New(Config{Name: "bench", Store: store, Topics: []string{"events"}, Route: Template("db.{topic}"), UntilLatest: true, Errors: Halt,
 					Allocator: memory.DefaultAllocator,
-					OpenSink:  func(context.Context, string) (processor.Sink, error) { return &discarding{}, nil }})
+					OpenSink:  func(context.Context, string, kfs.TopicID) (processor.Sink, error) { return &discarding{}, nil }})
 				if err != nil {
 					b.Fatal(err)
 				}

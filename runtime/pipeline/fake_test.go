@@ -258,10 +258,10 @@ func (l *lake) table(name string) *fakeTable {
 	return l.tables[name]
 }
 
-func (l *lake) openSink(_ context.Context, name string) (processor.Sink, error) {
+func (l *lake) openSink(_ context.Context, name string, _ kfs.TopicID) (processor.Sink, error) {
 	return l.table(name).open(), nil
 }
 
-func (l *lake) openLetters(context.Context) (processor.Sink, error) {
+func (l *lake) openLetters(context.Context, kfs.TopicID) (processor.Sink, error) {
 	return l.table(deadLetterTable).open(), nil
 }

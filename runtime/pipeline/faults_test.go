@@ -219,7 +219,9 @@ func TestReplayWithoutRecall(t *testing.T) {
 	w := tailtest.Journal{Store: store}
 	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":0}`, `-`, `{"n":2}`, `-`))
 	cfg := testConfig(t, store, l)
-	cfg.OpenDeadLetters = func(context.Context) (processor.Sink, error) { return struct{ processor.Sink }{letters.open()}, nil }
+	cfg.OpenDeadLetters = func(context.Context, kfs.TopicID) (processor.Sink, error) {
+		return struct{ processor.Sink }{letters.open()}, nil
+	}
 	if err := run(t, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +300,7 @@ func TestGraceEnds(t *testing.T) {
 		store, l := blob.NewMemory(nil), newLake(t)
 		cfg := testConfig(t, store, l)
 		cfg.Freshness = time.Hour
-		cfg.OpenSink = func(ctx context.Context, table string) (processor.Sink, error) {
+		cfg.OpenSink = func(ctx context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
 			return hanging{l.table(table).open()}, nil
 		}
 		w := tailtest.Journal{Store: store}

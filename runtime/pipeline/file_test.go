@@ -40,7 +40,7 @@ func TestTableIsNotWhatItWas(t *testing.T) {
 			store, l := blob.NewMemory(nil), newLake(t)
 			identity := "first"
 			cfg := testConfig(t, store, l)
-			cfg.OpenSink = func(_ context.Context, table string) (processor.Sink, error) {
+			cfg.OpenSink = func(_ context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
 				return named{l.table(table).open(), &identity}, nil
 			}
 			w := tailtest.Journal{Store: store}
@@ -70,6 +70,31 @@ func TestTableIsNotWhatItWas(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestSinksLearnTheLineage opens the sinks of rows and of dead letters, both of which are told what source they are filled from.
+func TestSinksLearnTheLineage(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	cfg := testConfig(t, store, l)
+	told := map[string]kfs.TopicID{}
+	cfg.OpenSink = func(_ context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+		told["rows"] = lineage
+		return l.table(table).open(), nil
+	}
+	cfg.OpenDeadLetters = func(_ context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+		told["dead letters"] = lineage
+		return l.table(deadLetterTable).open(), nil
+	}
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+	if err := run(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, sink := range []string{"rows", "dead letters"} {
+		if told[sink] != cluster.Lineage {
+			t.Errorf("the sink of %s was told lineage %s, want %s", sink, told[sink], cluster.Lineage)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/tail"
 )
 
@@ -69,7 +70,7 @@ func New(cfg Config) (*Job, error) {
 		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
 		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{})}
 	if cfg.Errors == DeadLetter {
-		j.letters = newLetterBox(&cfg)
+		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
 	}
 	return j, nil
 }
@@ -172,6 +173,13 @@ func (j *Job) learn(e kfs.Entry) error {
 		}
 	}
 	return nil
+}
+
+// sourceLineage is the lineage of the source. It is known before any topic is: what journal 0 begins with says it.
+func (j *Job) sourceLineage() kfs.TopicID {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.lineage
 }
 
 // table finds the table of a topic and starts its worker; nil if it has none because of a collision.

@@ -19,8 +19,8 @@ import (
 // letterBox is the job's dead-letter table, which the workers share. A source without a dead letter never moves there: it counts as
 // standing where its rows stand.
 type letterBox struct {
-	open   func(ctx context.Context) (processor.Sink, error)
-	prefix string // of the coordinate columns
+	open   func(ctx context.Context) (processor.Sink, error) // for the job's lineage
+	prefix string                                            // of the coordinate columns
 	job    string
 	mem    memory.Allocator
 
@@ -29,8 +29,8 @@ type letterBox struct {
 	next processor.Positions // nil: to be read again
 }
 
-func newLetterBox(cfg *Config) *letterBox {
-	b := &letterBox{open: cfg.OpenDeadLetters, prefix: cfg.Decode.Prefix, job: cfg.Name, mem: cfg.Allocator, turn: make(chan struct{}, 1)}
+func newLetterBox(cfg *Config, open func(context.Context) (processor.Sink, error)) *letterBox {
+	b := &letterBox{open: open, prefix: cfg.Decode.Prefix, job: cfg.Name, mem: cfg.Allocator, turn: make(chan struct{}, 1)}
 	b.turn <- struct{}{}
 	return b
 }

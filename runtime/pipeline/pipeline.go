@@ -57,10 +57,11 @@ type Config struct {
 	Decode decode.Config
 	// Route names the table of a topic. Two topics on one table are an error.
 	Route func(topic string) string
-	// OpenSink opens the sink of a table. A sink that is an io.Closer is closed.
-	OpenSink func(ctx context.Context, table string) (processor.Sink, error)
-	// OpenDeadLetters opens the sink of the job's dead letters. Only the policy DeadLetter needs it.
-	OpenDeadLetters func(ctx context.Context) (processor.Sink, error)
+	// OpenSink opens the sink of a table that is filled from a source of that lineage; the zero value is a source without one. A sink
+	// that is an io.Closer is closed.
+	OpenSink func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error)
+	// OpenDeadLetters opens the sink of the job's dead letters, likewise. Only the policy DeadLetter needs it.
+	OpenDeadLetters func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error)
 	Errors          Policy
 
 	Freshness   time.Duration // from a record's acknowledgement to its visibility; default 2 s

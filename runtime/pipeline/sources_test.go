@@ -232,7 +232,7 @@ func TestRefusedColumnIsPinned(t *testing.T) {
 	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":1}`, `{"n":1.5}`, `{"n":2,"new":"x"}`), tailtest.Values(events, 1, `{"n":3}`))
 	cfg := testConfig(t, store, l)
 	refusals := 0
-	cfg.OpenSink = func(_ context.Context, table string) (processor.Sink, error) {
+	cfg.OpenSink = func(_ context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
 		return unfitSink{l.table(table).open(), &refusals}, nil
 	}
 	if err := run(t, cfg); err != nil {

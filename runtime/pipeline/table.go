@@ -163,7 +163,7 @@ func (t *table) live(ctx, last context.Context) (err error) {
 // begin reads the table's position and makes a worker that stands there.
 func (t *table) begin(ctx context.Context) (*worker, error) {
 	if t.sink == nil {
-		sink, err := t.job.cfg.OpenSink(ctx, t.name)
+		sink, err := t.job.cfg.OpenSink(ctx, t.name, t.job.sourceLineage())
 		if err != nil {
 			return nil, fmt.Errorf("open table %s: %w", t.name, err)
 		}

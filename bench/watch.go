@@ -99,13 +99,12 @@ func (w *watcher) poll(db *sql.DB) error {
 			continue
 		}
 		w.seen[s.ID] = true
-		ranges := map[string][]int64{} // topic id/partition → base, next, …
+		ranges := map[string][]int64{} // topic/topic id/partition → base, next, …
 		if err := json.Unmarshal([]byte(s.Summary["firn.ranges"]), &ranges); err != nil {
 			return err
 		}
 		for source, r := range ranges {
-			_, partition, _ := strings.Cut(source, "/")
-			p, err := strconv.ParseInt(partition, 10, 32)
+			p, err := strconv.ParseInt(source[strings.LastIndexByte(source, '/')+1:], 10, 32)
 			if err != nil || len(r) < 2 {
 				return fmt.Errorf("receipt of %s: %v", source, r)
 			}

@@ -110,6 +110,9 @@ func (p *program) openJob(ctx context.Context, j *job.Job, s jobSettings) (opene
 	if err != nil {
 		return nil, err
 	}
+	if err := tables.check(ctx); err != nil {
+		return nil, err
+	}
 	start, err := j.Source.Start()
 	if err != nil {
 		return nil, err
@@ -198,6 +201,15 @@ func (p *program) sinks(j *job.Job, lake *catalog.Catalog, store blob.Store, mem
 func configHash(j *job.Job) string {
 	h := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %v %q", j.Table.Name, j.Decode.Key.Format, j.Decode.Value.Format, j.Decode.Value.Schema, j.Errors.Policy))
 	return hex.EncodeToString(h[:8])
+}
+
+// check opens the table that a topic would have, so that a job file that names no possible table fails before there is data.
+func (s *sinks) check(ctx context.Context) error {
+	sink, err := s.open(ctx, pipeline.Template(s.job.Table.Name)("topic"), kfs.TopicID{})
+	if c, ok := sink.(io.Closer); ok && err == nil {
+		err = c.Close()
+	}
+	return err
 }
 
 func (s *sinks) open(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {

@@ -118,7 +118,7 @@ func (a *attempt) look() effect {
 	if a.uuid != "" && a.uuid != a.view.table {
 		return a.stop(&HaltError{
 			Reason: fmt.Sprintf("the table is %s, the job has known it as %s: it was dropped and created again", a.view.table, a.uuid),
-			Decide: "forget what the job knows of this table to fill it anew, or bring the old table back",
+			Decide: "bring the old table back; or, to fill this one anew, " + forget(a.job),
 		})
 	}
 	if a.inFlight != "" {
@@ -155,7 +155,7 @@ func (a *attempt) foreign() error {
 	if a.lineage != "" && a.pos.lineage != "" && a.lineage != a.pos.lineage {
 		return &HaltError{
 			Reason: fmt.Sprintf("the table was filled from lineage %s, the source now is lineage %s: the source was restored or replaced", a.pos.lineage, a.lineage),
-			Decide: "offsets of the two may mean different records; rebuild the table from the new source, or accept the new lineage",
+			Decide: "offsets of the two may mean different records: choose another table; or drop this one, " + forget(a.job) + " to fill it anew",
 		}
 	}
 	for _, stream := range streams(a.ranges) {
@@ -169,6 +169,11 @@ func (a *attempt) foreign() error {
 	return nil
 }
 
+// forget is how a person makes a job forget what it has seen of its tables.
+func forget(job string) string {
+	return fmt.Sprintf("stop the job, delete jobs/%s.json from the source's store and start it again", job)
+}
+
 // admit sends the group if every range begins at the running position.
 func (a *attempt) admit() effect {
 	if source, now, before, ok := a.pos.movedBack(a.known); ok {
@@ -177,7 +182,7 @@ func (a *attempt) admit() effect {
 		}
 		return a.stop(&HaltError{
 			Reason: fmt.Sprintf("the table's position of source %s went back from %d to %d: the table was rolled back, or the catalog lost a commit", source, before, now),
-			Decide: "set on_rollback: replay to bring the rows in again, or roll the table forward",
+			Decide: "roll the table forward; or, to bring the rows in again, " + forget(a.job),
 		})
 	}
 	if source, at, ok := a.pos.admits(a.ranges); !ok {

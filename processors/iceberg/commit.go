@@ -149,7 +149,7 @@ func (s *Sink) recreated(to processor.Positions) error {
 			if source.Topic == before.Topic && source.ID != before.ID {
 				return &catalog.HaltError{
 					Reason: fmt.Sprintf("topic %s is %s, the table %s was filled from %s: the topic was deleted and created again", source.Topic, source.ID, s.spec.Name, before.ID),
-					Decide: "its offsets begin anew and mean other records: choose another table for it, or empty this one and remove its firn.progress property",
+					Decide: "its offsets begin anew and mean other records: choose another table for it; or stop the job, drop this table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
 				}
 			}
 		}

@@ -166,7 +166,7 @@ func (w *worker) finish(r result) error {
 	w.confirm = now.Add(confirming)
 	w.feed.settle(g.accepted)
 	w.count()
-	w.table.note(func(st *tableStatus) { st.committed(g, freshness) })
+	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), freshness) })
 	w.table.job.metrics.committed(w.table.name, g, took, freshness)
 	w.table.job.settled()
 	return nil

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
@@ -9,6 +10,20 @@ import (
 )
 
 func halted(reason, decide string) error { return &processor.HaltError{Reason: reason, Decide: decide} }
+
+// decidable says what to do about an error that is final and does not say so itself: what is stored is damaged, or newer than this program.
+func decidable(err error) error {
+	var halt *processor.HaltError
+	switch {
+	case errors.As(err, &halt):
+		return err
+	case errors.Is(err, kfs.ErrVersion):
+		return fmt.Errorf("%w: run a newer firn", err)
+	case !errors.Is(err, kfs.ErrCorrupt) && !errors.Is(err, record.ErrCorrupt):
+		return err
+	}
+	return fmt.Errorf("%w: nothing behind it is read. Restore the object from a copy or an older version in the bucket, hold it against `firn kfs verify`, and start the job again", err)
+}
 
 // final reports whether trying again cannot help: a person must look.
 func final(err error) bool {

@@ -341,7 +341,7 @@ func TestDamagedJournalHaltsItself(t *testing.T) {
 	zero.Append(t, nil, jsons(events, 0, 3, 3))
 	one.Append(t, nil, jsons(other, 0, 6, 3))
 	err := run(t, testConfig(t, store, l))
-	if !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), kfs.ObjectKey(1, 1)) {
+	if !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), kfs.ObjectKey(1, 1)) || !strings.Contains(err.Error(), "firn kfs verify") {
 		t.Errorf("error %v, want one that names the object", err)
 	}
 	wantOffsets(t, l.table("db.events"), 0, 0, 6)

@@ -24,8 +24,7 @@ const (
 	jobFileVersion = 1
 )
 
-// jobFile is {ns}/jobs/{job}.json: what the job has committed, for people and for what must not delete it yet. A position is in it only after
-// a later load has shown it in the table, never by a commit's own answer.
+// jobFile is {ns}/jobs/{job}.json: what the job has committed, for people, for what must not delete it yet, and for the job's next start.
 type jobFile struct {
 	Version int         `json:"version"`
 	Job     string      `json:"job"`
@@ -43,7 +42,10 @@ type fileSource struct {
 	Topic     string `json:"topic"`
 	ID        string `json:"id"`
 	Partition int32  `json:"partition"`
-	Next      int64  `json:"next"`
+	// Next is a position that a load of the table has shown, never a commit's own answer: what lies before it is not needed any more.
+	Next int64 `json:"next"`
+	// Committed is the position by the newest commit's answer. A table that stands before it has lost commits.
+	Committed int64 `json:"committed"`
 }
 
 // known is what was seen of a table before: in this process, or by the job's object.
@@ -76,7 +78,7 @@ func (j *Job) readFile(ctx context.Context) (tables map[string]known, lineage kf
 		for _, s := range t.Sources {
 			id, idErr := kfs.ParseTopicID(s.ID)
 			err = errors.Join(err, idErr)
-			k.positions[processor.Source{Topic: s.Topic, ID: id, Partition: s.Partition}] = s.Next
+			k.positions[processor.Source{Topic: s.Topic, ID: id, Partition: s.Partition}] = max(s.Next, s.Committed)
 		}
 		tables[t.Table] = k
 	}
@@ -89,7 +91,7 @@ func (j *Job) readFile(ctx context.Context) (tables map[string]known, lineage kf
 
 // compare halts a table that is not what it was: another one under its name, or one that has lost commits.
 func (k known) compare(table, file, identity string, committed processor.Positions) error {
-	decide := "restore the table as it was; or delete " + file + " from the source's store, and the job begins at the position that the table has now"
+	decide := "restore the table as it was; or stop the job, delete " + file + " from the source's store, and the next start begins at the position that the table has then"
 	if k.identity != "" && identity != k.identity {
 		was := "is gone"
 		if identity != "" {
@@ -141,8 +143,8 @@ func (j *Job) file() jobFile {
 		one := fileTable{Table: t.name, Sources: []fileSource{}}
 		t.note(func(s *tableStatus) {
 			one.UUID = s.identity
-			for _, source := range slices.SortedFunc(maps.Keys(s.seen), compareSources) {
-				one.Sources = append(one.Sources, fileSource{source.Topic, source.ID.String(), source.Partition, s.seen[source]})
+			for _, source := range slices.SortedFunc(maps.Keys(s.sent), compareSources) {
+				one.Sources = append(one.Sources, fileSource{source.Topic, source.ID.String(), source.Partition, s.seen[source], s.sent[source]})
 			}
 		})
 		f.Tables = append(f.Tables, one)

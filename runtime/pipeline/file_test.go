@@ -73,6 +73,49 @@ func TestTableIsNotWhatItWas(t *testing.T) {
 	}
 }
 
+// TestRolledBackAfterTheLastCommit rolls a table back by its newest commit, of which no later load has told, after the job has ended
+// without a look back.
+func TestRolledBackAfterTheLastCommit(t *testing.T) {
+	var s tableStatus
+	s.sources = map[processor.Source]*SourceStatus{}
+	one, two := processor.Source{Topic: "events", ID: events.ID}, processor.Source{Topic: "events", ID: events.ID, Partition: 1}
+	s.loaded(processor.Positions{one: 5}, "")
+	s.committed(&group{from: processor.Positions{one: 5, two: 0}, to: processor.Positions{one: 9, two: 4}}, "first", 0)
+	store, l := blob.NewMemory(nil), newLake(t)
+	j, err := New(testConfig(t, store, l))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.tables["events"] = &table{name: "db.events", status: s}
+	j.writeStatus(t.Context(), nil)
+	tables, _, err := j.readFile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := tables["db.events"]
+	for name, c := range map[string]struct {
+		identity  string
+		committed processor.Positions
+		halts     bool
+	}{
+		"as it was":   {"first", processor.Positions{one: 9, two: 4}, false},
+		"ahead":       {"first", processor.Positions{one: 10, two: 5}, false},
+		"rolled back": {"first", processor.Positions{one: 5}, true},
+		"one source":  {"first", processor.Positions{one: 9}, true},
+		"another":     {"second", processor.Positions{one: 9, two: 4}, true},
+	} {
+		var halt *processor.HaltError
+		if err := k.compare("db.events", "file", c.identity, c.committed); errors.As(err, &halt) != c.halts {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What must not be deleted yet is told by what a load has shown alone.
+	file := j.file().Tables[0].Sources
+	if len(file) != 2 || file[0].Next != 5 || file[1].Next != 0 {
+		t.Errorf("sources of the job's object: %+v", file)
+	}
+}
+
 // TestSinksLearnTheLineage opens the sinks of rows and of dead letters, both of which are told what source they are filled from.
 func TestSinksLearnTheLineage(t *testing.T) {
 	store, l := blob.NewMemory(nil), newLake(t)

@@ -279,7 +279,7 @@ func TestCorruptBatchHaltsItsPartitionOnly(t *testing.T) {
 	j.Put(t, m, object)
 	j.Append(t, nil, jsons(events, 0, 10, 5), jsons(events, 1, 10, 5))
 	err := run(t, testConfig(t, store, l))
-	if !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), "events/0") || !strings.Contains(err.Error(), kfs.ObjectKey(0, 1)) {
+	if !errors.Is(err, kfs.ErrCorrupt) || !strings.Contains(err.Error(), "events/0") || !strings.Contains(err.Error(), kfs.ObjectKey(0, 1)) || !strings.Contains(err.Error(), "firn kfs verify") {
 		t.Errorf("error %v, want one that names the partition and the object", err)
 	}
 	wantOffsets(t, l.table("db.events"), 0, 0, 5)

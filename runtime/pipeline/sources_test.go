@@ -280,7 +280,7 @@ func TestJobFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lied.Load() || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
-			{"events", events.ID.String(), 0, 5}, {"events", events.ID.String(), 1, 2}}) {
+			{"events", events.ID.String(), 0, 5, 5}, {"events", events.ID.String(), 1, 2, 2}}) {
 			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied.Load())
 		}
 		w.Append(t, nil, jsons(events, 0, 5, 3))

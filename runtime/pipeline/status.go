@@ -43,7 +43,7 @@ type SourceStatus struct {
 type tableStatus struct {
 	sources   map[processor.Source]*SourceStatus
 	seen      processor.Positions // that a load of the table has shown
-	sent      processor.Positions // that commits have answered
+	sent      processor.Positions // that commits have answered; it has every source of seen
 	identity  string
 	freshness time.Duration
 	commits   int64
@@ -58,7 +58,8 @@ func (s *tableStatus) source(of processor.Source) *SourceStatus {
 }
 
 // committed notes a commit. That it began where the one before ended shows that the table has that one.
-func (s *tableStatus) committed(g *group, freshness time.Duration) {
+func (s *tableStatus) committed(g *group, identity string, freshness time.Duration) {
+	s.identity = identity
 	for source, from := range g.from {
 		if sent, ok := s.sent[source]; ok && sent == from {
 			s.seen[source] = from

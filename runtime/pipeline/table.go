@@ -194,16 +194,21 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 
 // recognize compares the table with what is known of it, and knows it from now on.
 func (t *table) recognize(committed processor.Positions) error {
-	identity := ""
-	if sink, ok := t.sink.(processor.Identified); ok {
-		identity = sink.Identity()
-	}
+	identity := t.identity()
 	if err := t.known.compare(t.name, kfs.JobKey(t.job.cfg.Name), identity, committed); err != nil {
 		return err
 	}
 	t.known = known{identity, maps.Clone(committed)}
 	t.note(func(s *tableStatus) { s.loaded(committed, identity) })
 	return nil
+}
+
+// identity is the table's, as the sink last saw it; empty if there is none.
+func (t *table) identity() string {
+	if sink, ok := t.sink.(processor.Identified); ok {
+		return sink.Identity()
+	}
+	return ""
 }
 
 // columns asks the sink for the table's columns; nil if there is no table.

@@ -130,7 +130,8 @@ func (b *Backend) APIs() []API {
 	}
 	return []API{
 		produce(b), fetch(b), listOffsets(b), metadataAPI(b), createTopics(b), deleteTopics(b), initProducerID(b),
-		offsetForLeaderEpoch(b), describeConfigs(b), createPartitions(b), describeCluster(b), describeTopicPartitions(b),
+		offsetForLeaderEpoch(b), describeConfigs(b), alterConfigs(b), createPartitions(b), incrementalAlterConfigs(b), describeCluster(b),
+		describeTopicPartitions(b),
 	}
 }
 

@@ -46,10 +46,14 @@ func shapeOf(key int16) shape {
 		return shape{i32.since(3), rows(str, rows(i32, i32.since(2), i32))}
 	case 32: // DescribeConfigs
 		return shape{rows(i8, str, list(str)), i8.since(1), i8.since(3)}
+	case 33: // AlterConfigs
+		return shape{rows(i8, str, rows(str, str)), i8}
 	case 37: // CreatePartitions
 		return shape{rows(str, i32, rows(list(i32))), i32, i8}
 	case 42: // DeleteGroups
 		return shape{list(str)}
+	case 44: // IncrementalAlterConfigs
+		return shape{rows(i8, str, rows(str, i8, str)), i8}
 	case 47: // OffsetDelete
 		return shape{str, rows(str, rows(i32))}
 	case 60: // DescribeCluster

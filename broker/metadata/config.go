@@ -103,6 +103,9 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 		if i < 0 {
 			return s, fmt.Errorf("%w: unknown name %q", ErrInvalidConfig, c.Key)
 		}
+		if len(c.Value) > kfs.MaxString {
+			return s, fmt.Errorf("%w: %s: a value of %d bytes, at most %d", ErrInvalidConfig, c.Key, len(c.Value), kfs.MaxString)
+		}
 		if err := defs[i].check(c.Value); err != nil {
 			return s, fmt.Errorf("%w: %s=%q: %w", ErrInvalidConfig, c.Key, c.Value, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -41,7 +42,7 @@ type layout struct {
 	iceberg   *iceberg.Schema // that the files belong to
 	spec      iceberg.PartitionSpec
 	schema    *arrow.Schema
-	parquet   *parquet.WriterProperties
+	parquet   []parquet.WriterProperty
 	arrow     pqarrow.ArrowWriterProperties
 	group     int64 // Arrow bytes that end a buffered row group
 }
@@ -88,7 +89,7 @@ func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, cfg *C
 	opts = append(opts, parquet.WithDictionaryFor(cfg.Prefix+"offset", false))
 	return &layout{
 		fs: w, locations: locations, table: t, iceberg: t.Schema(), spec: t.Spec(), schema: schema,
-		parquet: parquet.NewWriterProperties(opts...),
+		parquet: opts,
 		arrow:   pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(mem)),
 		group:   min(rowGroupBytes, cfg.FileBytes),
 	}, nil
@@ -106,20 +107,41 @@ type fileWriter struct {
 	used     int64       // when rows were last added, on the sink's own count
 }
 
-// create begins a file. Its name is drawn at random and is used once.
-func (l *layout) create(name string, values map[int]any) (*fileWriter, error) {
+// create begins a file. Its name is drawn at random and is used once. sample are rows that are typical of it, or nil.
+func (l *layout) create(name string, values map[int]any, sample arrow.RecordBatch) (*fileWriter, error) {
+	props, err := l.properties(sample)
+	if err != nil {
+		return nil, err
+	}
 	w := &fileWriter{layout: l, location: l.locations.NewDataLocation(name + ".parquet"), values: values}
 	out, err := l.fs.Create(w.location)
 	if err != nil {
 		return nil, fmt.Errorf("data file: %w", err)
 	}
 	w.out = &countingWriter{w: out}
-	if w.parquet, err = pqarrow.NewFileWriter(l.schema, w.out, l.parquet, l.arrow); err != nil {
+	if w.parquet, err = pqarrow.NewFileWriter(l.schema, w.out, props, l.arrow); err != nil {
 		_ = out.Close()
 		_ = l.fs.Remove(w.location)
 		return nil, fmt.Errorf("data file %s: %w", w.location, err)
 	}
 	return w, nil
+}
+
+// properties are how a file with such rows is written.
+func (l *layout) properties(sample arrow.RecordBatch) (*parquet.WriterProperties, error) {
+	props := parquet.NewWriterProperties(l.parquet...)
+	if sample == nil {
+		return props, nil
+	}
+	plain, err := withoutDictionary(sample, props, l.arrow)
+	if err != nil || len(plain) == 0 {
+		return props, err
+	}
+	opts := slices.Clone(l.parquet)
+	for _, path := range plain {
+		opts = append(opts, parquet.WithDictionaryFor(path, false))
+	}
+	return parquet.NewWriterProperties(opts...), nil
 }
 
 // write adds rows that take so many bytes in Arrow. Large batches become row groups of their own.

@@ -245,7 +245,7 @@ func (r *replacement) copy(ctx context.Context, reader *pqarrow.FileReader, f ic
 	if err != nil {
 		return nil, err
 	}
-	w, err := l.create(name, f.Partition())
+	w, err := l.create(name, f.Partition(), nil)
 	if err != nil {
 		return nil, err
 	}

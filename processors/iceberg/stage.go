@@ -83,7 +83,7 @@ func (s *Sink) append(p *part, rows arrow.RecordBatch, bytes int64) error {
 		if err != nil {
 			return err
 		}
-		if w, err = s.writer.layout.create(name, p.values); err != nil {
+		if w, err = s.writer.layout.create(name, p.values, rows); err != nil {
 			return err
 		}
 		s.open[p.key] = w

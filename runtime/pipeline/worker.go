@@ -280,14 +280,23 @@ func (w *worker) lend(ctx context.Context, s *source) error {
 		}
 		d = &decoder{made, w.columns, made.Schema()}
 	}
-	if d.columns != w.columns {
-		if err := d.Reset(w.columns); err != nil {
-			return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
-		}
-		d.columns, d.start = w.columns, d.Schema()
+	if err := w.align(d); err != nil {
+		return err
 	}
 	s.decoder = d
 	w.lent = append(w.lent, s)
+	return nil
+}
+
+// align makes an empty decoder begin with the table's columns as they are known now.
+func (w *worker) align(d *decoder) error {
+	if d.columns == w.columns {
+		return nil
+	}
+	if err := d.Reset(w.columns); err != nil {
+		return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
+	}
+	d.columns, d.start = w.columns, d.Schema()
 	return nil
 }
 
@@ -322,7 +331,13 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 		return w.table.refused(err)
 	}
 	s.flushed = s.next
-	return nil
+	// Decoders that each found the same columns in another order would make the sink end its files at each turn.
+	if s.decoder.Schema() != s.decoder.start {
+		if w.columns, err = w.table.columns(ctx); err != nil {
+			return err
+		}
+	}
+	return w.align(s.decoder)
 }
 
 // take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.

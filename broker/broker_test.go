@@ -584,7 +584,7 @@ func TestTransactionsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := resp.(*kmsg.InitProducerIDResponse).ErrorCode; code != kerr.UnsupportedVersion.Code {
+	if code := resp.(*kmsg.InitProducerIDResponse).ErrorCode; code != kerr.TransactionalIDAuthorizationFailed.Code {
 		t.Errorf("error %v", kerr.ErrorForCode(code))
 	}
 }

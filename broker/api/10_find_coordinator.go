@@ -10,7 +10,9 @@ import (
 // FindCoordinator: versions 0 to 6, all that kmsg knows.
 //
 // Up to version 3 a request names one key, from then on several. A group's coordinator is the owner of the journal that the group's
-// slot is placed on. There are no coordinators of transactions or of share groups here: INVALID_REQUEST, which clients take for final.
+// slot is placed on. There are no coordinators of transactions here, and the code is TRANSACTIONAL_ID_AUTHORIZATION_FAILED with a text
+// that says so: librdkafka takes that code alone for final and asks forever on any other. Nor are there any of share groups:
+// INVALID_REQUEST.
 func findCoordinator(g *Groups) API {
 	return serve(10, concurrent(func(_ context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.FindCoordinatorRequest)
@@ -43,8 +45,10 @@ func (g *Groups) findCoordinator(kind int8, key string) kmsg.FindCoordinatorResp
 // ownerOf is the broker that coordinates a group.
 func (g *Groups) ownerOf(kind int8, key string) (Broker, error) {
 	switch {
+	case kind == 1:
+		return Broker{}, refuse(kerr.TransactionalIDAuthorizationFailed, "this broker has no transactions: leave out transactional.id")
 	case kind != 0:
-		return Broker{}, refuse(kerr.InvalidRequest, "only groups have coordinators here, transactions and share groups do not")
+		return Broker{}, refuse(kerr.InvalidRequest, "share groups have no coordinators here")
 	case key == "" || len(key) > maxGroupName:
 		return Broker{}, refuse(kerr.InvalidGroupID, "the group id is empty or too long")
 	}

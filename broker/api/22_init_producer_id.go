@@ -9,8 +9,8 @@ import (
 
 // InitProducerID: versions 0 to 5, all that kmsg knows.
 //
-// Only idempotent producers: a transactional id is refused with UNSUPPORTED_VERSION, which every client takes for final, until
-// transactions are specified in the storage format. A producer that comes with an id and epoch (version 3) wants to begin anew after
+// Only idempotent producers: a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client takes for
+// final (librdkafka retries what says it better), until transactions are specified in the storage format. A producer that comes with an id and epoch (version 3) wants to begin anew after
 // an error; it gets a new id, which begins with sequence 0 everywhere, so that nothing of the old one can be taken for the new one's.
 func initProducerID(b *Backend) API {
 	return serve(22, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
@@ -18,7 +18,7 @@ func initProducerID(b *Backend) API {
 		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
 		if req.TransactionalID != nil {
-			resp.ErrorCode = kerr.UnsupportedVersion.Code
+			resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
 			return resp, nil
 		}
 		id, err := b.ProducerIDs.Next(ctx)

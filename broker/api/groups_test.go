@@ -381,7 +381,8 @@ func TestFindCoordinator(t *testing.T) {
 				kind int8
 				node int32
 				want *kerr.Error
-			}{{"g", 0, 7, nil}, {"elsewhere", 0, 8, nil}, {"", 0, -1, kerr.InvalidGroupID}, {"tx", 1, -1, kerr.InvalidRequest}} {
+			}{{"g", 0, 7, nil}, {"elsewhere", 0, 8, nil}, {"", 0, -1, kerr.InvalidGroupID},
+				{"tx", 1, -1, kerr.TransactionalIDAuthorizationFailed}, {"share", 2, -1, kerr.InvalidRequest}} {
 				req := kmsg.NewPtrFindCoordinatorRequest()
 				req.CoordinatorKey, req.CoordinatorType, req.CoordinatorKeys = c.key, c.kind, []string{c.key}
 				resp := call[*kmsg.FindCoordinatorResponse](t, f, v, req)
@@ -389,7 +390,7 @@ func TestFindCoordinator(t *testing.T) {
 				if v >= 4 {
 					got = resp.Coordinators[0]
 				}
-				if v == 0 && c.kind == 1 {
+				if v == 0 && c.kind != 0 {
 					continue // it cannot ask
 				}
 				if got.ErrorCode != code(c.want) || got.Key != c.key || got.NodeID != c.node ||

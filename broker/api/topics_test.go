@@ -339,7 +339,7 @@ func TestInitProducerID(t *testing.T) {
 		seen[got.ProducerID] = true
 		req.TransactionalID = kmsg.StringPtr("tx")
 		got = f.call(t, version, req).(*kmsg.InitProducerIDResponse)
-		if got.ErrorCode != kerr.UnsupportedVersion.Code || got.ProducerID != -1 {
+		if got.ErrorCode != kerr.TransactionalIDAuthorizationFailed.Code || got.ProducerID != -1 {
 			t.Errorf("v%d, transactional: %+v", version, got)
 		}
 		if kerr.IsRetriable(kerr.ErrorForCode(got.ErrorCode)) {

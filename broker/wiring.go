@@ -7,6 +7,7 @@ import (
 	"github.com/firn-io/firn/broker/api"
 	"github.com/firn-io/firn/broker/cluster"
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/kfs"
 )
 
 // view is the cluster as the handlers see it.
@@ -64,6 +65,10 @@ type log struct {
 var _ api.Journal = log{}
 
 func (l log) Append(batches []journal.Batch) api.Append { return pending{l.Journal.Append(batches)} }
+
+func (l log) Trim(trim kfs.Trim) api.Append {
+	return pending{l.Journal.AppendEntries([]kfs.Entry{trim})}
+}
 
 // Serving is nil while this broker has the journal, by a lease that is valid.
 func (l log) Serving() error {

@@ -77,11 +77,14 @@ type Journal interface {
 type Writer interface {
 	// Append enqueues batches, in order, and does not block. It owns the records' bytes until the append is done.
 	Append(batches []journal.Batch) Append
+	// Trim enqueues a move of a partition's log start, and does not block. It has one result: journal.ErrOffsetOutOfRange for an
+	// offset behind the end. A log start never moves back.
+	Trim(trim kfs.Trim) Append
 }
 
 // Append is an append under way.
 type Append interface {
-	// Wait blocks until every batch is durable or refused, and gives one result per batch, in order.
+	// Wait blocks until everything is durable or refused, and gives one result for each batch, in order, or for the trim.
 	Wait() []journal.Result
 }
 
@@ -129,9 +132,9 @@ func (b *Backend) APIs() []API {
 		b.FetchBytes = defaultFetchBytes
 	}
 	return []API{
-		produce(b), fetch(b), listOffsets(b), metadataAPI(b), createTopics(b), deleteTopics(b), initProducerID(b),
-		offsetForLeaderEpoch(b), describeConfigs(b), alterConfigs(b), createPartitions(b), incrementalAlterConfigs(b), describeCluster(b),
-		describeTopicPartitions(b),
+		produce(b), fetch(b), listOffsets(b), metadataAPI(b), createTopics(b), deleteTopics(b), deleteRecords(b),
+		initProducerID(b), offsetForLeaderEpoch(b), describeConfigs(b), alterConfigs(b), createPartitions(b), incrementalAlterConfigs(b),
+		describeCluster(b), describeTopicPartitions(b),
 	}
 }
 

@@ -29,6 +29,7 @@ type fake struct {
 	producer int64
 	logs     map[kfs.PartitionID]*fakeLog
 	watches  map[chan<- struct{}][]kfs.PartitionID
+	trimmed  int           // trims that were taken
 	looks    int           // calls of Offsets
 	held     chan struct{} // if set, appends are done when it is closed
 	appended []string      // topic names, in order of Append
@@ -178,6 +179,24 @@ func (f *fake) Append(batches []journal.Batch) Append {
 		f.wake(id)
 	}
 	return a
+}
+
+func (f *fake) Trim(trim kfs.Trim) Append {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	result := journal.Result{Base: -1, AppendTime: -1, Err: f.failing}
+	id := kfs.PartitionID{Topic: trim.Topic, Partition: trim.Partition}
+	l := f.log(id)
+	switch {
+	case result.Err != nil:
+	case trim.LogStart > l.next():
+		result.Err = journal.ErrOffsetOutOfRange
+	default:
+		f.trimmed++
+		l.start = max(l.start, trim.LogStart)
+		f.wake(id)
+	}
+	return &fakeAppend{held: f.held, results: []journal.Result{result}}
 }
 
 func (f *fake) log(id kfs.PartitionID) *fakeLog {

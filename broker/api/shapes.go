@@ -40,6 +40,8 @@ func shapeOf(key int16) shape {
 		return shape{rows(str, i32, i16, rows(i32, list(i32)), rows(str, str)), i32, i8.since(1)}
 	case 20: // DeleteTopics
 		return shape{list(str).until(5), rows(str, uuid).since(6), i32}
+	case 21: // DeleteRecords
+		return shape{rows(str, rows(i32, i64)), i32}
 	case 22: // InitProducerID
 		return shape{str, i32, i64.since(3), i16.since(3)}
 	case 23: // OffsetForLeaderEpoch

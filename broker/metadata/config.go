@@ -13,6 +13,7 @@ import (
 // Settings are the topic configs that the broker acts on, resolved with their defaults.
 type Settings struct {
 	MaxMessageBytes int32    // the largest record batch, bytes
+	Delete          bool     // cleanup.policy holds delete; else every record is kept
 	LogAppendTime   bool     // message.timestamp.type: the broker's time replaces the producer's
 	Journals        []uint32 // where its partitions must be placed; empty: anywhere
 }
@@ -49,7 +50,7 @@ type ConfigValue struct {
 // ConfigDefs lists every topic config that is accepted, sorted by name.
 func ConfigDefs() []ConfigDef {
 	return []ConfigDef{
-		{"cleanup.policy", "delete", TypeList, "delete: retention applies. compact: old records are kept; keys are not compacted.", each("delete", "compact")},
+		{"cleanup.policy", "delete", TypeList, "delete: records may be deleted. compact alone: every record is kept; keys are not compacted.", each("delete", "compact")},
 		{"compression.type", "producer", TypeString, "Batches stay compressed as the producer compressed them; other values are accepted and change nothing.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")},
 		{"delete.retention.ms", "86400000", TypeLong, "Accepted for tools; there is no compaction.", integer(0, math.MaxInt64)},
 		{"file.delete.delay.ms", "60000", TypeLong, "Accepted for tools; objects go after the cluster's grace.", integer(0, math.MaxInt64)},
@@ -93,7 +94,7 @@ func (t *Topic) ConfigValues() []ConfigValue {
 
 // ParseSettings validates overrides (ErrInvalidConfig) and resolves them.
 func ParseSettings(configs []kfs.Config) (Settings, error) {
-	s := Settings{MaxMessageBytes: 1048588}
+	s := Settings{MaxMessageBytes: 1048588, Delete: true}
 	if len(configs) == 0 {
 		return s, nil
 	}
@@ -110,6 +111,8 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 			return s, fmt.Errorf("%w: %s=%q: %w", ErrInvalidConfig, c.Key, c.Value, err)
 		}
 		switch c.Key {
+		case "cleanup.policy":
+			s.Delete = slices.ContainsFunc(strings.Split(c.Value, ","), func(p string) bool { return strings.TrimSpace(p) == "delete" })
 		case "max.message.bytes":
 			n, err := strconv.ParseInt(c.Value, 10, 32)
 			if err != nil {

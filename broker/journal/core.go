@@ -55,6 +55,7 @@ type core struct {
 	gatheredBytes int64
 	flight        *flight
 	lastFlush     time.Time
+	bodies        []byte   // room that sealing uses again
 	end           *endRead // not nil while the end is read
 	expected      map[producerKey]expectation
 	upkeep        upkeep

@@ -21,6 +21,7 @@ type sealing struct {
 	now      int64 // Unix milliseconds
 	parts    map[kfs.PartitionID]*sealPart
 	sizes    map[kfs.PartitionID]int // bytes that a partition may get, so that they are copied once
+	room     []byte                  // for the bodies; what no partition has yet
 	metadata *metadata.Draft
 	groups   map[groupKey]kfs.GroupOffset // what the object changes
 	entries  []kfs.Entry
@@ -42,6 +43,7 @@ func (c *core) flush(now time.Time) {
 		c: c, now: now.UnixMilli(), parts: map[kfs.PartitionID]*sealPart{}, metadata: c.state.metadata.Edit(),
 		groups: map[groupKey]kfs.GroupOffset{}, sizes: c.gatheredSizes(),
 	}
+	s.room = c.bodyRoom(s.sizes)
 	var waiting []*request
 	taken, bytes := 0, int64(0)
 	for _, r := range c.gathered {
@@ -91,6 +93,23 @@ func (c *core) gatheredSizes() map[kfs.PartitionID]int {
 	return sizes
 }
 
+// bodyRoom is memory for the bodies of so many bytes. An object is a copy of its bodies, so the next object's may have the same room; what
+// is more than a full object needs is not kept.
+func (c *core) bodyRoom(sizes map[kfs.PartitionID]int) []byte {
+	total := 0
+	for _, n := range sizes {
+		total += n
+	}
+	if total <= len(c.bodies) {
+		return c.bodies
+	}
+	room := make([]byte, total)
+	if int64(total) <= c.objectBytes {
+		c.bodies = room
+	}
+	return room
+}
+
 func (s *sealing) manifest() (*kfs.Manifest, [][]byte) {
 	st := s.c.state
 	m := &kfs.Manifest{
@@ -132,7 +151,7 @@ func (s *sealing) part(b *gatheredBatch) (*sealPart, error) {
 	p, ok := s.parts[id]
 	if !ok {
 		committed := s.c.index.partitions[id]
-		p = &sealPart{id: id, name: b.Name, committed: committed, producers: map[int64]producer{}, body: make([]byte, 0, s.sizes[id])}
+		p = &sealPart{id: id, name: b.Name, committed: committed, producers: map[int64]producer{}}
 		p.segment = kfs.Segment{Topic: b.Topic, Name: b.Name, Partition: b.Partition, MaxTimestamp: -1}
 		if committed != nil {
 			p.segment.Span = kfs.Span{Base: committed.next, Next: committed.next}
@@ -147,7 +166,11 @@ func (s *sealing) part(b *gatheredBatch) (*sealPart, error) {
 	if err := s.placed(b); err != nil {
 		return nil, err
 	}
-	s.parts[id] = p
+	if !ok {
+		size := min(s.sizes[id], len(s.room))
+		p.body, s.room = s.room[:0:size], s.room[size:]
+		s.parts[id] = p
+	}
 	return p, nil
 }
 

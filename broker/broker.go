@@ -28,6 +28,7 @@ import (
 type Config struct {
 	Store  blob.Store     // the namespace
 	Leases *lease.Service // who is alive and who owns what
+	Alone  bool           // no other broker shares Leases: one that takes a journal over ends this one
 	ID     int32          // the node id; brokers that live at the same time need different ones; default 0
 	Listen string         // host:port to listen on; port 0 takes a free one
 	// Advertise is the host:port that clients are told. Default: what is listened on; in place of all interfaces, the address
@@ -137,7 +138,7 @@ func (b *Broker) assemble() error {
 		now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
 	}
 	b.cluster, err = cluster.New(cluster.Config{
-		Leases: b.cfg.Leases, Self: self, Open: b.open, Serve: groups.serve, Now: b.cfg.Now, Log: b.cfg.Log,
+		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Open: b.open, Serve: groups.serve, Now: b.cfg.Now, Log: b.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -209,7 +210,8 @@ func (b *Broker) Serving() error {
 }
 
 // Run runs the broker until ctx ends: then requests that are under way are answered, what waits is written, leases are given up, and it
-// returns nil. It returns earlier, with an error, if a journal is damaged or the lease service refuses.
+// returns nil. It returns earlier, with an error, if a journal is damaged, the lease service refuses, or, where it is to be
+// alone, another broker writes to the store.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.listener.Close()
 	serving, stopServing := context.WithCancel(ctx)

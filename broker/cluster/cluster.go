@@ -50,6 +50,9 @@ type Broker struct {
 type Config struct {
 	Leases *lease.Service
 	Self   Broker
+	// Alone says that no other process shares the leases. Who has taken a journal over cannot be waited for then, and to take it back would
+	// go on for ever: Run ends with journal.ErrFenced.
+	Alone bool
 	// Open takes a journal over.
 	Open func(ctx context.Context, number uint32) (*journal.Journal, error)
 	// Serve runs beside a journal while this broker owns it, until ctx ends. Another error ends the Cluster; nil means nothing to run.
@@ -97,7 +100,8 @@ func New(cfg Config) (*Cluster, error) {
 	}, nil
 }
 
-// Run registers the broker, watches the others, and owns what journals it gets, until ctx ends (nil) or a journal is damaged. It owns
+// Run registers the broker, watches the others, and owns what journals it gets, until ctx ends (nil), a journal is damaged, or another owner
+// is met who cannot be (Config.Alone). It owns
 // nothing any more when it returns. A lost session costs the journals, and is begun anew.
 func (c *Cluster) Run(ctx context.Context) error {
 	err := c.cfg.Leases.Run(ctx, c.live)
@@ -147,7 +151,7 @@ func (c *Cluster) own(ctx context.Context, s *lease.Session, number uint32, firs
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil && !errors.Is(err, journal.ErrFenced) {
+		if err != nil && (c.cfg.Alone || !errors.Is(err, journal.ErrFenced)) {
 			return err
 		}
 		first = nil

@@ -24,12 +24,16 @@ type broker struct {
 
 func begin(t *testing.T, leases *lease.Memory, store blob.Store, id int32, serve func(context.Context, *journal.Journal) error) *broker {
 	t.Helper()
-	c, err := New(Config{
-		Leases: leases.Service("firn/", 0), Self: Broker{ID: id, Host: "host", Port: 9092}, Serve: serve,
-		Open: func(ctx context.Context, number uint32) (*journal.Journal, error) {
-			return journal.Open(ctx, journal.Config{Store: store, Journal: number, Journals: 2})
-		},
-	})
+	return beginWith(t, store, Config{Leases: leases.Service("firn/", 0), Self: Broker{ID: id, Host: "host", Port: 9092}, Serve: serve})
+}
+
+// beginWith sets Open.
+func beginWith(t *testing.T, store blob.Store, cfg Config) *broker {
+	t.Helper()
+	cfg.Open = func(ctx context.Context, number uint32) (*journal.Journal, error) {
+		return journal.Open(ctx, journal.Config{Store: store, Journal: number, Journals: 2})
+	}
+	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +169,37 @@ func TestDamageEndsTheBroker(t *testing.T) {
 		if err := <-b.ended; !errors.Is(err, kfs.ErrCorrupt) {
 			t.Errorf("ends with %v", err)
 		}
+	})
+}
+
+// TestAloneNoMore runs two brokers on one store, each with leases of its own: the one that comes last stays, and the other ends when it
+// meets it, instead of taking the journal back.
+func TestAloneNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := blob.NewMemory(nil)
+		alone := func() *broker {
+			return beginWith(t, store, Config{Leases: lease.NewMemory().Service("firn/", 0), Self: Broker{Host: "host", Port: 9092}, Alone: true})
+		}
+		one := alone()
+		one.until(t, "owns both journals", one.has)
+		j, err := one.Journal(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := alone()
+		other.until(t, "owns both journals", other.has)
+		results, err := j.AppendEntries([]kfs.Entry{j.State().ProducerIDs(10)}).Wait(t.Context())
+		if err != nil || len(results) != 1 || !errors.Is(results[0].Err, journal.ErrNotOwner) {
+			t.Errorf("an append behind the other's back: %v, %v", results, err)
+		}
+		if err := <-one.ended; !errors.Is(err, journal.ErrFenced) {
+			t.Errorf("ends with %v", err)
+		}
+		time.Sleep(time.Minute)
+		if !other.has() {
+			t.Error("the other has lost a journal")
+		}
+		other.stop(t)
 	})
 }
 

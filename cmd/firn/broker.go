@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/broker"
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/cmd/firn/job"
 	"github.com/firn-io/firn/kfs/lease"
 )
@@ -47,7 +48,7 @@ func (p *program) brokerCommand() *cobra.Command {
 		Long: `Run a broker: it speaks the Kafka protocol and keeps everything that must last in the store.
 
 etcd says which brokers live and who owns which journal; nothing in it must be kept. Without --etcd the broker takes it that it
-is the only one; should it not be, the store still lets one of two win, and the other stops.`,
+is the only one; should it not be, the store lets the one win that started last, and the other ends with an error.`,
 		Example: `  firn broker --store file:///var/lib/firn
   firn broker --store 's3://bucket/prefix?region=eu-central-1' --etcd etcd1:2379,etcd2:2379 --kafka 0.0.0.0:9092 --advertise b1.example.com:9092`,
 		Args: cobra.NoArgs,
@@ -66,14 +67,14 @@ is the only one; should it not be, the store still lets one of two win, and the 
 			}
 			metrics := newMetrics()
 			b, err := broker.New(broker.Config{
-				Store: space, Leases: leases, ID: id, Listen: flags.kafka, Advertise: advertise,
+				Store: space, Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise,
 				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, Log: p.logger, Metrics: metrics,
 			})
 			if err != nil {
 				return errors.Join(err, leases.Close())
 			}
 			lines := []line{{"kafka", b.Addr().String(), "advertised as " + b.Advertised()}, {"store", store, ""}, {"leases", where, ""}}
-			return errors.Join(p.serveBroker(c.Context(), b, http, metrics, lines), leases.Close())
+			return errors.Join(onlyBroker(p.serveBroker(c.Context(), b, http, metrics, lines)), leases.Close())
 		},
 	}
 	flags.register(c, "512MiB")
@@ -85,6 +86,14 @@ is the only one; should it not be, the store still lets one of two win, and the 
 	c.Flags().Int32Var(&id, "id", 0, "node `id`; brokers that live at the same time need different ones")
 	c.MarkFlagRequired("store")
 	return c
+}
+
+// onlyBroker says what to do where a broker without etcd has met another one.
+func onlyBroker(err error) error {
+	if errors.Is(err, journal.ErrFenced) {
+		return fmt.Errorf("another broker has taken over this store, which goes on; nothing acknowledged is lost: give both the same --etcd, or run one of them: %w", err)
+	}
+	return err
 }
 
 func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string, metrics *prometheus.Registry, lines []line) error {

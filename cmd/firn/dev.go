@@ -95,7 +95,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 		closers = append(closers, r.Close)
 	}
 	b, err := broker.New(broker.Config{
-		Store: space, Leases: leases, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
+		Store: space, Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
 		MemoryBytes: memory / 2, Log: p.logger, Metrics: metrics,
 	})
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusSe
 	defer stopJobs()
 	group.Go(func() error {
 		defer stopJobs()
-		return b.Run(groupCtx)
+		return onlyBroker(b.Run(groupCtx))
 	})
 	group.Go(func() error { return status.Run(groupCtx) })
 	for _, r := range running {

@@ -26,7 +26,7 @@ func TestIntegrationKill(t *testing.T) {
 
 	firn := launch(t, "dev", "--data", data, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	kafka := firn.where["kafka"] // each life listens where the first one did
-	p := startProducer(t, firn)
+	p := startProducer(t, firn, "kill", 0)
 	for range 10 {
 		select {
 		case <-time.After(500*time.Millisecond + time.Duration(random.Int64N(int64(3*time.Second)))):
@@ -44,41 +44,46 @@ func TestIntegrationKill(t *testing.T) {
 	}()
 	acknowledged := p.stop(t)
 
-	eventually(t, func() error {
-		rows, err := readTable(t, data, "default.kill")
-		if err != nil {
-			return err
-		}
-		ids, offsets := map[int]int{}, map[[2]int64]int{}
-		for _, r := range rows {
-			ids[r.ID]++
-			offsets[[2]int64{r.Partition, r.Offset}]++
-		}
-		for at, n := range offsets {
-			if n != 1 {
-				t.Fatalf("partition %d offset %d is in the table %d times", at[0], at[1], n)
-			}
-		}
-		for id, n := range ids {
-			if n != 1 {
-				t.Fatalf("record %d of an idempotent producer is in the table %d times", id, n)
-			}
-		}
-		missing := 0
-		for _, id := range acknowledged {
-			if ids[id] == 0 {
-				missing++
-			}
-		}
-		if missing > 0 {
-			return fmt.Errorf("%d of %d acknowledged records are not in the table of %d rows", missing, len(acknowledged), len(rows))
-		}
-		t.Logf("%d acknowledged, %d rows", len(acknowledged), len(rows))
-		return nil
-	})
+	eventually(t, func() error { return eachOnce(t, data, "default.kill", acknowledged) })
 	if out, err := run(t, fromEnv(t, "FIRN_BIN"), "kfs", "verify", filepath.Join(data, "store")); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// eachOnce reads a table. It fails the test if an offset, or a record of an idempotent producer, is there twice, and gives an error as
+// long as one that was acknowledged is missing.
+func eachOnce(t *testing.T, data, table string, acknowledged []int) error {
+	t.Helper()
+	rows, err := readTable(t, data, table)
+	if err != nil {
+		return err
+	}
+	ids, offsets := map[int]int{}, map[[2]int64]int{}
+	for _, r := range rows {
+		ids[r.ID]++
+		offsets[[2]int64{r.Partition, r.Offset}]++
+	}
+	for at, n := range offsets {
+		if n != 1 {
+			t.Fatalf("partition %d offset %d is in table %s %d times", at[0], at[1], table, n)
+		}
+	}
+	for id, n := range ids {
+		if n != 1 {
+			t.Fatalf("record %d of an idempotent producer is in table %s %d times", id, table, n)
+		}
+	}
+	missing := 0
+	for _, id := range acknowledged {
+		if ids[id] == 0 {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d of %d acknowledged records are not in table %s of %d rows", missing, len(acknowledged), table, len(rows))
+	}
+	t.Logf("%d acknowledged, %d rows", len(acknowledged), len(rows))
+	return nil
 }
 
 // producer sends numbered records until it is stopped, through every death of the broker.
@@ -91,18 +96,19 @@ type producer struct {
 	acknowledged []int
 }
 
-func startProducer(t *testing.T, firn *process) *producer {
+// startProducer sends records to a topic, numbered from first on.
+func startProducer(t *testing.T, firn *process, topic string, first int) *producer {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &producer{cancel: cancel, sent: make(chan int, 1)}
-	p.client = newClient(t, firn, kgo.DefaultProduceTopic("kill"), kgo.ProducerLinger(5*time.Millisecond))
+	p.client = newClient(t, firn, kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(5*time.Millisecond))
 	go func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		id := 0
+		id := first
 		for {
 			select {
 			case <-ctx.Done():
-				p.sent <- id
+				p.sent <- id - first
 				return
 			case <-tick.C:
 			}

@@ -62,11 +62,14 @@ func segmentKey(id TopicID, name string, partition int32, base int64) string {
 	return fmt.Sprintf("topics/%s/%s/%d/segment-%020d", id, name, partition, base)
 }
 
+// JobsPrefix is what the keys of jobs begin with.
+const JobsPrefix = "jobs/"
+
 // JobKey is the key of what a job has committed. job must have passed ValidateTopicName, whose alphabet job names share:
 // any other name is a bug of the caller, and panics.
 func JobKey(job string) string {
 	mustBeName(job)
-	return "jobs/" + job + ".json"
+	return JobsPrefix + job + ".json"
 }
 
 func mustBeName(name string) {

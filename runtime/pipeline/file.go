@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,35 +18,6 @@ import (
 // statusPause is how often the job's object is written at most.
 const statusPause = 5 * time.Second
 
-const (
-	maxJobFile     = 64 << 20 // bytes
-	jobFileVersion = 1
-)
-
-// jobFile is {ns}/jobs/{job}.json: what the job has committed, for people, for what must not delete it yet, and for the job's next start.
-type jobFile struct {
-	Version int         `json:"version"`
-	Job     string      `json:"job"`
-	Lineage string      `json:"lineage,omitempty"` // of the source
-	Tables  []fileTable `json:"tables"`
-}
-
-type fileTable struct {
-	Table   string       `json:"table"`
-	UUID    string       `json:"uuid,omitempty"`
-	Sources []fileSource `json:"sources"`
-}
-
-type fileSource struct {
-	Topic     string `json:"topic"`
-	ID        string `json:"id"`
-	Partition int32  `json:"partition"`
-	// Next is a position that a load of the table has shown, never a commit's own answer: what lies before it is not needed any more.
-	Next int64 `json:"next"`
-	// Committed is the position by the newest commit's answer. A table that stands before it has lost commits.
-	Committed int64 `json:"committed"`
-}
-
 // known is what was seen of a table before: in this process, or by the job's object.
 type known struct {
 	identity  string
@@ -56,37 +26,27 @@ type known struct {
 
 // readFile reads what the job had committed before this process. Nobody's position rests on it: an object that cannot be understood is left out.
 func (j *Job) readFile(ctx context.Context) (tables map[string]known, lineage kfs.TopicID, err error) {
-	body, _, err := blob.ReadAll(ctx, j.cfg.Store, kfs.JobKey(j.cfg.Name), blob.All, maxJobFile)
+	body, _, err := blob.ReadAll(ctx, j.cfg.Store, kfs.JobKey(j.cfg.Name), blob.All, kfs.MaxJobBytes)
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil, lineage, nil
 	}
 	if err != nil {
 		return nil, lineage, err
 	}
-	var f jobFile
-	tables = map[string]known{}
-	if err = json.Unmarshal(body, &f); err == nil && f.Version != jobFileVersion {
-		err = fmt.Errorf("version %d is not %d", f.Version, jobFileVersion)
-	}
-	if f.Lineage != "" {
-		var idErr error
-		lineage, idErr = kfs.ParseTopicID(f.Lineage)
-		err = errors.Join(err, idErr)
-	}
-	for _, t := range f.Tables {
-		k := known{identity: t.UUID, positions: processor.Positions{}}
-		for _, s := range t.Sources {
-			id, idErr := kfs.ParseTopicID(s.ID)
-			err = errors.Join(err, idErr)
-			k.positions[processor.Source{Topic: s.Topic, ID: id, Partition: s.Partition}] = max(s.Next, s.Committed)
-		}
-		tables[t.Table] = k
-	}
+	f, err := kfs.DecodeJob(body)
 	if err != nil {
 		j.cfg.Logger.Warn("what the job had committed before cannot be read; tables are not compared with it", "key", kfs.JobKey(j.cfg.Name), "err", err)
 		return nil, kfs.TopicID{}, nil
 	}
-	return tables, lineage, nil
+	tables = map[string]known{}
+	for _, t := range f.Tables {
+		k := known{identity: t.UUID, positions: processor.Positions{}}
+		for _, s := range t.Sources {
+			k.positions[processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}] = max(s.Next, s.Committed)
+		}
+		tables[t.Table] = k
+	}
+	return tables, f.Lineage, nil
 }
 
 // compare halts a table that is not what it was: another one under its name, or one that has lost commits.
@@ -117,38 +77,41 @@ func (j *Job) keepStatus(ctx context.Context) (written []byte) {
 }
 
 func (j *Job) writeStatus(ctx context.Context, written []byte) []byte {
-	body, err := json.Marshal(j.file())
-	if err != nil || bytes.Equal(body, written) {
+	body, err := kfs.EncodeJob(j.file())
+	if err == nil && bytes.Equal(body, written) {
 		return written
 	}
-	if _, err := j.cfg.Store.Put(ctx, kfs.JobKey(j.cfg.Name), body, false); err != nil {
+	if err == nil {
+		_, err = j.cfg.Store.Put(ctx, kfs.JobKey(j.cfg.Name), body, false)
+	}
+	if err != nil {
 		j.cfg.Logger.Warn("writing what the job has committed", "key", kfs.JobKey(j.cfg.Name), "err", err)
 		return written
 	}
 	return body
 }
 
-func (j *Job) file() jobFile {
-	f := jobFile{Version: jobFileVersion, Job: j.cfg.Name, Tables: []fileTable{}}
+func (j *Job) file() *kfs.Job {
+	f := &kfs.Job{Version: kfs.JobVersion, Name: j.cfg.Name, Tables: []kfs.JobTable{}}
 	j.mu.Lock()
 	tables := slices.Collect(maps.Values(j.tables))
-	if !j.lineage.IsZero() {
-		f.Lineage = j.lineage.String()
-	}
+	f.Lineage = j.lineage
 	j.mu.Unlock()
 	for _, t := range tables {
 		if t == nil {
 			continue
 		}
-		one := fileTable{Table: t.name, Sources: []fileSource{}}
+		one := kfs.JobTable{Table: t.name, Sources: []kfs.JobSource{}}
 		t.note(func(s *tableStatus) {
 			one.UUID = s.identity
 			for _, source := range slices.SortedFunc(maps.Keys(s.sent), compareSources) {
-				one.Sources = append(one.Sources, fileSource{source.Topic, source.ID.String(), source.Partition, s.seen[source], s.sent[source]})
+				one.Sources = append(one.Sources, kfs.JobSource{
+					Topic: source.Topic, ID: source.ID, Partition: source.Partition, Next: s.seen[source], Committed: s.sent[source],
+				})
 			}
 		})
 		f.Tables = append(f.Tables, one)
 	}
-	slices.SortFunc(f.Tables, func(a, b fileTable) int { return strings.Compare(a.Table, b.Table) })
+	slices.SortFunc(f.Tables, func(a, b kfs.JobTable) int { return strings.Compare(a.Table, b.Table) })
 	return f
 }

@@ -149,7 +149,7 @@ func TestAnotherLineageHalts(t *testing.T) {
 	if err := run(t, testConfig(t, first, l)); err != nil {
 		t.Fatal(err)
 	}
-	body, _, err := blob.ReadAll(t.Context(), first, kfs.JobKey("test"), blob.All, maxJobFile)
+	body, _, err := blob.ReadAll(t.Context(), first, kfs.JobKey("test"), blob.All, kfs.MaxJobBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -275,12 +274,12 @@ func TestJobFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var f jobFile
-		if err := json.Unmarshal(body, &f); err != nil {
+		f, err := kfs.DecodeJob(body)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if lied.Load() || f.Job != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []fileSource{
-			{"events", events.ID.String(), 0, 5, 5}, {"events", events.ID.String(), 1, 2, 2}}) {
+		if lied.Load() || f.Name != "test" || len(f.Tables) != 1 || !slices.Equal(f.Tables[0].Sources, []kfs.JobSource{
+			{Topic: "events", ID: events.ID, Partition: 0, Next: 5, Committed: 5}, {Topic: "events", ID: events.ID, Partition: 1, Next: 2, Committed: 2}}) {
 			t.Errorf("the job's object is %s; said before it was seen: %v", body, lied.Load())
 		}
 		w.Append(t, nil, jsons(events, 0, 5, 3))

@@ -23,7 +23,7 @@ test: tools quick integration ## the whole suite, installing what it needs
 race: ## the quick tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
 
-integration: build tools ## tests against programs that are not ours: kcat, pyiceberg, DuckDB, an S3 server
+integration: build tools ## tests against programs that are not ours: kcat, librdkafka, kafka-python, pyiceberg, DuckDB, an S3 server
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 30m -tags integration -run Integration ./...
 
 faults: ## ten commits of the sink with a fault at every single operation; some minutes
@@ -63,10 +63,11 @@ $(TOOLS)/bin/staticcheck:
 $(TOOLS)/bin/versitygw:
 	GOBIN=$(TOOLS)/bin $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
-$(VENV)/ok:
+$(VENV)/ok: Makefile
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q "pyiceberg[pyarrow,sql-sqlite,pyiceberg-core]==0.12.0" duckdb==1.5.5 \
-	  duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5
+	  duckdb-extension-iceberg==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-httpfs==1.5.5 \
+	  confluent-kafka==2.16.1 kafka-python==3.0.12
 	@touch $@
 
 $(TOOLS)/kcat:

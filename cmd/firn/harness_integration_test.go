@@ -19,7 +19,7 @@ import (
 )
 
 // These tests run the real program as a process beside clients and readers that are not ours. The Makefile's target integration says
-// where those are: FIRN_BIN is the program, FIRN_PYTHON a Python with pyiceberg and duckdb.
+// where those are: FIRN_BIN is the program, FIRN_PYTHON a Python with pyiceberg, duckdb and two Kafka clients.
 
 const earthquakes = "../../examples/quickstart/earthquakes.jsonl"
 

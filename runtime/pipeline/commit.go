@@ -104,14 +104,13 @@ func (w *worker) collect(g *group) error {
 }
 
 // commit carries a group out: dead letters first, then the rows. It has the sink to itself.
+//
+// Before either is committed the rows are staged, which gives the table the columns that they need. For what becomes of a record is decided
+// once dead letters are committed: had the table refused the rows only then, partitions that took the same new column for different
+// types, each with letters of its own, could not be brought together any more.
 func (w *worker) commit(ctx context.Context, g *group) (r result) {
 	defer g.release()
 	t := w.table
-	if len(g.letters) > 0 {
-		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters) }); r.err != nil {
-			return r
-		}
-	}
 	for i := range g.batches {
 		if r.err = t.sink.Stage(ctx, g.batches[i]); r.err != nil {
 			return r
@@ -120,6 +119,14 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 	staged, err := t.sink.Seal(ctx)
 	if err != nil {
 		return result{err: err}
+	}
+	if len(g.letters) > 0 {
+		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters) }); r.err != nil {
+			if err := t.sink.Discard(ctx, []processor.Staged{staged}); err != nil {
+				t.log.Warn("staged files that no commit has named are left to be swept", "err", err)
+			}
+			return r
+		}
 	}
 	r.err = w.try(ctx, func() error { return t.sink.Commit(ctx, g.from, g.to, []processor.Staged{staged}) })
 	if r.err == nil && g.refresh {

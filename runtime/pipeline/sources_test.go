@@ -200,6 +200,45 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// watchedSink tells when rows are staged.
+type watchedSink struct {
+	*fakeSink
+	staging func()
+}
+
+func (s watchedSink) Stage(ctx context.Context, b processor.Batch) error {
+	s.staging()
+	return s.fakeSink.Stage(ctx, b)
+}
+
+// TestRowsAreStagedBeforeLettersAreDecided: as long as a table may still refuse the rows of a span, its dead letters must not be committed,
+// for a replay could not decide otherwise then.
+func TestRowsAreStagedBeforeLettersAreDecided(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":1}`, `{"n":"a"}`), tailtest.Values(events, 1, `{"n":"b"}`, `{"n":2}`))
+	cfg := testConfig(t, store, l)
+	staged := 0
+	cfg.OpenSink = func(_ context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
+		return watchedSink{l.table(table).open(), func() {
+			staged++
+			letters := l.table(deadLetterTable)
+			letters.mu.Lock()
+			defer letters.mu.Unlock()
+			if len(letters.commits) > 0 {
+				t.Error("dead letters were committed before the table had taken the rows")
+			}
+		}}, nil
+	}
+	if err := run(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	letters := l.table(deadLetterTable)
+	if got := len(letters.offsets(0)) + len(letters.offsets(1)); got != 2 || staged != 2 {
+		t.Errorf("%d dead letters, %d batches staged", got, staged)
+	}
+}
+
 // unfitSink refuses a column of rows as a big table refuses to become wider.
 type unfitSink struct {
 	*fakeSink

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,7 @@ func (s *Sink) seal() (processor.Staged, error) {
 	if err := s.finishAll(); err != nil {
 		return processor.Staged{}, err
 	}
-	desc := staged{Version: stagedVersion, Created: s.now().UnixMilli(), Ranges: s.ranges}
+	desc := staged{Version: stagedVersion, Created: cmp.Or(s.began, s.now().UnixMilli()), Ranges: s.ranges}
 	if len(s.done) > 0 {
 		meta := s.table.Metadata()
 		spec, schema := s.table.Spec(), schemaByID(meta, s.schema)
@@ -98,7 +99,7 @@ func (s *Sink) commit(ctx context.Context, from, to processor.Positions, all []p
 	}
 	group := catalog.Group{Ranges: advances, Fits: func(meta table.Metadata) error {
 		for _, p := range parsed {
-			if err := p.fits(meta); err != nil {
+			if err := errors.Join(p.fresh(s.now()), p.fits(meta)); err != nil {
 				return err
 			}
 		}

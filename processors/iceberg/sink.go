@@ -114,6 +114,7 @@ type Sink struct {
 	done   []iceberglib.DataFile
 	schema int   // the table's schema id that the files were written with, or a later one that holds all of it
 	held   int64 // Arrow bytes in open row groups
+	began  int64 // when the first file was begun, in Unix milliseconds; 0 if there is none
 	clock  int64 // counts writes
 
 	commits int // that have landed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -208,4 +209,26 @@ func TestAnotherLineageHalts(t *testing.T) {
 	if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "lineage") {
 		t.Errorf("a source with another lineage: %v, want a halt", err)
 	}
+}
+
+// TestOldFilesAreStagedAgain stops the sink's time between Stage and Commit for longer than staged files live.
+func TestOldFilesAreStagedAgain(t *testing.T) {
+	var now time.Time
+	s, mem := openSink(t, openSQLite(t), processors.Table{Name: "default.events"}, func(cfg *Config) {
+		cfg.Options.Now = func() time.Time { return now }
+	})
+	commit := func(pause time.Duration) error {
+		now = time.Now().Add(-pause) // snapshots must not go back behind the time of the catalog, which has no other clock
+		stage(t, s, events(mem, source0, 0, 10))
+		now = time.Now()
+		return s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)})
+	}
+	if err := commit(stagedLife + time.Second); !errors.Is(err, processor.ErrMoved) {
+		t.Errorf("files that are too old: %v, want %v", err, processor.ErrMoved)
+	}
+	wantOffsets(t, s, nil)
+	if err := commit(stagedLife - time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, s, map[int64]int64{0: 10})
 }

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,7 @@ func (s *Sink) append(p *part, rows arrow.RecordBatch, bytes int64) error {
 		}
 		s.open[p.key] = w
 		s.schema = s.table.Schema().ID
+		s.began = cmp.Or(s.began, s.now().UnixMilli())
 	}
 	s.clock++
 	w.used = s.clock
@@ -157,7 +159,7 @@ func (s *Sink) newID() (string, error) {
 
 // reset forgets what was staged.
 func (s *Sink) reset() {
-	s.ranges, s.open, s.done, s.held = map[string]catalog.Advance{}, map[string]*fileWriter{}, nil, 0
+	s.ranges, s.open, s.done, s.held, s.began = map[string]catalog.Advance{}, map[string]*fileWriter{}, nil, 0, 0
 }
 
 // drop gives up what was staged since the last Seal and removes its files, which no request has named.

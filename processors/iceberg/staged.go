@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	iceberglib "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/codec"
@@ -15,6 +16,10 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/processor"
 )
+
+// stagedLife is how long staged files may wait for their commit. Those that no snapshot names are removed some day, and a process that was
+// stopped in its steps for long must not commit what is gone.
+const stagedLife = 12 * time.Hour
 
 // stagedVersion is the version of Staged.Data, a JSON object.
 const stagedVersion = 1
@@ -26,7 +31,7 @@ type staged struct {
 	Schema  int                        `json:"schema"`  // the schema id that the files were written with
 	Spec    int                        `json:"spec"`    // the partition spec id
 	Format  int                        `json:"format"`  // the table's format version
-	Created int64                      `json:"created"` // Unix milliseconds
+	Created int64                      `json:"created"` // when the first file was begun, in Unix milliseconds
 	Ranges  map[string]catalog.Advance `json:"ranges"`
 	Files   [][]byte                   `json:"files,omitempty"` // manifest entries in Avro
 }
@@ -58,6 +63,14 @@ func (s *staged) decode(meta table.Metadata) ([]iceberglib.DataFile, error) {
 		files[i] = f
 	}
 	return files, nil
+}
+
+// fresh tells why the files are too old to be committed, nil if they are not.
+func (s *staged) fresh(now time.Time) error {
+	if age := now.Sub(time.UnixMilli(s.Created)); len(s.Files) > 0 && age > stagedLife {
+		return fmt.Errorf("they were staged %s ago, more than %s", age.Round(time.Minute), stagedLife)
+	}
+	return nil
 }
 
 // fits tells why the files do not fit a table: every field id that they use must be there, with a type that holds theirs.

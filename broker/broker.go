@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -149,8 +150,9 @@ func (b *Broker) assemble() error {
 	control := &controller{cluster: b.cluster}
 	topics := api.Backend{
 		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, ProducerIDs: newProducerIDs(control),
-		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch,
+		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
 		Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
+		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
 	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: groups, Clock: clock}
 	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
@@ -165,6 +167,7 @@ func (b *Broker) assemble() error {
 type shares struct {
 	requests int64 // requests, until they are answered: also the records that wait for a flush
 	answers  int64
+	sessions int64 // what is remembered of fetch sessions
 	fetch    int64 // the most of one fetch
 	cache    int64 // recent records
 	reads    int64 // cold reads on their way
@@ -172,7 +175,8 @@ type shares struct {
 
 func (c *Config) share() shares {
 	eighth := c.MemoryBytes / 8
-	return shares{requests: 3 * eighth, answers: 2 * eighth, fetch: min(eighth/2, 50<<20), cache: 2 * eighth, reads: eighth}
+	sessions := eighth / 8
+	return shares{requests: 3 * eighth, answers: 2*eighth - sessions, sessions: sessions, fetch: min(eighth/2, 50<<20), cache: 2 * eighth, reads: eighth}
 }
 
 // open takes a journal over.

@@ -23,18 +23,24 @@ import (
 // meanwhile and looks at nothing. At least one batch is answered, however large, so that every consumer gets on (KIP-74); further
 // batches only as far as max bytes and the partition's max bytes allow.
 //
-// Fetch sessions (KIP-227) are declined with session id 0, which clients are made for: they name all their partitions each time.
+// Incremental fetch sessions (KIP-227) are in fetch_sessions.go. A request that goes on with one, or closes one, is worked on when all
+// earlier ones of its connection have been answered, as requests of one session build on each other.
+//
 // There are no transactions: the last stable offset is the high watermark, which is the end of the log, for all of it is durable.
 func fetch(b *Backend) API {
-	f := &fetcher{b}
+	f := &fetcher{b, newSessions(maxSessions, b.SessionBytes, b.NewSessionID)}
 	return serve(1, concurrent(f.handle))
 }
 
-type fetcher struct{ *Backend }
+type fetcher struct {
+	*Backend
+	sessions *sessions
+}
 
 // fetching is one fetch under way.
 type fetching struct {
 	*kmsg.FetchRequest
+	topics   []kmsg.FetchRequestTopic // the request's, or its session's
 	parts    []fetched
 	minBytes int64
 	maxBytes int64 // of all partitions together
@@ -52,11 +58,19 @@ type fetched struct {
 func (f *fetcher) handle(ctx context.Context, r *Request) (kmsg.Response, error) {
 	req := r.Body.(*kmsg.FetchRequest)
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
-	if req.SessionEpoch > 0 || req.SessionID != 0 && req.SessionEpoch != -1 {
-		resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
+	if req.SessionID != 0 {
+		select {
+		case <-r.Earlier:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	turn, refused := f.sessions.begin(f.Clock(), req)
+	if refused != nil {
+		resp.ErrorCode = refused.Code
 		return resp, nil
 	}
-	w := &fetching{FetchRequest: req, maxBytes: min(f.FetchBytes, int64(max(req.MaxBytes, 0)))}
+	w := &fetching{FetchRequest: req, topics: turn.topics, maxBytes: min(f.FetchBytes, int64(max(req.MaxBytes, 0)))}
 	w.minBytes = min(int64(req.MinBytes), max(w.maxBytes, 1))
 	f.resolve(w, resp)
 	w.wait(ctx)
@@ -65,15 +79,16 @@ func (f *fetcher) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 		return nil, err
 	}
 	f.report(w, resp)
+	f.sessions.finish(f.Clock(), &turn, req, resp)
 	return resp, nil
 }
 
-// resolve finds the partitions and lays out the answer in the order of the request.
+// resolve finds the partitions and lays out the answer in their order.
 func (f *fetcher) resolve(w *fetching, resp *kmsg.FetchResponse) {
 	state := f.Cluster.State()
-	resp.Topics = make([]kmsg.FetchResponseTopic, len(w.Topics))
-	for i := range w.Topics {
-		t, answer := &w.Topics[i], &resp.Topics[i]
+	resp.Topics = make([]kmsg.FetchResponseTopic, len(w.topics))
+	for i := range w.topics {
+		t, answer := &w.topics[i], &resp.Topics[i]
 		answer.Default()
 		answer.Topic, answer.TopicID = t.Topic, t.TopicID
 		topic, err := byName(state, t.Topic)

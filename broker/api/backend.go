@@ -18,12 +18,15 @@ type Backend struct {
 	Controller  Controller
 	ProducerIDs ProducerIDs
 
-	Partitions int32        // of a topic whose creator does not say how many; default 4
-	AutoCreate bool         // a topic that a client asks for by name is created
-	FetchBytes int64        // the most that one fetch answers, beyond a first batch; default 50 MiB
-	Clock      func() int64 // Unix milliseconds
-	NewID      func() kfs.TopicID
-	Log        *slog.Logger
+	Partitions int32 // of a topic whose creator does not say how many; default 4
+	AutoCreate bool  // a topic that a client asks for by name is created
+	FetchBytes int64 // the most that one fetch answers, beyond a first batch; default 50 MiB
+	// SessionBytes is the memory for fetch sessions; default 4 MiB.
+	SessionBytes int64
+	Clock        func() int64 // Unix milliseconds
+	NewID        func() kfs.TopicID
+	NewSessionID func() int32 // a random number, of which those above 0 are used
+	Log          *slog.Logger
 }
 
 const (
@@ -130,6 +133,9 @@ func (b *Backend) APIs() []API {
 	}
 	if b.FetchBytes <= 0 {
 		b.FetchBytes = defaultFetchBytes
+	}
+	if b.SessionBytes <= 0 {
+		b.SessionBytes = defaultSessionBytes
 	}
 	return []API{
 		produce(b), fetch(b), listOffsets(b), metadataAPI(b), createTopics(b), deleteTopics(b), deleteRecords(b),

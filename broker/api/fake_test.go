@@ -23,6 +23,7 @@ import (
 type fake struct {
 	backend *Backend
 	nextID  atomic.Int32
+	apis    func() *Registry
 
 	mu       sync.Mutex // guards all below
 	state    *metadata.State
@@ -62,8 +63,9 @@ func newFake(t *testing.T, topics ...kfs.Topic) *fake {
 	}
 	f.backend = &Backend{
 		Cluster: f, Journals: f, Controller: f, ProducerIDs: f, AutoCreate: true,
-		Clock: func() int64 { return 1_700_000_000_000 }, NewID: f.newID, Log: slog.New(slog.DiscardHandler),
+		Clock: func() int64 { return 1_700_000_000_000 }, NewID: f.newID, NewSessionID: f.nextSession, Log: slog.New(slog.DiscardHandler),
 	}
+	f.apis = sync.OnceValue(func() *Registry { return NewRegistry(f.backend.APIs()...) })
 	return f
 }
 
@@ -86,6 +88,8 @@ func (f *fake) apply(t *testing.T, entries ...kfs.Entry) {
 func (f *fake) newID() kfs.TopicID {
 	return kfs.TopicID{100, byte(f.nextID.Add(1))}
 }
+
+func (f *fake) nextSession() int32 { return f.nextID.Add(1) }
 
 func (f *fake) State() *metadata.State {
 	f.mu.Lock()
@@ -336,7 +340,7 @@ func (f *fake) begin(t *testing.T, version int16, req kmsg.Request) Finish {
 	if err := sent.ReadFrom(body); err != nil {
 		t.Fatal(err)
 	}
-	a, ok := NewRegistry(f.backend.APIs()...).Lookup(req.Key())
+	a, ok := f.apis().Lookup(req.Key())
 	if !ok || version > a.Max {
 		t.Fatalf("%s v%d is not served", kmsg.NameForKey(req.Key()), version)
 	}

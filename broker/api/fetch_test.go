@@ -126,21 +126,6 @@ func TestNothingIsAnsweredFromAPassedLease(t *testing.T) {
 	}
 }
 
-func TestFetchSessionsAreDeclined(t *testing.T) {
-	f := newFake(t, topic(1, "events", 1))
-	for _, test := range []struct {
-		id, epoch int32
-		want      int16
-	}{{0, -1, 0}, {0, 0, 0}, {12, -1, 0}, {12, 1, kerr.FetchSessionIDNotFound.Code}, {0, 3, kerr.FetchSessionIDNotFound.Code}} {
-		req := fetchFrom(0, 0)
-		req.SessionID, req.SessionEpoch = test.id, test.epoch
-		resp := f.call(t, 12, req).(*kmsg.FetchResponse)
-		if resp.ErrorCode != test.want || resp.SessionID != 0 {
-			t.Errorf("session %d epoch %d: error %d, session %d", test.id, test.epoch, resp.ErrorCode, resp.SessionID)
-		}
-	}
-}
-
 // TestFetchLimits: at least one batch, however large, and no more than the limits allow.
 func TestFetchLimits(t *testing.T) {
 	large := strings.Repeat("x", 1000)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -288,4 +289,53 @@ func mentions(text string, words ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// TestIntegrationMixedTypes gives the partitions of a topic different types for one new field at the same time, and records that are no JSON.
+// Every offset is in one of two tables, once, whoever was killed in between.
+func TestIntegrationMixedTypes(t *testing.T) {
+	s := newSetup(t, "mixed")
+	client := newClient(t, s.broker, kgo.DefaultProduceTopic("mixed"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	const rounds, values = 5, 7
+	job := launch(t, s.args()...)
+	for round := range rounds {
+		var records []*kgo.Record
+		for i, value := range [values]string{`"text"`, `1`, `2.5`, `true`, `{"k": 1}`, `[1]`, `nonsense`} {
+			for shift := range int32(4) {
+				records = append(records, &kgo.Record{Partition: (int32(i) + shift) % 4, Value: fmt.Appendf(nil, `{"round": %d, "field_%d": %s}`, round, round, value)})
+			}
+		}
+		if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		after(t, 400*time.Millisecond) // about when it commits
+		job.kill()
+		job = launch(t, s.args()...)
+	}
+	job.stop(t)
+	if err := s.untilLatest(t); err != nil {
+		t.Fatal(err)
+	}
+	times := map[[2]int64]int{}
+	for _, table := range []string{"default.mixed", "default.chaos_dead_letter"} {
+		out, err := run(t, fromEnv(t, "FIRN_PYTHON"), "testdata/rows.py", filepath.Join(s.data, "catalog.db"), filepath.Join(s.data, "warehouse"), table, "kafka_partition", "kafka_offset")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []killRow
+		if err := json.Unmarshal([]byte(out), &rows); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d rows", table, len(rows))
+		for _, r := range rows {
+			times[[2]int64{r.Partition, r.Offset}]++
+		}
+	}
+	for partition := range int64(4) {
+		for offset := range int64(rounds * values) {
+			if n := times[[2]int64{partition, offset}]; n != 1 {
+				t.Errorf("partition %d offset %d is there %d times", partition, offset, n)
+			}
+		}
+	}
 }

@@ -193,15 +193,18 @@ func (p *fetched) available() int64 {
 	return max(p.journal.Available(p.id, p.req.FetchOffset), 1)
 }
 
+// limit is the most that the client takes of the partition. A first batch may be larger.
+func (p *fetched) limit() int64 { return int64(max(p.req.PartitionMaxBytes, 0)) }
+
 // read reads the batches of the answer, after taking memory for them: once as they are read, once as they are encoded.
 func (w *fetching) read(ctx context.Context, r *Request) error {
-	var available int64
+	var wanted int64
 	for i := range w.parts {
 		if p := &w.parts[i]; p.err == nil {
-			available += p.available()
+			wanted += min(p.available(), p.limit())
 		}
 	}
-	reserved := min(available, w.maxBytes)
+	reserved := min(wanted, w.maxBytes)
 	if err := r.Reserve(ctx, 2*reserved); err != nil {
 		return err
 	}
@@ -212,7 +215,7 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 		if p.err != nil || p.available() == 0 || left <= 0 && !first {
 			continue
 		}
-		limit := min(left, int64(max(p.req.PartitionMaxBytes, 0)))
+		limit := min(left, p.limit())
 		b, err := p.journal.Read(ctx, p.id, p.req.FetchOffset, limit)
 		if err != nil {
 			p.err = err

@@ -17,7 +17,14 @@ type Request struct {
 	Earlier <-chan struct{}
 	// Memory accounts for what the answer takes beyond a small one, until the answer is written. It is nil where nobody counts.
 	Memory Memory
+
+	small int64 // bytes of the answer that Memory does not account for
 }
+
+// smallAnswer is how many bytes of an answer need no memory of the shared kind. A client that waits for a few partitions' metadata
+// does not stand in line behind those who wait for megabytes of records; and as a connection holds one answer at a time that asked
+// for memory, what is not counted is at most this per connection.
+const smallAnswer = 32 << 10
 
 // Memory is the broker's memory for answers, shared by all connections.
 type Memory interface {
@@ -35,6 +42,10 @@ func (r *Request) Reserve(ctx context.Context, bytes int64) error {
 	case <-r.Earlier:
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if r.small+bytes <= smallAnswer {
+		r.small += bytes
+		return nil
 	}
 	return r.Memory.Reserve(ctx, bytes)
 }

@@ -298,21 +298,26 @@ func (c *counted) Reserve(_ context.Context, n int64) error {
 
 func TestFetchTakesMemoryForItsAnswer(t *testing.T) {
 	f := newFake(t, topic(1, "events", 1))
-	large := batch(t, 0, strings.Repeat("x", 10_000))
+	large := batch(t, 0, strings.Repeat("x", 20_000))
 	f.fill(t, 0, large, large, large)
 	a, _ := NewRegistry(f.backend.APIs()...).Lookup(1)
 	earlier := make(chan struct{})
 	close(earlier)
-	for _, test := range []struct{ maxBytes, want int64 }{{1 << 20, 6 * int64(len(large))}, {1, 2 * int64(len(large))}} {
+	size := int64(len(large))
+	for _, test := range []struct{ maxBytes, partitionMaxBytes, want int64 }{
+		{1 << 20, 1 << 20, 6 * size},
+		{1 << 20, size + 1, 2 * (size + 1)}, // no more than the client takes of the partition
+		{1, 1 << 20, 2 * (size - 1)},        // the first byte of a first batch is a small answer
+	} {
 		c := &counted{limit: 1 << 20}
 		req := fetchFrom(0, 0)
 		req.SetVersion(12)
-		req.MaxBytes = int32(test.maxBytes)
+		req.MaxBytes, req.Topics[0].Partitions[0].PartitionMaxBytes = int32(test.maxBytes), int32(test.partitionMaxBytes)
 		if _, err := a.Start(t.Context(), &Request{Body: req, Earlier: earlier, Memory: c})(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if c.used != test.want {
-			t.Errorf("max bytes %d: took %d bytes, want %d", test.maxBytes, c.used, test.want)
+			t.Errorf("max bytes %d, %d of a partition: took %d bytes, want %d", test.maxBytes, test.partitionMaxBytes, c.used, test.want)
 		}
 	}
 	req := fetchFrom(0, 0)

@@ -115,7 +115,8 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	}, d.data)
 }
 
-// runDev runs the parts until ctx ends. The broker stops first, so that the jobs still commit what it acknowledged last.
+// runDev runs the parts until ctx ends. The broker stops first; then the jobs commit what they have read. What they have not read yet is in
+// the store and comes at the next start.
 func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusServer, running []*runningJob, lines []line, data string) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	jobsCtx, stopJobs := context.WithCancel(context.WithoutCancel(ctx))

@@ -3,30 +3,20 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// adminTimeout bounds a whole command: against a broker that is there it takes milliseconds.
-const adminTimeout = 15 * time.Second
-
 // topicsTool is `firn topics`: topics, by way of the Kafka protocol.
-type topicsTool struct {
-	brokers []string
-	asJSON  bool
-}
+type topicsTool struct{ admin }
 
 func topicsCommand() *cobra.Command {
 	t := new(topicsTool)
@@ -35,25 +25,9 @@ func topicsCommand() *cobra.Command {
 		Short: "List, describe, create and delete topics",
 		Long:  "List, describe, create and delete topics of a running cluster, over the Kafka protocol.",
 	}
-	c.PersistentFlags().StringSliceVar(&t.brokers, "brokers", []string{"127.0.0.1:9092"}, "brokers to begin with, host:port,...")
-	c.PersistentFlags().BoolVar(&t.asJSON, "json", false, "print JSON in place of a table")
+	t.flags(c)
 	c.AddCommand(t.lsCommand(), t.describeCommand(), t.createCommand(), t.deleteCommand())
 	return c
-}
-
-// connect runs a command against the cluster.
-func (t *topicsTool) connect(ctx context.Context, run func(context.Context, *kadm.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(t.brokers...), kgo.RequestRetries(2), kgo.RetryTimeout(adminTimeout))
-	if err != nil {
-		return fmt.Errorf("--brokers %s: %w", strings.Join(t.brokers, ","), err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	if err := client.Ping(ctx); err != nil {
-		return fmt.Errorf("no broker answers at %s; start one with \"firn dev\", or say with --brokers where one is: %w", strings.Join(t.brokers, ","), err)
-	}
-	return run(ctx, kadm.NewClient(client))
 }
 
 // topicInfo is a topic as --json prints it.
@@ -271,20 +245,4 @@ func (t *topicsTool) deleteCommand() *cobra.Command {
 			})
 		},
 	}
-}
-
-func printJSON(out io.Writer, value any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(value)
-}
-
-// printTable prints aligned columns under a header of tabs.
-func printTable[T any](out io.Writer, header string, rows []T, row func(io.Writer, T)) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, header)
-	for _, r := range rows {
-		row(w, r)
-	}
-	return w.Flush()
 }

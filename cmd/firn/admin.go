@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// adminTimeout bounds a whole command: against a broker that is there it takes milliseconds.
+const adminTimeout = 15 * time.Second
+
+// admin is what the commands that talk to a running cluster share.
+type admin struct {
+	brokers []string
+	asJSON  bool
+}
+
+func (a *admin) flags(c *cobra.Command) {
+	c.PersistentFlags().StringSliceVar(&a.brokers, "brokers", []string{"127.0.0.1:9092"}, "brokers to begin with, host:port,...")
+	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "print JSON in place of a table")
+}
+
+// connect runs a command against the cluster.
+func (a *admin) connect(ctx context.Context, run func(context.Context, *kadm.Client) error) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(a.brokers...), kgo.RequestRetries(2), kgo.RetryTimeout(adminTimeout))
+	if err != nil {
+		return fmt.Errorf("--brokers %s: %w", strings.Join(a.brokers, ","), err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("no broker answers at %s; start one with \"firn dev\", or say with --brokers where one is: %w", strings.Join(a.brokers, ","), err)
+	}
+	return run(ctx, kadm.NewClient(client))
+}
+
+func printJSON(out io.Writer, value any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(value)
+}
+
+// printTable prints aligned columns under a header of tabs.
+func printTable[T any](out io.Writer, header string, rows []T, row func(io.Writer, T)) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, header)
+	for _, r := range rows {
+		row(w, r)
+	}
+	return w.Flush()
+}

@@ -45,8 +45,9 @@ fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz || true); do \
 	  echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-golden: ## write the golden files and fixtures anew
-	$(GO) test ./kfs -update
+golden: $(TOOLS)/kcat ## write golden files, scripts and captured batches anew
+	$(GO) test ./kfs ./broker/group -update
+	$(GO) test ./kfs/record -run Captured -update
 
 demo: build ## records in, rows out: the whole path on real earthquakes, in a temporary folder
 	$(GO) build -o bin/ ./examples/quickstart/produce ./examples/quickstart/query

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/firn-io/firn/kfs"
 )
 
 // topicsTool is `firn topics`: topics, by way of the Kafka protocol.
@@ -70,7 +72,7 @@ func (t *topicsTool) load(ctx context.Context, admin *kadm.Client, names ...stri
 	}
 	topics := make([]topicInfo, 0, len(details))
 	for _, d := range details.Sorted() {
-		topic := topicInfo{Name: d.Topic, ID: d.ID.String()}
+		topic := topicInfo{Name: d.Topic, ID: kfs.TopicID(d.ID).String()}
 		for _, p := range d.Partitions.Sorted() {
 			info := partitionInfo{Partition: p.Partition, Leader: p.Leader, Start: offsetOf(starts, d.Topic, p.Partition), End: offsetOf(ends, d.Topic, p.Partition)}
 			if info.Start >= 0 && info.End >= 0 {
@@ -202,7 +204,7 @@ func (t *topicsTool) createCommand() *cobra.Command {
 					return topicError(args[0], err)
 				}
 				if t.asJSON {
-					return printJSON(c.OutOrStdout(), map[string]any{"name": args[0], "id": made.ID.String(), "partitions": made.NumPartitions})
+					return printJSON(c.OutOrStdout(), map[string]any{"name": args[0], "id": kfs.TopicID(made.ID).String(), "partitions": made.NumPartitions})
 				}
 				_, err = fmt.Fprintf(c.OutOrStdout(), "created %s with %d partitions\n", args[0], made.NumPartitions)
 				return err

@@ -65,6 +65,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 		return err
 	}
 	closers = append(closers, lock.Close)
+	given := d.store // overrides the stores of job files; the default does not
 	if d.store == "" {
 		d.store = "file://" + filepath.Join(d.data, "store")
 	}
@@ -84,7 +85,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	closers = append(closers, leases.Close)
 
 	metrics := newMetrics()
-	settings := jobSettings{data: d.data, store: d.store, memoryBytes: memory / 2 / int64(len(jobs)), registerer: metrics}
+	settings := jobSettings{data: d.data, store: given, memoryBytes: memory / 2 / int64(len(jobs)), registerer: metrics}
 	var running []*runningJob
 	for _, j := range jobs {
 		r, err := p.openJob(ctx, j, settings)

@@ -76,5 +76,11 @@ $(TOOLS)/kcat:
 	  { echo "install kcat (https://github.com/edenhill/kcat) and run this again"; exit 1; }
 	@mkdir -p $(TOOLS) && ln -sf "$$(command -v kcat)" $@
 
+# Apache Kafka's server, tools and Connect, to compare with and to test with: make .tools/kafka-3.9.1/ok, or of another version.
+.tools/kafka-%/ok: broker/conformance/kafka/pom.xml
+	@command -v java mvn >/dev/null || { echo "install Java 17 and Maven and run this again"; exit 1; }
+	mvn -q -B -f $< -Dkafka.version=$* dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
+	@touch $@
+
 clean: ## remove what was built; .tools stays
 	rm -rf bin

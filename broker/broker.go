@@ -36,6 +36,7 @@ type Config struct {
 	// of one that others can reach.
 	Advertise string
 
+	StoreName   string        // what people call the store, without secrets: DescribeLogDirs tells it; default "store"
 	Partitions  int32         // of a topic whose creator does not say how many; default 4
 	AutoCreate  bool          // a topic that a client asks for by name is created
 	MemoryBytes int64         // for requests, answers, recent records and cold reads together; default 256 MiB, at least 16 MiB
@@ -151,7 +152,7 @@ func (b *Broker) assemble() error {
 	topics := api.Backend{
 		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
-		Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
+		LogDir: b.cfg.StoreName, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
 	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: groups, Clock: clock}

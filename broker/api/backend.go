@@ -23,6 +23,7 @@ type Backend struct {
 	FetchBytes int64 // the most that one fetch answers, beyond a first batch; default 50 MiB
 	// SessionBytes is the memory for fetch sessions; default 4 MiB.
 	SessionBytes int64
+	LogDir       string       // what people call the store; default "store"
 	Clock        func() int64 // Unix milliseconds
 	NewID        func() kfs.TopicID
 	NewSessionID func() int32 // a random number, of which those above 0 are used
@@ -32,6 +33,7 @@ type Backend struct {
 const (
 	defaultPartitions = 4
 	defaultFetchBytes = 50 << 20
+	defaultLogDir     = "store"
 )
 
 // Cluster is the cluster as this broker sees it: journal 0's state, the live brokers, and who owns which journal.
@@ -70,6 +72,8 @@ type Journal interface {
 	Writer
 	Reader
 	Searcher
+	// Producers are the idempotent producers that a partition knows, in order of id.
+	Producers(id kfs.PartitionID) []journal.ActiveProducer
 	// Epoch is the owner's epoch.
 	Epoch() int32
 	// Serving is journal.ErrNotOwner if the lease has passed: then what was read may be stale. It is asked when an answer is built.
@@ -137,10 +141,14 @@ func (b *Backend) APIs() []API {
 	if b.SessionBytes <= 0 {
 		b.SessionBytes = defaultSessionBytes
 	}
+	if b.LogDir == "" {
+		b.LogDir = defaultLogDir
+	}
 	return []API{
 		produce(b), fetch(b), listOffsets(b), metadataAPI(b), createTopics(b), deleteTopics(b), deleteRecords(b),
 		initProducerID(b), offsetForLeaderEpoch(b), describeConfigs(b), alterConfigs(b), createPartitions(b), incrementalAlterConfigs(b),
-		describeCluster(b), describeTopicPartitions(b),
+		describeCluster(b), describeTopicPartitions(b), describeProducers(b), describeLogDirs(b), electLeaders(b), listPartitionReassignments(),
+		describeACLs(), createACLs(), deleteACLs(),
 	}
 }
 

@@ -37,6 +37,8 @@ type fake struct {
 	failing  error         // of every append
 	conflict int           // changes that another change comes before
 	passed   error         // of Serving
+
+	producers []journal.ActiveProducer // of every partition
 }
 
 type fakeLog struct {
@@ -115,6 +117,7 @@ func (f *fake) Serving() error {
 	defer f.mu.Unlock()
 	return f.passed
 }
+func (f *fake) Producers(kfs.PartitionID) []journal.ActiveProducer { return f.producers }
 func (f *fake) Next(context.Context) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

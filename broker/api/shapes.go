@@ -46,20 +46,32 @@ func shapeOf(key int16) shape {
 		return shape{str, i32, i64.since(3), i16.since(3)}
 	case 23: // OffsetForLeaderEpoch
 		return shape{i32.since(3), rows(str, rows(i32, i32.since(2), i32))}
+	case 29: // DescribeACLs
+		return shape{i8, str, i8.since(1), str, str, i8, i8}
+	case 30, 31: // CreateACLs, DeleteACLs
+		return shape{rows(i8, str, i8.since(1), str, str, i8, i8)}
 	case 32: // DescribeConfigs
 		return shape{rows(i8, str, list(str)), i8.since(1), i8.since(3)}
 	case 33: // AlterConfigs
 		return shape{rows(i8, str, rows(str, str)), i8}
+	case 35: // DescribeLogDirs
+		return shape{rows(str, list(i32))}
 	case 37: // CreatePartitions
 		return shape{rows(str, i32, rows(list(i32))), i32, i8}
 	case 42: // DeleteGroups
 		return shape{list(str)}
+	case 43: // ElectLeaders
+		return shape{i8.since(1), rows(str, list(i32)), i32}
 	case 44: // IncrementalAlterConfigs
 		return shape{rows(i8, str, rows(str, i8, str)), i8}
+	case 46: // ListPartitionReassignments
+		return shape{i32, rows(str, list(i32))}
 	case 47: // OffsetDelete
 		return shape{str, rows(str, rows(i32))}
 	case 60: // DescribeCluster
 		return shape{i8, i8.since(1), i8.since(2)}
+	case 61: // DescribeProducers
+		return shape{rows(str, list(i32))}
 	case 75: // DescribeTopicPartitions
 		return shape{rows(str), i32, maybe(str, i32)}
 	}

@@ -29,8 +29,7 @@ type partition struct {
 	ended        bool
 	settled      []kfs.SettledSegment // contiguous
 	refs         []ref                // contiguous, up to next; none that is settled or trimmed altogether
-
-	producers map[int64]producer // the core's own
+	producers    map[int64]producer
 }
 
 // ref is a segment of a live journal object.

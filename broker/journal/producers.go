@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"github.com/firn-io/firn/kfs"
 )
@@ -15,6 +17,34 @@ type producer struct {
 	count   int
 	batches [rememberedBatches]kfs.ProducerBatch // the first count, oldest first
 	seen    int64                                // when its last batch was written, or read by this owner: the store's clock, Unix milliseconds
+}
+
+// ActiveProducer is an idempotent producer that a partition knows.
+type ActiveProducer struct {
+	ID           int64
+	Epoch        int16
+	LastSequence int32 // -1 if no batch of its epoch is remembered
+	Seen         int64 // when its last batch was written, or found by this owner at takeover: the store's clock, Unix milliseconds
+}
+
+// Producers are the idempotent producers of a partition that are not forgotten yet, in order of id.
+func (j *Journal) Producers(id kfs.PartitionID) []ActiveProducer {
+	j.index.mu.RLock()
+	defer j.index.mu.RUnlock()
+	p, ok := j.index.partitions[id]
+	if !ok {
+		return nil
+	}
+	active := make([]ActiveProducer, 0, len(p.producers))
+	for id, pr := range p.producers {
+		a := ActiveProducer{ID: id, Epoch: pr.epoch, LastSequence: -1, Seen: pr.seen}
+		if pr.count > 0 {
+			a.LastSequence = pr.batches[pr.count-1].LastSequence
+		}
+		active = append(active, a)
+	}
+	slices.SortFunc(active, func(a, b ActiveProducer) int { return cmp.Compare(a.ID, b.ID) })
+	return active
 }
 
 // verdict is what becomes of a batch.

@@ -323,6 +323,8 @@ func (s *state) release() {
 
 // forgetProducers drops producers that were last seen before a time of the store.
 func (s *state) forgetProducers(before int64) {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
 	for _, p := range s.index.partitions {
 		maps.DeleteFunc(p.producers, func(_ int64, pr producer) bool { return pr.seen < before })
 	}

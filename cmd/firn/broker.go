@@ -67,7 +67,7 @@ is the only one; should it not be, the store lets the one win that started last,
 			}
 			metrics := newMetrics()
 			b, err := broker.New(broker.Config{
-				Store: space, Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise,
+				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise,
 				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, Log: p.logger, Metrics: metrics,
 			})
 			if err != nil {

@@ -96,7 +96,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 		closers = append(closers, r.Close)
 	}
 	b, err := broker.New(broker.Config{
-		Store: space, Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
+		Store: space, StoreName: storeName(d.store), Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
 		MemoryBytes: memory / 2, Log: p.logger, Metrics: metrics,
 	})
 	if err != nil {

@@ -27,6 +27,12 @@ func openStore(ctx context.Context, text string) (blob.Store, error) {
 	return s3.Open(ctx, text)
 }
 
+// storeName is a store's URL or folder without its parameters, to be told to clients.
+func storeName(text string) string {
+	name, _, _ := strings.Cut(text, "?")
+	return name
+}
+
 // openObject opens what firn kfs looks into, for reading only: a namespace, or a single object, which key then names.
 func openObject(ctx context.Context, text string) (store blob.Store, key string, err error) {
 	dir, ok, err := folder(text)

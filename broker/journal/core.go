@@ -73,6 +73,7 @@ const (
 	idle    phase = iota // not started
 	opening              // reading the end, putting the takeover object
 	owning
+	following // reading along, never writing
 	stopped
 )
 
@@ -92,7 +93,9 @@ type (
 		op uint64
 		result
 	}
-	closed struct{} // write what waits, then stop
+	closed   struct{} // write what waits, then stop
+	followed struct{} // read what there is, as one who never writes
+	looked   struct{} // read on
 )
 
 func (started) event()  {}
@@ -101,6 +104,8 @@ func (tick) event()     {}
 func (arrived) event()  {}
 func (answered) event() {}
 func (closed) event()   {}
+func (followed) event() {}
+func (looked) event()   {}
 
 // outcome is what a store operation came to.
 type outcome uint8
@@ -158,9 +163,10 @@ type (
 		sequence uint64
 		took     time.Duration
 	}
-	opened struct{ epoch int32 }
-	halted struct{ err error } // the core has stopped; nil: as it was asked to
-	logged struct {
+	opened   struct{ epoch int32 }
+	caughtUp struct{}            // a follower has read to the end
+	halted   struct{ err error } // the core has stopped; nil: as it was asked to
+	logged   struct {
 		level slog.Level
 		text  string
 		args  []any
@@ -174,6 +180,7 @@ func (deleteOp) effect()          {}
 func (reply) effect()             {}
 func (committed) effect()         {}
 func (opened) effect()            {}
+func (caughtUp) effect()          {}
 func (checkpointWritten) effect() {}
 func (halted) effect()            {}
 func (logged) effect()            {}
@@ -205,6 +212,11 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		}
 	case closed:
 		c.closing = true
+	case followed:
+		c.phase = following
+		c.followAnew(now)
+	case looked:
+		c.look(now)
 	}
 	c.fire(now)
 	if c.phase == owning {

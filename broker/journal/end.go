@@ -18,6 +18,8 @@ const restarts = 3
 // a LIST behind it. Its time is that of the first LIST.
 type endRead struct {
 	fresh   bool // from the newest checkpoint; else from the last object of the state
+	tail    bool // only GETs, within LIMIT of an earlier read
+	window  uint64
 	time    int64
 	tries   int
 	met     func(time.Time, *object) bool // takes an object of the chain; false ends the read
@@ -118,6 +120,10 @@ func (c *core) vanished(key string, at int64) {
 
 // loadPages reads the pages that a checkpoint names, some at a time, then makes the state.
 func (c *core) loadPages(now time.Time, ck *kfs.Checkpoint, pages []*kfs.Page, failed func(time.Time, error)) {
+	if c.phase == following {
+		c.loadMetadata(now, ck, failed)
+		return
+	}
 	if len(pages) == len(ck.Pages) {
 		s, err := load(c.journal, ck, pages, c.index, c.end.time)
 		if err != nil {
@@ -171,20 +177,20 @@ func openPage(journal uint32, ref kfs.PageRef, body []byte) (*kfs.Page, error) {
 	return page, nil
 }
 
-// followChain reads on behind the last object of the state: many at a time for a takeover, for a new owner has some way to go; one at
-// a time for an owner, who expects nothing there.
+// followChain reads on behind the last object of the state: many at a time where there is some way to go; one at a time for an owner, who
+// expects nothing there, and for a follower until it finds something.
 func (c *core) followChain(now time.Time) {
 	e := c.end
+	e.window = 1
+	if e.fresh && c.phase != following {
+		e.window = chainReads
+	}
 	e.next, e.asked, e.waiting = c.state.next(), c.state.next(), map[uint64]chainObject{}
 	c.askChain(e)
 }
 
 func (c *core) askChain(e *endRead) {
-	window := uint64(1)
-	if e.fresh {
-		window = chainReads
-	}
-	for e.asked < e.next+window {
+	for e.asked < e.next+e.window {
 		sequence := e.asked
 		e.asked++
 		c.readObject(sequence, func(now time.Time, o *object, at int64, err error) {
@@ -211,12 +217,19 @@ func (c *core) takeChain(now time.Time, e *endRead) {
 		case answer.err != nil:
 			c.damaged(answer.err)
 			return
+		case answer.object == nil && e.tail:
+			c.end = nil
+			e.then(now)
+			return
 		case answer.object == nil:
 			c.lookBehind(e)
 			return
 		}
 		delete(e.waiting, e.next)
 		e.next++
+		if c.phase == following {
+			e.window = min(2*e.window, chainReads)
+		}
 		if !e.met(now, answer.object) {
 			return
 		}

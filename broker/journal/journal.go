@@ -187,6 +187,20 @@ type Journal struct {
 // 0 then with a new cluster. Open retries what may pass until ctx ends. Damage is an error that names the object (kfs.ErrCorrupt,
 // kfs.ErrVersion). The caller must call Run, once.
 func Open(ctx context.Context, cfg Config) (*Journal, error) {
+	j, err := newJournal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	j.shell.init(ctx)
+	if err := j.takeOver(ctx); err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// newJournal makes a journal that has not begun to read.
+func newJournal(cfg Config) (*Journal, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("journal %d: %w", cfg.Journal, err)
 	}
@@ -200,11 +214,6 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 		reads: semaphore.NewWeighted(cfg.ReadBytes), metrics: newMetrics(cfg.Metrics, cfg.Journal),
 	}
 	j.core = newCore(s, j.index)
-	j.shell.init(ctx)
-	if err := j.takeOver(ctx); err != nil {
-		j.close()
-		return nil, err
-	}
 	return j, nil
 }
 

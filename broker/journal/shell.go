@@ -26,6 +26,7 @@ type shell struct {
 	woken   chan struct{} // appends wait in the inbox
 	open    int           // operations on their way; the loop's own
 	opened  bool
+	atEnd   bool // a follower has read to the end
 	halted  bool
 	err     error
 }
@@ -153,6 +154,8 @@ func (j *Journal) carryOut(e effect) {
 		j.log.Info("checkpoint written", "sequence", e.sequence, "took", e.took)
 	case opened:
 		j.opened(e)
+	case caughtUp:
+		j.shell.atEnd = true
 	case halted:
 		j.shell.halted, j.shell.err = true, e.err
 	case logged:

@@ -68,17 +68,11 @@ func (s *state) behind() uint64 {
 
 // load is the state that a checkpoint and its pages describe, read at a time of the store.
 func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index, at int64) (*state, error) {
-	s := newState(journal, ix)
-	s.begun, s.sequence, s.crc, s.epoch, s.writer = true, ck.Sequence, ck.ObjectCRC, ck.Epoch, ck.Writer
-	s.checkpoint, s.covered = ck.Sequence, true
-	s.pages, s.objects, s.released = ck.Pages, ck.Objects, ck.Released
-	draft := s.metadata.Edit()
-	for _, e := range ck.Metadata {
-		if err := draft.Apply(e); err != nil {
-			return nil, fmt.Errorf("metadata: %w: %w", kfs.ErrCorrupt, err)
-		}
+	s, err := loadHead(journal, ck, ix)
+	if err != nil {
+		return nil, err
 	}
-	s.metadata = draft.State()
+	s.pages, s.objects, s.released = ck.Pages, ck.Objects, ck.Released
 	for _, o := range ck.Groups {
 		s.groups[keyOf(&o)] = o
 	}
@@ -100,6 +94,21 @@ func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index, at i
 			return nil, err
 		}
 	}
+	return s, nil
+}
+
+// loadHead is what a checkpoint says of the journal's end and of the cluster's metadata.
+func loadHead(journal uint32, ck *kfs.Checkpoint, ix *index) (*state, error) {
+	s := newState(journal, ix)
+	s.begun, s.sequence, s.crc, s.epoch, s.writer = true, ck.Sequence, ck.ObjectCRC, ck.Epoch, ck.Writer
+	s.checkpoint, s.covered = ck.Sequence, true
+	draft := s.metadata.Edit()
+	for _, e := range ck.Metadata {
+		if err := draft.Apply(e); err != nil {
+			return nil, fmt.Errorf("metadata: %w: %w", kfs.ErrCorrupt, err)
+		}
+	}
+	s.metadata = draft.State()
 	return s, nil
 }
 

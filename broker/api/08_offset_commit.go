@@ -15,6 +15,7 @@ import (
 //
 // Version 0 names no member, and is a commit from outside of the group like one with generation -1 (Kafka kept those in ZooKeeper).
 // The retention that versions 1 to 4 may ask for is ignored, as Kafka has ignored it since 2.1: offsets live as long as their group.
+// Members of the consumer protocol need version 9, which can say that their epoch is an old one (STALE_MEMBER_EPOCH).
 // Topics are named up to version 9, and identified by id from then on. Partitions that do not exist are refused one by one, and the
 // others are committed.
 func offsetCommit(g *Groups) API {
@@ -26,7 +27,7 @@ func offsetCommit(g *Groups) API {
 			return func(context.Context) (kmsg.Response, error) { return resp, nil }
 		}
 		wait := g.do(req.Group, group.Commit{
-			MemberID: req.MemberID, InstanceID: deref(req.InstanceID), Generation: req.Generation, Offsets: offsets,
+			MemberID: req.MemberID, InstanceID: deref(req.InstanceID), Generation: req.Generation, NoEpochs: req.Version < 9, Offsets: offsets,
 		})
 		return func(ctx context.Context) (kmsg.Response, error) {
 			answer, err := wait(ctx)

@@ -17,7 +17,8 @@ import (
 // Up to version 7 a request is about one group, from then on about several. From version 2 on no topics means all that the group has
 // offsets of. A partition without an offset is answered with -1, in version 0 too (Kafka kept those offsets in ZooKeeper). An offset of
 // a topic that was deleted and created again under the same name is not one of the new topic. Topics are identified by id from
-// version 10 on. All offsets are stable, for there are no transactions; the member of version 9 matters to groups of KIP-848 only.
+// version 10 on. All offsets are stable, for there are no transactions. From version 9 on a member of the consumer protocol
+// can say who it is, and has to know its epoch then.
 func offsetFetch(g *Groups) API {
 	return serve(9, serial(func(_ context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.OffsetFetchRequest)
@@ -35,7 +36,7 @@ func offsetFetch(g *Groups) API {
 
 // fetchOne answers in the form of the versions before 8.
 func (g *Groups) fetchOne(req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchResponse) {
-	q := kmsg.OffsetFetchRequestGroup{Group: req.Group}
+	q := kmsg.OffsetFetchRequestGroup{Group: req.Group, MemberEpoch: -1}
 	if req.Topics != nil || req.Version < 2 {
 		q.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
 	}
@@ -57,7 +58,7 @@ func (g *Groups) fetchOne(req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchRe
 func (g *Groups) fetchOffsets(version int16, q kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
 	answer := kmsg.NewOffsetFetchResponseGroup()
 	answer.Group = q.Group
-	offsets, err := g.offsets(q.Group)
+	offsets, err := g.offsets(q.Group, deref(q.MemberID), q.MemberEpoch)
 	if err != nil {
 		answer.ErrorCode = groupError(err).Code
 	}
@@ -94,12 +95,12 @@ func (g *Groups) fetchOffsets(version int16, q kmsg.OffsetFetchRequestGroup) kms
 }
 
 // offsets are a group's durable offsets, if its coordinator is here also after they were read: else another may have newer ones.
-func (g *Groups) offsets(name string) ([]kfs.GroupOffset, error) {
+func (g *Groups) offsets(name, memberID string, epoch int32) ([]kfs.GroupOffset, error) {
 	c, err := g.coordinator(name)
 	if err != nil {
 		return nil, err
 	}
-	offsets, err := c.Offsets(name)
+	offsets, err := c.Offsets(name, memberID, epoch)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // DescribeGroups: versions 0 to 6, all that kmsg knows.
 //
-// A group that is not there is described as dead; from version 6 on that is an error too.
+// A group that is not there, or is one of the consumer protocol, is described as dead; from version 6 on that is an error too.
 func describeGroups(g *Groups) API {
 	return serve(15, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.DescribeGroupsRequest)
@@ -39,7 +39,7 @@ func (g *Groups) describe(ctx context.Context, r *Request, d *kmsg.DescribeGroup
 		return nil
 	}
 	found, err := c.Describe(d.Group)
-	if errors.Is(err, group.ErrNotFound) && r.Body.GetVersion() < 6 {
+	if r.Body.GetVersion() < 6 && (errors.Is(err, group.ErrNotFound) || errors.Is(err, group.ErrNotClassic)) {
 		err = nil
 	}
 	d.State, d.ProtocolType, d.Protocol = string(found.State), found.ProtocolType, found.Protocol

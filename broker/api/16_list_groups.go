@@ -10,15 +10,12 @@ import (
 
 // ListGroups: versions 0 to 5, all that kmsg knows.
 //
-// A broker lists the groups that it coordinates. Version 4 can ask for states and version 5 for types; all groups are of the type
-// "classic".
+// A broker lists the groups that it coordinates. Version 4 can ask for states and version 5 for types: "classic" and "consumer". After
+// a takeover a group is classic until a member joins: what it was is not durable.
 func listGroups(g *Groups) API {
 	return serve(16, concurrent(func(_ context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.ListGroupsRequest)
 		resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
-		if !asked(req.TypesFilter, groupType) {
-			return resp, nil
-		}
 		for number := range max(g.Cluster.State().Cluster().Journals, 1) {
 			c, err := g.Coordinators.Coordinator(number)
 			if err != nil {
@@ -29,19 +26,17 @@ func listGroups(g *Groups) API {
 				continue // as above, by now
 			}
 			for _, l := range list {
-				if !asked(req.StatesFilter, string(l.State)) {
+				if !asked(req.StatesFilter, string(l.State)) || !asked(req.TypesFilter, string(l.Type)) {
 					continue
 				}
 				listed := kmsg.NewListGroupsResponseGroup()
-				listed.Group, listed.ProtocolType, listed.GroupState, listed.GroupType = l.Group, l.ProtocolType, string(l.State), groupType
+				listed.Group, listed.ProtocolType, listed.GroupState, listed.GroupType = l.Group, l.ProtocolType, string(l.State), string(l.Type)
 				resp.Groups = append(resp.Groups, listed)
 			}
 		}
 		return resp, nil
 	}))
 }
-
-const groupType = "classic"
 
 // asked reports whether a filter, of which an empty one lets all pass, names a value, in upper or lower case.
 func asked(filter []string, value string) bool {

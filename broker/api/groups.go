@@ -28,7 +28,7 @@ type Coordinators interface {
 func (g *Groups) APIs() []API {
 	return []API{
 		offsetCommit(g), offsetFetch(g), findCoordinator(g), joinGroup(g), heartbeat(g), leaveGroup(g), syncGroup(g), describeGroups(g),
-		listGroups(g), deleteGroups(g), offsetDelete(g),
+		listGroups(g), deleteGroups(g), offsetDelete(g), consumerGroupHeartbeat(g), consumerGroupDescribe(g),
 	}
 }
 
@@ -50,19 +50,27 @@ func (g *Groups) coordinator(name string) (*group.Coordinator, error) {
 // group without a name, as in Kafka.
 func (g *Groups) do(name string, ev group.Event) func(context.Context) (group.Answer, error) {
 	c, err := g.coordinator(name)
+	return doWith(c, err, name, ev)
+}
+
+func (g *Groups) doMember(name string, ev group.Event) func(context.Context) (group.Answer, error) {
+	c, err := g.memberCoordinator(name)
+	return doWith(c, err, name, ev)
+}
+
+func doWith(c *group.Coordinator, err error, name string, ev group.Event) func(context.Context) (group.Answer, error) {
 	if err != nil {
 		return func(context.Context) (group.Answer, error) { return nil, err }
 	}
 	return c.Do(name, ev).Wait
 }
 
-func (g *Groups) doMember(name string, ev group.Event) func(context.Context) (group.Answer, error) {
+// memberCoordinator finds the coordinator of a group that can have members.
+func (g *Groups) memberCoordinator(name string) (*group.Coordinator, error) {
 	if name == "" {
-		return func(context.Context) (group.Answer, error) {
-			return nil, refuse(kerr.InvalidGroupID, "the group id is empty")
-		}
+		return nil, refuse(kerr.InvalidGroupID, "the group id is empty")
 	}
-	return g.do(name, ev)
+	return g.coordinator(name)
 }
 
 // groupError is the code for an error of a group or its coordinator. What is not known to have failed for good lets the client look
@@ -71,10 +79,13 @@ func groupError(err error) *kerr.Error {
 	if coded, ok := errors.AsType[errCode](err); ok {
 		return coded.code
 	}
+	if refused, ok := errors.AsType[*kerr.Error](err); ok {
+		return refused
+	}
 	switch {
 	case errors.Is(err, journal.ErrNotOwner), errors.Is(err, group.ErrStopped):
 		return kerr.NotCoordinator
-	case errors.Is(err, group.ErrNotFound):
+	case errors.Is(err, group.ErrNotFound), errors.Is(err, group.ErrNotClassic), errors.Is(err, group.ErrNotConsumer):
 		return kerr.GroupIDNotFound
 	}
 	return kerr.CoordinatorNotAvailable

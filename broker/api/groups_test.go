@@ -43,7 +43,7 @@ func newGroups(t *testing.T) *fakeGroups {
 		f.cluster.apply(t, place)
 	}
 	n := 0
-	f.coordinator = group.NewCoordinator(group.Config{}, f, time.Now, func() string { n++; return fmt.Sprint(n) })
+	f.coordinator = group.NewCoordinator(group.Config{}, f, f.cluster.State, time.Now, func() string { n++; return fmt.Sprint(n) })
 	f.served = &Groups{Cluster: f.cluster, Coordinators: f, Clock: f.cluster.backend.Clock}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

@@ -72,6 +72,10 @@ func shapeOf(key int16) shape {
 		return shape{i8, i8.since(1), i8.since(2)}
 	case 61: // DescribeProducers
 		return shape{rows(str, list(i32))}
+	case 68: // ConsumerGroupHeartbeat
+		return shape{str, str, i32, str, str, i32, list(str), str.since(1), str, rows(uuid, list(i32))}
+	case 69: // ConsumerGroupDescribe
+		return shape{list(str), i8}
 	case 75: // DescribeTopicPartitions
 		return shape{rows(str), i32, maybe(str, i32)}
 	}

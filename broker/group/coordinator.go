@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -40,11 +41,12 @@ const (
 
 // Coordinator serves the groups of one journal. All methods are for concurrent use, and none of them but Run blocks.
 type Coordinator struct {
-	cfg   Config
-	log   Log
-	now   func() time.Time
-	newID func() string
-	wake  chan struct{} // to Run: something is due earlier than it knows
+	cfg    Config
+	log    Log
+	now    func() time.Time
+	topics func() *metadata.State
+	newID  func() string
+	wake   chan struct{} // to Run: something is due earlier than it knows
 
 	mu      sync.Mutex // guards what follows; never held while anything waits
 	groups  map[string]*entry
@@ -71,10 +73,10 @@ type flight struct {
 	offsets []kfs.GroupOffset
 }
 
-// NewCoordinator makes the coordinator of a journal that was just taken over: its groups have offsets, but no members yet. newID
-// gives a random name each time, for members.
-func NewCoordinator(cfg Config, log Log, now func() time.Time, newID func() string) *Coordinator {
-	c := &Coordinator{cfg: cfg.withDefaults(), log: log, now: now, newID: newID, wake: make(chan struct{}, 1),
+// NewCoordinator makes the coordinator of a journal that was just taken over: its groups have offsets, but no members yet. topics
+// gives the cluster's topics as they are known here now, newID a random name each time, for members.
+func NewCoordinator(cfg Config, log Log, topics func() *metadata.State, now func() time.Time, newID func() string) *Coordinator {
+	c := &Coordinator{cfg: cfg.withDefaults(), log: log, topics: topics, now: now, newID: newID, wake: make(chan struct{}, 1),
 		groups: map[string]*entry{}, waiting: map[Token]*Call{}}
 	at := now()
 	for _, name := range log.Groups() {
@@ -131,8 +133,8 @@ func (c *Coordinator) stop() {
 	c.due, c.bytes = nil, 0
 }
 
-// Do hands a request to a group. Requests of one group take effect in the order of the calls. The token of the event is set here, and
-// the new id of a Join.
+// Do hands a request to a group. Requests of one group take effect in the order of the calls. The token of the event is set here, the
+// new id of a member that joins, and the topics of a ConsumerHeartbeat.
 func (c *Coordinator) Do(group string, ev Event) *Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,25 +143,46 @@ func (c *Coordinator) Do(group string, ev Event) *Call {
 		call.finish(nil, ErrStopped)
 		return call
 	}
-	join, joins := ev.(Join)
-	if joins && join.MemberID == "" {
-		join.NewID = c.name(join)
-		ev = join
-	}
+	ev = c.complete(ev)
 	now := c.now()
 	e, err := c.find(group, ev, now)
-	if err != nil && joins {
-		call.finish(Joined{Err: err, Generation: -1, MemberID: join.MemberID}, nil)
-		return call
-	}
 	if err != nil {
-		call.finish(Done{Err: err}, nil)
+		call.finish(refused(ev, err), nil)
 		return call
 	}
 	c.last++
 	c.waiting[c.last] = call
 	c.step(e, now, ev.with(c.last), call)
 	return call
+}
+
+// complete adds to an event what a client does not know.
+func (c *Coordinator) complete(ev Event) Event {
+	switch ev := ev.(type) {
+	case Join:
+		if ev.MemberID == "" {
+			ev.NewID = c.name(ev)
+		}
+		return ev
+	case ConsumerHeartbeat:
+		ev.Cluster = c.topics()
+		if ev.MemberID == "" {
+			ev.NewID = c.newID()
+		}
+		return ev
+	}
+	return ev
+}
+
+// refused is the answer to an event that no group takes.
+func refused(ev Event, err *kerr.Error) Answer {
+	switch ev := ev.(type) {
+	case Join:
+		return Joined{Err: err, Generation: -1, MemberID: ev.MemberID}
+	case ConsumerHeartbeat:
+		return Beaten{Err: err, MemberID: ev.MemberID}
+	}
+	return Done{Err: err}
 }
 
 // name makes an id for a member that says who it is to those who look at the group.
@@ -183,6 +206,10 @@ func (c *Coordinator) find(name string, ev Event, now time.Time) (*entry, *kerr.
 			return nil, kerr.GroupMaxSizeReached
 		}
 		creates = true
+	case ConsumerHeartbeat:
+		if creates = ev.Epoch == epochJoin; creates && c.bytes+ev.Bytes() > MaxCoordinatorBytes {
+			return nil, kerr.GroupMaxSizeReached
+		}
 	case Commit:
 		creates = ev.Generation < 0
 	case Delete:
@@ -227,7 +254,7 @@ func (c *Coordinator) step(e *entry, now time.Time, ev Event, call *Call) {
 	}
 	c.bytes += e.group.Bytes() - e.bytes
 	e.bytes = e.group.Bytes()
-	if e.group.State() == Dead || e.group.Idle() && !e.flying() && len(c.log.Offsets(e.name)) == 0 {
+	if e.group.Ended() || e.group.Idle() && !e.flying() && len(c.log.Offsets(e.name)) == 0 {
 		delete(c.groups, e.name)
 		e.at = time.Time{}
 		c.unschedule(e)

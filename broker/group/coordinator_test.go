@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -100,7 +101,7 @@ func (l *memoryLog) Groups() []string {
 
 func newCoordinator(l *memoryLog) *Coordinator {
 	n := 0
-	return NewCoordinator(Config{}, l, time.Now, func() string { n++; return fmt.Sprint(n) })
+	return NewCoordinator(Config{}, l, func() *metadata.State { return new(metadata.State) }, time.Now, func() string { n++; return fmt.Sprint(n) })
 }
 
 func offset(partition int32, offset int64) kfs.GroupOffset {
@@ -206,13 +207,13 @@ func TestTakeover(t *testing.T) {
 		if _, err := old.Do("g", Heartbeat{MemberID: j.MemberID, Generation: 1}).Wait(t.Context()); !errors.Is(err, ErrStopped) {
 			t.Fatalf("who comes later gets %v", err)
 		}
-		if _, err := old.Offsets("g"); !errors.Is(err, ErrStopped) {
+		if _, err := old.Offsets("g", "", -1); !errors.Is(err, ErrStopped) {
 			t.Fatalf("offsets of a stopped coordinator: %v", err)
 		}
 
 		c := newCoordinator(l)
 		defer running(t, c)()
-		if list, err := c.List(); err != nil || !reflect.DeepEqual(list, []Listed{{Group: "g", State: Empty}}) {
+		if list, err := c.List(); err != nil || !reflect.DeepEqual(list, []Listed{{Group: "g", Type: Classic, State: Empty}}) {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		for _, ev := range []Event{Heartbeat{MemberID: j.MemberID, Generation: 1}, Commit{MemberID: j.MemberID, Generation: 1}} {
@@ -223,7 +224,7 @@ func TestTakeover(t *testing.T) {
 		if a := answer(t, c.Do("g", join(j.MemberID))).(Joined); a.Err != kerr.UnknownMemberID {
 			t.Errorf("join of an old member: %+v", a)
 		}
-		if offsets, err := c.Offsets("g"); err != nil || len(offsets) != 1 || offsets[0] != offset(0, 3) {
+		if offsets, err := c.Offsets("g", "", -1); err != nil || len(offsets) != 1 || offsets[0] != offset(0, 3) {
 			t.Errorf("%+v, %v", offsets, err)
 		}
 	})

@@ -1,8 +1,12 @@
 package group
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// Description is a group as DescribeGroups and ListGroups show it.
+	"github.com/firn-io/firn/kfs"
+)
+
+// Description is a group of the classic protocol as DescribeGroups shows it.
 type Description struct {
 	State        State
 	ProtocolType string
@@ -17,8 +21,40 @@ type DescribedMember struct {
 	Metadata, Assignment []byte
 }
 
+// ConsumerDescription is a group of the consumer protocol as ConsumerGroupDescribe shows it.
+type ConsumerDescription struct {
+	State    State
+	Epoch    int32
+	Target   int32 // the epoch of what the members are to have
+	Assignor string
+	Members  []DescribedConsumer
+}
+
+// DescribedConsumer is a member of such a group.
+type DescribedConsumer struct {
+	MemberID, InstanceID, Rack string
+	ClientID, Host             string
+	Epoch                      int32
+	Topics                     []string
+	Regex                      string
+	Has                        []kfs.PartitionID
+	Target                     []kfs.PartitionID
+}
+
+// Describe gives the group as it is now. Slices belong to the group and do not change.
+func (c *consumer) Describe() ConsumerDescription {
+	d := ConsumerDescription{State: c.State(), Epoch: c.epoch, Target: c.target, Assignor: c.assignor}
+	for _, m := range c.members {
+		d.Members = append(d.Members, DescribedConsumer{
+			MemberID: m.id, InstanceID: m.instance, Rack: m.rack, ClientID: m.client, Host: m.host, Epoch: m.epoch,
+			Topics: m.sub.names, Regex: m.sub.regex, Has: m.has, Target: m.target,
+		})
+	}
+	return d
+}
+
 // Describe gives the group as it is now. Byte slices belong to the group and do not change.
-func (g *Group) Describe() Description {
+func (g *classic) Describe() Description {
 	d := Description{State: g.state, ProtocolType: g.protocolType}
 	stable := g.state == Stable
 	if stable {
@@ -35,7 +71,7 @@ func (g *Group) Describe() Description {
 }
 
 // Subscribed reports whether a member may read the topic: whether it says so, or says something that cannot be understood.
-func (g *Group) Subscribed(topic string) bool {
+func (g *classic) Subscribed(topic string) bool {
 	for _, m := range g.members {
 		for _, p := range m.protocols {
 			if g.protocolType != "consumer" || subscribes(p.Metadata, topic) {

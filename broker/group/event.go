@@ -3,6 +3,7 @@ package group
 import (
 	"time"
 
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -70,9 +71,35 @@ type LeavingMember struct{ MemberID, InstanceID string }
 type Commit struct {
 	Token                Token
 	MemberID, InstanceID string
-	Generation           int32
+	Generation           int32 // or the member's epoch
+	NoEpochs             bool  // the request's version is older than epochs
 	Offsets              []kfs.GroupOffset
 }
+
+// ConsumerHeartbeat is a ConsumerGroupHeartbeat request. What is nil or zero, where that is said, is as it was before. The group keeps
+// its slices.
+type ConsumerHeartbeat struct {
+	Token          Token
+	MemberID       string // "" if the member leaves it to the coordinator to find one
+	NewID          string // what the member is called then
+	Epoch          int32  // 0 joins, -1 leaves, -2 leaves and will be back
+	InstanceID     string // "" for a dynamic member
+	Rack           *string
+	ClientID, Host string
+	Rebalance      time.Duration     // how long it may take to let go of partitions; 0 is as before
+	Topics         []string          // names; nil is as before
+	Regex          *string           // names of topics as a regular expression, "" for none; nil is as before
+	Assignor       string            // "" is as before
+	Owned          []kfs.PartitionID // nil is as before
+	Cluster        *metadata.State   // the topics at this time
+}
+
+// The epochs of a ConsumerHeartbeat that are none.
+const (
+	epochJoin        = 0
+	epochLeave       = -1
+	epochLeaveStatic = -2
+)
 
 // Delete ends the group and its offsets.
 type Delete struct{ Token Token }
@@ -80,13 +107,14 @@ type Delete struct{ Token Token }
 // Tick lets time pass: Group.Next says when it is due.
 type Tick struct{}
 
-func (ev Join) with(t Token) Event      { ev.Token = t; return ev }
-func (ev Sync) with(t Token) Event      { ev.Token = t; return ev }
-func (ev Heartbeat) with(t Token) Event { ev.Token = t; return ev }
-func (ev Leave) with(t Token) Event     { ev.Token = t; return ev }
-func (ev Commit) with(t Token) Event    { ev.Token = t; return ev }
-func (ev Delete) with(t Token) Event    { ev.Token = t; return ev }
-func (ev Tick) with(Token) Event        { return ev }
+func (ev Join) with(t Token) Event              { ev.Token = t; return ev }
+func (ev Sync) with(t Token) Event              { ev.Token = t; return ev }
+func (ev Heartbeat) with(t Token) Event         { ev.Token = t; return ev }
+func (ev Leave) with(t Token) Event             { ev.Token = t; return ev }
+func (ev Commit) with(t Token) Event            { ev.Token = t; return ev }
+func (ev Delete) with(t Token) Event            { ev.Token = t; return ev }
+func (ev ConsumerHeartbeat) with(t Token) Event { ev.Token = t; return ev }
+func (ev Tick) with(Token) Event                { return ev }
 
 // Effect is what follows from an event: Reply, Persist or Expire.
 type Effect interface{ effect() }
@@ -147,10 +175,23 @@ type LeftMember struct {
 	Err *kerr.Error
 }
 
+// Beaten answers ConsumerHeartbeat.
+type Beaten struct {
+	Err      *kerr.Error
+	Message  string // beside an error; may be ""
+	MemberID string
+	Epoch    int32
+	Interval time.Duration
+	// Assignment is what the member has from now on, sorted; it is news if Assigned is set.
+	Assignment []kfs.PartitionID
+	Assigned   bool
+}
+
 // Done answers Heartbeat and Delete, and a Commit that is refused.
 type Done struct{ Err *kerr.Error }
 
 func (Joined) answer() {}
 func (Synced) answer() {}
 func (Left) answer()   {}
+func (Beaten) answer() {}
 func (Done) answer()   {}

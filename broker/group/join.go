@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-func (g *Group) join(now time.Time, ev Join) {
+func (g *classic) join(now time.Time, ev Join) {
 	refuse := func(err *kerr.Error) {
 		g.reply(ev.Token, Joined{Err: err, Generation: -1, MemberID: ev.MemberID})
 	}
@@ -40,7 +40,7 @@ func (g *Group) join(now time.Time, ev Join) {
 }
 
 // compatible reports whether the member speaks a protocol that all members speak.
-func (g *Group) compatible(ev Join) bool {
+func (g *classic) compatible(ev Join) bool {
 	if ev.ProtocolType == "" || len(ev.Protocols) == 0 || len(ev.Protocols) > MaxProtocols {
 		return false
 	}
@@ -50,12 +50,12 @@ func (g *Group) compatible(ev Join) bool {
 	return ev.ProtocolType == g.protocolType && slices.ContainsFunc(ev.Protocols, func(p Protocol) bool { return g.allSupport(p.Name) })
 }
 
-func (g *Group) allSupport(protocol string) bool {
+func (g *classic) allSupport(protocol string) bool {
 	return !slices.ContainsFunc(g.members, func(m *member) bool { return !m.supports(protocol) })
 }
 
 // room reports whether the group can hold the member that joins, in place of m if that is not nil.
-func (g *Group) room(ev Join, m *member) bool {
+func (g *classic) room(ev Join, m *member) bool {
 	if m != nil {
 		return g.bytes-m.bytes+ev.Bytes() <= MaxBytes
 	}
@@ -72,7 +72,7 @@ func (ev *Join) Bytes() int {
 }
 
 // forget takes an id out of the pending ones and reports whether it was there.
-func (g *Group) forget(id string) bool {
+func (g *classic) forget(id string) bool {
 	i := slices.IndexFunc(g.pending, func(p pendingMember) bool { return p.id == id })
 	if i < 0 {
 		return false
@@ -82,7 +82,7 @@ func (g *Group) forget(id string) bool {
 }
 
 // joinNew takes in a member without an id.
-func (g *Group) joinNew(now time.Time, ev Join, refuse func(*kerr.Error)) {
+func (g *classic) joinNew(now time.Time, ev Join, refuse func(*kerr.Error)) {
 	old := g.static[ev.InstanceID]
 	switch {
 	case !g.room(ev, old):
@@ -97,7 +97,7 @@ func (g *Group) joinNew(now time.Time, ev Join, refuse func(*kerr.Error)) {
 	}
 }
 
-func (g *Group) add(now time.Time, ev Join, id string) {
+func (g *classic) add(now time.Time, ev Join, id string) {
 	m := &member{id: id, instance: ev.InstanceID, fresh: true}
 	if len(g.members) == 0 {
 		g.protocolType = ev.ProtocolType
@@ -117,7 +117,7 @@ func (g *Group) add(now time.Time, ev Join, id string) {
 }
 
 // update takes what a member says of itself, and the request that waits now.
-func (g *Group) update(m *member, ev Join) {
+func (g *classic) update(m *member, ev Join) {
 	if m.joining != 0 {
 		// The client sent it again, so nobody listens to the first any more; but its connection may, for answers go out in order.
 		g.reply(m.joining, Joined{Err: kerr.RebalanceInProgress, Generation: -1, MemberID: m.id})
@@ -130,7 +130,7 @@ func (g *Group) update(m *member, ev Join) {
 }
 
 // rejoin takes in a member that is known.
-func (g *Group) rejoin(now time.Time, m *member, ev Join) {
+func (g *classic) rejoin(now time.Time, m *member, ev Join) {
 	same := slices.EqualFunc(m.protocols, ev.Protocols, func(a, b Protocol) bool {
 		return a.Name == b.Name && string(a.Metadata) == string(b.Metadata)
 	})
@@ -145,7 +145,7 @@ func (g *Group) rejoin(now time.Time, m *member, ev Join) {
 }
 
 // replace puts a static member that started anew into the place of what it was before, which is fenced from here on.
-func (g *Group) replace(now time.Time, m *member, ev Join) {
+func (g *classic) replace(now time.Time, m *member, ev Join) {
 	if m.joining != 0 {
 		g.reply(m.joining, Joined{Err: kerr.FencedInstanceID, Generation: -1, MemberID: m.id})
 		m.joining = 0
@@ -181,7 +181,7 @@ func (g *Group) replace(now time.Time, m *member, ev Join) {
 }
 
 // vote is the protocol that most members like best of those that all support. Among equals the leader's order decides.
-func (g *Group) vote() string {
+func (g *classic) vote() string {
 	leader := g.byID[g.leader]
 	votes := map[string]int{}
 	for _, p := range leader.protocols {
@@ -207,7 +207,7 @@ func (g *Group) vote() string {
 }
 
 // prepare begins a rebalance, unless one is at that point already.
-func (g *Group) prepare(now time.Time) {
+func (g *classic) prepare(now time.Time) {
 	switch g.state {
 	case PreparingRebalance:
 		g.tryCompleteJoin(now)
@@ -231,7 +231,7 @@ func (g *Group) prepare(now time.Time) {
 }
 
 // delayInitially waits for the initial delay, of what is left to extend it by.
-func (g *Group) delayInitially(now time.Time) {
+func (g *classic) delayInitially(now time.Time) {
 	delay := min(g.cfg.InitialDelay, g.extend)
 	g.extend -= delay
 	g.grown = false
@@ -239,7 +239,7 @@ func (g *Group) delayInitially(now time.Time) {
 }
 
 // rebalanceTimeout is the longest that any member asks for.
-func (g *Group) rebalanceTimeout() time.Duration {
+func (g *classic) rebalanceTimeout() time.Duration {
 	var d time.Duration
 	for _, m := range g.members {
 		d = max(d, m.rebalance)
@@ -248,7 +248,7 @@ func (g *Group) rebalanceTimeout() time.Duration {
 }
 
 // tryCompleteJoin ends the joining if everyone has joined.
-func (g *Group) tryCompleteJoin(now time.Time) {
+func (g *classic) tryCompleteJoin(now time.Time) {
 	if g.state != PreparingRebalance || g.initial || len(g.pending) > 0 {
 		return
 	}
@@ -258,7 +258,7 @@ func (g *Group) tryCompleteJoin(now time.Time) {
 }
 
 // completeJoin begins the next generation with those who have joined. Static members stay until their session ends.
-func (g *Group) completeJoin(now time.Time) {
+func (g *classic) completeJoin(now time.Time) {
 	g.initial = false
 	for _, m := range slices.Clone(g.members) {
 		if m.joining == 0 && m.instance == "" {
@@ -289,7 +289,7 @@ func (g *Group) completeJoin(now time.Time) {
 }
 
 // electJoined keeps the leader if it has joined, or makes the first who has the leader.
-func (g *Group) electJoined() bool {
+func (g *classic) electJoined() bool {
 	if m := g.byID[g.leader]; m != nil && m.joining != 0 {
 		return true
 	}
@@ -303,14 +303,14 @@ func (g *Group) electJoined() bool {
 }
 
 // answerJoin tells a member of the present generation.
-func (g *Group) answerJoin(now time.Time, m *member) {
+func (g *classic) answerJoin(now time.Time, m *member) {
 	token := m.joining
 	m.joining, m.fresh = 0, false
 	m.alive(now)
 	g.reply(token, g.joined(m))
 }
 
-func (g *Group) joined(m *member) Joined {
+func (g *classic) joined(m *member) Joined {
 	a := Joined{Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol, Leader: g.leader, MemberID: m.id}
 	if m.id == g.leader {
 		for _, o := range g.members {

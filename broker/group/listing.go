@@ -12,12 +12,17 @@ import (
 // Listed is a group in a list.
 type Listed struct {
 	Group        string
+	Type         Type
 	State        State
 	ProtocolType string
 }
 
-// ErrNotFound says that there is no such group: nobody is in it, and it has no offsets.
-var ErrNotFound = errors.New("no such group")
+// Why a group cannot be described.
+var (
+	ErrNotFound    = errors.New("no such group")                     // nobody is in it, and it has no offsets
+	ErrNotClassic  = errors.New("the group is not a classic group")  // but one of the consumer protocol
+	ErrNotConsumer = errors.New("the group is not a consumer group") // but one of the classic protocol
+)
 
 // List gives all groups that have members or offsets, in order of name. The error is ErrStopped.
 func (c *Coordinator) List() ([]Listed, error) {
@@ -28,32 +33,67 @@ func (c *Coordinator) List() ([]Listed, error) {
 	}
 	list := make([]Listed, 0, len(c.groups))
 	for name, e := range c.groups {
-		list = append(list, Listed{name, e.group.state, e.group.protocolType})
+		of, protocolType := e.group.Kind()
+		list = append(list, Listed{name, of, e.group.State(), protocolType})
 	}
 	slices.SortFunc(list, func(a, b Listed) int { return cmp.Compare(a.Group, b.Group) })
 	return list, nil
 }
 
-// Describe gives a group as it is now. Errors are ErrNotFound and ErrStopped.
+// Describe gives a group of the classic protocol as it is now. Errors are ErrNotFound, ErrNotClassic and ErrStopped.
 func (c *Coordinator) Describe(group string) (Description, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	of, err := c.existing(group)
+	if err != nil {
+		return Description{State: Dead}, err
+	}
+	g, ok := of.protocol.(*classic)
+	if !ok {
+		return Description{State: Dead}, ErrNotClassic
+	}
+	return g.Describe(), nil
+}
+
+// DescribeConsumer gives a group of the consumer protocol as it is now. Errors are ErrNotFound, ErrNotConsumer and ErrStopped.
+func (c *Coordinator) DescribeConsumer(group string) (ConsumerDescription, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of, err := c.existing(group)
+	if err != nil {
+		return ConsumerDescription{State: Dead}, err
+	}
+	g, ok := of.protocol.(*consumer)
+	if !ok {
+		return ConsumerDescription{State: Dead}, ErrNotConsumer
+	}
+	return g.Describe(), nil
+}
+
+// existing is a group that is there.
+func (c *Coordinator) existing(group string) (*Group, error) {
 	if c.stopped {
-		return Description{}, ErrStopped
+		return nil, ErrStopped
 	}
 	e := c.groups[group]
 	if e == nil {
-		return Description{State: Dead}, ErrNotFound
+		return nil, ErrNotFound
 	}
-	return e.group.Describe(), nil
+	return e.group, nil
 }
 
-// Offsets are the durable offsets of a group, in no order. The error is ErrStopped.
-func (c *Coordinator) Offsets(group string) ([]kfs.GroupOffset, error) {
+// Offsets are the durable offsets of a group, in no order. Who asks as a member of the consumer protocol, by an id and an epoch, must
+// be one that knows its epoch; others have "" and -1. Errors are ErrStopped, or *kerr.Error for such a member.
+func (c *Coordinator) Offsets(group, memberID string, epoch int32) ([]kfs.GroupOffset, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
 		return nil, ErrStopped
+	}
+	if e := c.groups[group]; e != nil {
+		if err := e.group.MayFetch(memberID, epoch); err != nil {
+			return nil, err
+		}
 	}
 	return c.log.Offsets(group), nil
 }
@@ -72,7 +112,7 @@ func (c *Coordinator) DeleteOffsets(group string, want func(topic string, partit
 	case e == nil:
 		call.finish(Done{Err: kerr.GroupIDNotFound}, nil)
 		return nil, call
-	case len(e.group.members) > 0 && e.group.protocolType != "consumer":
+	case e.group.State() != Empty && !e.group.reads():
 		call.finish(Done{Err: kerr.NonEmptyGroup}, nil)
 		return nil, call
 	}

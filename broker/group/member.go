@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-func (g *Group) sync(now time.Time, ev Sync) {
+func (g *classic) sync(now time.Time, ev Sync) {
 	m, err := g.current(ev.MemberID, ev.InstanceID, ev.Generation)
 	switch {
 	case err != nil:
@@ -42,7 +42,7 @@ func (g *Group) sync(now time.Time, ev Sync) {
 }
 
 // assign takes the leader's assignment, or refuses one that is too large. A member that it does not name is assigned nothing.
-func (g *Group) assign(assignments []Assignment) bool {
+func (g *classic) assign(assignments []Assignment) bool {
 	bytes := 0
 	for _, a := range assignments {
 		bytes += len(a.Bytes)
@@ -59,14 +59,14 @@ func (g *Group) assign(assignments []Assignment) bool {
 	return true
 }
 
-func (g *Group) answerSync(now time.Time, m *member, a Synced) {
+func (g *classic) answerSync(now time.Time, m *member, a Synced) {
 	token := m.syncing
 	m.syncing = 0
 	m.alive(now)
 	g.reply(token, a)
 }
 
-func (g *Group) heartbeat(now time.Time, ev Heartbeat) {
+func (g *classic) heartbeat(now time.Time, ev Heartbeat) {
 	m, err := g.current(ev.MemberID, ev.InstanceID, ev.Generation)
 	if err == nil {
 		m.alive(now)
@@ -77,7 +77,7 @@ func (g *Group) heartbeat(now time.Time, ev Heartbeat) {
 	g.reply(ev.Token, Done{Err: err})
 }
 
-func (g *Group) leave(now time.Time, ev Leave) {
+func (g *classic) leave(now time.Time, ev Leave) {
 	var left []LeftMember
 	var gone []*member
 	for _, l := range ev.Members {
@@ -103,7 +103,7 @@ func (g *Group) leave(now time.Time, ev Leave) {
 }
 
 // remove takes a member out and rebalances the others.
-func (g *Group) remove(now time.Time, m *member) {
+func (g *classic) remove(now time.Time, m *member) {
 	if m.joining != 0 {
 		g.reply(m.joining, Joined{Err: kerr.UnknownMemberID, Generation: -1})
 	}
@@ -115,7 +115,7 @@ func (g *Group) remove(now time.Time, m *member) {
 }
 
 // drop forgets a member that waits for nothing.
-func (g *Group) drop(m *member) {
+func (g *classic) drop(m *member) {
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
 	g.bytes -= m.bytes
 	delete(g.byID, m.id)
@@ -130,7 +130,7 @@ func (g *Group) drop(m *member) {
 	}
 }
 
-func (g *Group) commit(now time.Time, ev Commit) {
+func (g *classic) commit(now time.Time, ev Commit) {
 	if err := g.mayCommit(now, ev); err != nil {
 		g.reply(ev.Token, Done{Err: err})
 		return
@@ -140,7 +140,7 @@ func (g *Group) commit(now time.Time, ev Commit) {
 }
 
 // mayCommit: members of the present generation may, and while nobody is in the group, everyone who does not pretend to be a member.
-func (g *Group) mayCommit(now time.Time, ev Commit) *kerr.Error {
+func (g *classic) mayCommit(now time.Time, ev Commit) *kerr.Error {
 	switch {
 	case g.state == Dead:
 		return kerr.CoordinatorNotAvailable

@@ -27,7 +27,7 @@ func TestRandom(t *testing.T) {
 func life(t *testing.T, seed uint64) {
 	t.Helper()
 	l := &walk{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), now: start, waiting: map[Token]Event{}}
-	l.g = New(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour})
+	l.g = newClassic(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour}.withDefaults())
 	for range 300 {
 		l.step(l.event())
 		if l.rnd.IntN(3) == 0 {
@@ -49,7 +49,7 @@ type walk struct {
 	t       *testing.T
 	seed    uint64
 	rnd     *rand.Rand
-	g       *Group
+	g       *classic
 	now     time.Time
 	log     []string
 	tokens  []string
@@ -152,7 +152,7 @@ func (l *walk) pass(d time.Duration) {
 
 func (l *walk) step(ev Event) {
 	if l.g.State() == Dead { // the coordinator would have made a new one
-		l.g = New(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour})
+		l.g = newClassic(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour}.withDefaults())
 		l.highest = 0
 	}
 	l.log = append(l.log, fmt.Sprintf("%s %T%+v", l.now.Sub(start), ev, ev))

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -25,13 +26,17 @@ var update = flag.Bool("update", false, "write what the scripts in testdata give
 //	sync TOKEN id=MEMBER gen=N [instance=I] [protocol=P] [type=T] [assign=MEMBER:BYTES,…]
 //	heartbeat TOKEN id=MEMBER gen=N [instance=I]
 //	leave TOKEN MEMBER | MEMBER/INSTANCE | /INSTANCE …
-//	commit TOKEN gen=N [id=MEMBER] [instance=I] [offset=N]
+//	commit TOKEN gen=N [id=MEMBER] [instance=I] [offset=N] [v8]
+//	beat TOKEN id=MEMBER epoch=N [instance=I] [rack=R] [client=C] [rebalance=D] [topics=T,…] [regex=R] [assignor=A] [owned=T:N,N;…]
+//	fetch MEMBER EPOCH whether the member may have offsets
+//	topics T:N …       the topics that there are from now on, with their partitions
 //	delete TOKEN
 //	wait DURATION      time passes, with a tick whenever one is due
 //	state              the group as it is
+//	describe           a group of the consumer protocol as ConsumerGroupDescribe shows it
 //	config delay=D retention=D
 //
-// A new member is called CLIENT-1, CLIENT-2 and so on. Times are since the beginning.
+// A new member is called CLIENT-1, CLIENT-2 and so on, unless it names itself. Times are since the beginning.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "*.txt"))
 	if err != nil || len(files) == 0 {
@@ -88,13 +93,14 @@ type runner struct {
 	now    time.Time
 	ids    map[string]int
 	tokens []string // names by number
+	topics *metadata.State
 }
 
 var start = time.Unix(1_700_000_000, 0)
 
 func (r *runner) reset(cfg Config) {
 	r.now, r.ids = start, map[string]int{}
-	r.g = New(r.now, cfg)
+	r.g, r.topics = New(r.now, cfg), clusterOf(r.t)
 }
 
 func (r *runner) command(line string) {
@@ -124,6 +130,14 @@ func (r *runner) command(line string) {
 		r.wait(r.duration(words[1], 0))
 	case "state":
 		r.state()
+	case "describe":
+		r.describe()
+	case "topics":
+		r.topics = clusterOf(r.t, words[1:]...)
+	case "beat":
+		r.step(r.beat(words, args))
+	case "fetch":
+		fmt.Fprintln(r.out, errorName(r.g.MayFetch(words[1], r.number(words[2]))))
 	case "join":
 		r.step(r.join(words, args))
 	case "sync":
@@ -229,7 +243,11 @@ func (r *runner) wait(d time.Duration) {
 }
 
 func (r *runner) state() {
-	g := r.g
+	if g, ok := r.g.protocol.(*consumer); ok {
+		r.consumerState(g)
+		return
+	}
+	g := r.g.protocol.(*classic)
 	fmt.Fprintf(r.out, "%s generation=%d", g.state, g.generation)
 	if g.protocol != "" {
 		fmt.Fprintf(r.out, " protocol=%s/%s leader=%s", g.protocolType, g.protocol, g.leader)
@@ -286,6 +304,8 @@ func describeAnswer(a Answer) string {
 	switch a := a.(type) {
 	case Done:
 		b.WriteString(errorName(a.Err))
+	case Beaten:
+		describeBeaten(&b, a)
 	case Left:
 		for i, m := range a.Members {
 			if i > 0 {

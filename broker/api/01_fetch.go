@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,8 +17,9 @@ import (
 // Fetch: versions 0 to 18, all that kmsg knows.
 //
 // Batches go out as they were produced. Versions 0 to 3 expect message formats from before record batches, to which nothing is converted
-// down: their partitions get UNSUPPORTED_VERSION, as from a Kafka broker whose down-conversion is off. A zstd batch for a version
-// below 10 is UNSUPPORTED_COMPRESSION_TYPE. Version 13 names topics by id.
+// down: their partitions get UNSUPPORTED_VERSION, as from a Kafka broker whose down-conversion is off. A topic whose compression.type
+// is zstd gives versions below 10 UNSUPPORTED_COMPRESSION_TYPE; of other topics they get zstd batches as they are, for what a client
+// can decompress does not hang on the version that it asks with. Version 13 names topics by id.
 //
 // A fetch waits until min bytes are there, max wait is over, or a partition has something else to say. It sleeps on the journals
 // meanwhile and looks at nothing. At least one batch is answered, however large, so that every consumer gets on (KIP-74); further
@@ -108,6 +110,9 @@ func (f *fetcher) resolve(w *fetching, resp *kmsg.FetchResponse) {
 			}
 			if p.err == nil && w.Version < 4 {
 				p.err = refuse(kerr.UnsupportedVersion, "records are not converted to the formats before record batches")
+			}
+			if p.err == nil && w.Version < 10 && topic.Settings.Zstd {
+				p.err = fmt.Errorf("%w: zstd needs version 10 of Fetch", record.ErrCodec)
 			}
 			w.parts = append(w.parts, p)
 		}
@@ -224,7 +229,7 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 		if int64(len(b)) > limit && !first {
 			continue // one batch larger than allowed is for the first only; the client asks again
 		}
-		if p.err = w.checkCodecs(b); p.err != nil || len(b) == 0 {
+		if len(b) == 0 {
 			continue
 		}
 		if over := int64(len(b)) - reserved; first && over > 0 {
@@ -235,26 +240,6 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 		p.answer.RecordBatches = b
 		left -= int64(len(b))
 		first = false
-	}
-	return nil
-}
-
-// checkCodecs refuses zstd for a client that does not know it.
-func (w *fetching) checkCodecs(b []byte) error {
-	if w.Version >= 10 {
-		return nil
-	}
-	for batch, err := range record.Batches(b) {
-		if err != nil {
-			return err
-		}
-		h, err := record.ParseHeader(batch)
-		if err != nil {
-			return err
-		}
-		if h.Codec() == record.Zstd {
-			return record.ErrCodec
-		}
 	}
 	return nil
 }

@@ -93,11 +93,12 @@ func TestFetchRefuses(t *testing.T) {
 		"old epoch":         {12, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.CurrentLeaderEpoch = fakeEpoch - 1 }, kerr.FencedLeaderEpoch},
 		"newer epoch":       {12, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.CurrentLeaderEpoch = fakeEpoch + 1 }, kerr.UnknownLeaderEpoch},
 		"another's":         {12, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.Partition = 1 }, kerr.NotLeaderForPartition},
-		"zstd, old client":  {9, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = 1 }, kerr.UnsupportedCompressionType},
+		"zstd, old client":  {9, func(r *kmsg.FetchRequest, _ *kmsg.FetchRequestTopicPartition) { r.Topics[0].Topic = "zstd" }, kerr.UnsupportedCompressionType},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFake(t, kfs.Topic{ID: kfs.TopicID{1}, Name: "events", State: kfs.TopicLive, Journals: []uint32{0, 1}})
-			f.fill(t, 0, batch(t, 0, "a"), batch(t, record.Zstd, "b"))
+			zstd := topic(2, "zstd", 1, kfs.Config{Key: "compression.type", Value: "zstd"})
+			f := newFake(t, kfs.Topic{ID: kfs.TopicID{1}, Name: "events", State: kfs.TopicLive, Journals: []uint32{0, 1}}, zstd)
+			f.fill(t, 0, batch(t, 0, "a"), batch(t, 0, "b"))
 			req := fetchFrom(0, 0)
 			req.MaxWaitMillis = 1 << 30 // an error is told at once
 			test.change(req, &req.Topics[0].Partitions[0])
@@ -106,6 +107,16 @@ func TestFetchRefuses(t *testing.T) {
 				t.Errorf("got %v, %+v, want %v", kerr.ErrorForCode(p.ErrorCode), p, test.want)
 			}
 		})
+	}
+}
+
+// TestFetchZstdByAnOldVersion: the batch goes out as it is; clients that ask with old versions may well know zstd.
+func TestFetchZstdByAnOldVersion(t *testing.T) {
+	f := newFake(t, topic(1, "events", 1))
+	f.fill(t, 0, batch(t, record.Zstd, "a"))
+	p := f.call(t, 4, fetchFrom(0, 0)).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	if p.ErrorCode != 0 || len(p.RecordBatches) == 0 || p.HighWatermark != 1 {
+		t.Errorf("got %v, %d bytes, high watermark %d", kerr.ErrorForCode(p.ErrorCode), len(p.RecordBatches), p.HighWatermark)
 	}
 }
 

@@ -15,6 +15,7 @@ type Settings struct {
 	MaxMessageBytes int32    // the largest record batch, bytes
 	Delete          bool     // cleanup.policy holds delete; else every record is kept
 	LogAppendTime   bool     // message.timestamp.type: the broker's time replaces the producer's
+	Zstd            bool     // compression.type is zstd, which old consumers are told they do not know
 	Journals        []uint32 // where its partitions must be placed; empty: anywhere
 }
 
@@ -51,7 +52,7 @@ type ConfigValue struct {
 func ConfigDefs() []ConfigDef {
 	return []ConfigDef{
 		{"cleanup.policy", "delete", TypeList, "delete: records may be deleted. compact alone: every record is kept; keys are not compacted.", each("delete", "compact")},
-		{"compression.type", "producer", TypeString, "Batches stay compressed as the producer compressed them; other values are accepted and change nothing.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")},
+		{"compression.type", "producer", TypeString, "Batches stay compressed as the producer compressed them, whatever this says; zstd keeps consumers older than Kafka 2.1 away.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")},
 		{"delete.retention.ms", "86400000", TypeLong, "Accepted for tools; there is no compaction.", integer(0, math.MaxInt64)},
 		{"file.delete.delay.ms", "60000", TypeLong, "Accepted for tools; objects go after the cluster's grace.", integer(0, math.MaxInt64)},
 		{"firn.journals", "", TypeList, "Journals (numbers, comma-separated) on which the partitions are placed when the topic is created; empty: all.", journals},
@@ -121,6 +122,8 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 			s.MaxMessageBytes = int32(n)
 		case "message.timestamp.type":
 			s.LogAppendTime = c.Value == "LogAppendTime"
+		case "compression.type":
+			s.Zstd = c.Value == "zstd"
 		case "firn.journals":
 			var err error
 			if s.Journals, err = parseJournals(c.Value); err != nil {

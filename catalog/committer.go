@@ -306,7 +306,7 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 		switch {
 		case !ok:
 		case job == c.opts.Job:
-			progress, err := c.decodeProgress(ctx, value)
+			progress, err := decodeProgress(ctx, c.opts.Store, value)
 			if err != nil {
 				return nil, fmt.Errorf("property %s: %w", key, err)
 			}

@@ -159,7 +159,7 @@ func (a *attempt) foreign() error {
 		}
 	}
 	for _, stream := range streams(a.ranges) {
-		if other, ok := a.view.foreign[stream]; ok && !ownBackfill(a.job, other) {
+		if other, ok := a.view.foreign[stream]; ok && !OwnBackfill(a.job, other) {
 			return &HaltError{
 				Reason: fmt.Sprintf("job %s has filled this table from %s already", other, stream),
 				Decide: "every record would be in the table twice: choose another table, or continue under that job's name",

@@ -129,23 +129,30 @@ type SourceProgress struct {
 	First int64 // where the job began
 	Next  int64 // the position: the next offset that the table does not account for
 	High  int64 // the greatest offset of a row that the job added; -1 if it added none
+	Rows  int64 // how many rows the job has added; UnknownRows if nobody counted
 }
 
-// MarshalJSON writes [first, next, high].
+// UnknownRows is the count of rows where receipts have expired before anybody counted.
+const UnknownRows = -1
+
+// MarshalJSON writes [first, next, high, rows].
 func (p SourceProgress) MarshalJSON() ([]byte, error) {
-	return json.Marshal([3]int64{p.First, p.Next, p.High})
+	return json.Marshal([4]int64{p.First, p.Next, p.High, p.Rows})
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes, and [first, next, high] as it was written before rows were counted.
 func (p *SourceProgress) UnmarshalJSON(b []byte) error {
 	var v []int64
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	if len(v) != 3 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] {
-		return fmt.Errorf("progress %s is not [first, next, high]", b)
+	if len(v) == 3 {
+		v = append(v, UnknownRows)
 	}
-	*p = SourceProgress{First: v[0], Next: v[1], High: v[2]}
+	if len(v) != 4 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < UnknownRows || v[3] > v[1]-v[0] {
+		return fmt.Errorf("progress %s is not [first, next, high, rows]", b)
+	}
+	*p = SourceProgress{First: v[0], Next: v[1], High: v[2], Rows: v[3]}
 	return nil
 }
 
@@ -172,6 +179,9 @@ func advance(before map[string]SourceProgress, r *Receipt, table string, head in
 		}
 		p.Next = a.Span.Next
 		p.High = max(p.High, a.High)
+		if p.Rows != UnknownRows {
+			p.Rows += a.Rows
+		}
 		sources[source] = p
 	}
 	return &Progress{Table: table, Snapshot: head, Commit: r.Commit, Lineage: r.Lineage, Sources: sources}

@@ -230,19 +230,19 @@ func (c *Committer) encodeProgress(ctx context.Context, p *Progress) (string, er
 	return string(pointer), nil
 }
 
-// decodeProgress reads what encodeProgress wrote.
-func (c *Committer) decodeProgress(ctx context.Context, value string) (*Progress, error) {
+// decodeProgress reads what encodeProgress wrote. store may be nil as long as the progress stands in the property.
+func decodeProgress(ctx context.Context, store blob.Store, value string) (*Progress, error) {
 	var pointer progressFile
 	if err := json.Unmarshal([]byte(value), &pointer); err != nil {
 		return nil, err
 	}
 	body := []byte(value)
 	if pointer.File != "" {
-		if c.opts.Store == nil {
+		if store == nil {
 			return nil, fmt.Errorf("the progress lies in %s, and there is no store to read it from", pointer.File)
 		}
 		var err error
-		if body, _, err = blob.ReadAll(ctx, c.opts.Store, pointer.File, blob.All, maxProgress); err != nil {
+		if body, _, err = blob.ReadAll(ctx, store, pointer.File, blob.All, maxProgress); err != nil {
 			return nil, err
 		}
 		if int64(len(body)) != pointer.Size || crc32.Checksum(body, castagnoli) != pointer.CRC {

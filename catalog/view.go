@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/firn-io/firn/kfs"
 )
@@ -113,10 +112,18 @@ func (v *view) walked(receipts []*Receipt) position {
 			}
 			p.First = a.Span.Base // the oldest one stays
 			p.High = max(p.High, a.High)
+			p.Rows += a.Rows
 			pos.sources[source] = p
 		}
 	}
-	if v.complete || v.progress == nil {
+	if v.complete {
+		return pos
+	}
+	for source, p := range pos.sources {
+		p.Rows = UnknownRows // what the receipts that are gone had added
+		pos.sources[source] = p
+	}
+	if v.progress == nil {
 		return pos
 	}
 	for source, known := range v.progress.Sources {
@@ -179,6 +186,3 @@ func (p *position) nexts() map[string]int64 {
 	}
 	return out
 }
-
-// ownBackfill reports whether other is a backfill of job, which may share its streams.
-func ownBackfill(job, other string) bool { return strings.HasPrefix(other, job+"/backfill/") }

@@ -4,8 +4,8 @@ import "fmt"
 
 // Span is a half-open range of offsets [Base, Next) of one partition.
 type Span struct {
-	Base int64 // first offset
-	Next int64 // one past the last offset
+	Base int64 `json:"base"` // first offset
+	Next int64 `json:"next"` // one past the last offset
 }
 
 // Len is the number of offsets in the span.

@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+// Account is what a table's metadata says about who filled it: for those who check and tell, not for those who commit.
+type Account struct {
+	Table    string               // the table's uuid
+	Head     int64                // the main branch's snapshot; 0 if it has none
+	Complete bool                 // the branch ends at a snapshot without a parent; expiry may have made it one
+	Branch   []Entry              // the main branch's snapshots, the newest first
+	Others   []Entry              // snapshots that the branch does not have: rolled back, or of another ref
+	Progress map[string]*Progress // the jobs' own records, by job
+}
+
+// Entry is a snapshot with its receipt.
+type Entry struct {
+	Snapshot table.Snapshot
+	Receipt  *Receipt // nil: somebody else's snapshot
+	Damage   error    // why what looks like a receipt is none
+}
+
+// Account reads what is known of a table, namespace.table. store holds progress that is too large for a property; it may be nil.
+// ErrNoTable if the table does not exist.
+func (c *Catalog) Account(ctx context.Context, name string, store blob.Store) (*Account, *table.Table, error) {
+	ident, err := ParseIdentifier(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := c.load(ctx, ident)
+	if err != nil {
+		return nil, nil, err
+	}
+	meta := t.Metadata()
+	a := &Account{Table: meta.TableUUID().String(), Complete: true, Progress: map[string]*Progress{}}
+	inBranch := map[int64]bool{}
+	if head := meta.CurrentSnapshot(); head != nil {
+		a.Head = head.SnapshotID
+		var snapshots []table.Snapshot
+		snapshots, a.Complete = table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+		for _, s := range snapshots {
+			inBranch[s.SnapshotID] = true
+			a.Branch = append(a.Branch, entryOf(s))
+		}
+	}
+	for _, s := range meta.Snapshots() {
+		if !inBranch[s.SnapshotID] {
+			a.Others = append(a.Others, entryOf(s))
+		}
+	}
+	for key, value := range meta.Properties() {
+		job, ok := strings.CutPrefix(key, progressPrefix)
+		if !ok {
+			continue
+		}
+		if a.Progress[job], err = decodeProgress(ctx, store, value); err != nil {
+			return nil, nil, fmt.Errorf("table %s: property %s: %w", name, key, err)
+		}
+	}
+	return a, t, nil
+}
+
+func entryOf(s table.Snapshot) Entry {
+	e := Entry{Snapshot: s}
+	if s.Summary != nil {
+		e.Receipt, e.Damage = parseReceipt(s.Summary.Properties)
+	}
+	return e
+}
+
+// Has reports whether the branch holds the commit of that id.
+func (a *Account) Has(commit string) bool {
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Commit == commit {
+			return true
+		}
+	}
+	return false
+}
+
+// OwnBackfill reports whether other is a backfill of job, which may share its streams.
+func OwnBackfill(job, other string) bool { return strings.HasPrefix(other, job+"/backfill/") }
+
+// Covers finds the snapshot of the branch in which a job, or a backfill of it, accounted for an offset of a source. ok is false if no
+// receipt that is left does.
+func (a *Account) Covers(job, source string, offset int64) (e Entry, ok bool) {
+	for _, e := range a.Branch {
+		if e.Receipt == nil || e.Receipt.Job != job && !OwnBackfill(job, e.Receipt.Job) {
+			continue
+		}
+		if at, named := e.Receipt.Ranges[source]; named && at.Span.Base <= offset && offset < at.Span.Next {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+// Position is how far a job has brought a source, by its own record where that is true of the branch, else by the receipts that are left.
+func (a *Account) Position(job, source string) (next int64, ok bool) {
+	if p := a.Progress[job]; p != nil && (a.Has(p.Commit) || len(a.Branch) > 0 && !a.receipts(job)) {
+		at, known := p.Sources[source]
+		return at.Next, known
+	}
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Job == job {
+			if at, named := e.Receipt.Ranges[source]; named {
+				return at.Span.Next, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// receipts reports whether the branch has receipts of a job.
+func (a *Account) receipts(job string) bool {
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Job == job {
+			return true
+		}
+	}
+	return false
+}

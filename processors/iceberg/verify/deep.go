@@ -1,0 +1,209 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+	"github.com/apache/iceberg-go"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+)
+
+// deep reads the offsets of every row and gives how many there are of each source partition.
+func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
+	counts := map[place]int64{}
+	rows := map[place]*offsets{}
+	if v.account.Head != 0 {
+		var err error
+		if rows, err = v.rowsAt(ctx, v.account.Head, v.Progress); err != nil {
+			return nil, err
+		}
+	}
+	letters, err := v.deadOffsets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	missing := map[*source]*roaring64.Bitmap{}
+	for at, o := range rows {
+		counts[at] = o.rows
+		if v.at(at) == nil && len(v.sources) > 0 {
+			v.find(Finding{Kind: Foreign, Source: v.keyOf(at), What: fmt.Sprintf("%d rows of a source that no receipt names", o.rows)})
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
+		s := v.sources[key]
+		o := rows[s.place]
+		if o == nil {
+			o = newOffsets()
+		}
+		v.checkRows(s, o)
+		if gap := v.gap(s, o.seen, letters[s.place]); gap != nil {
+			missing[s] = gap
+		}
+	}
+	return counts, v.explain(ctx, missing)
+}
+
+// checkRows looks for rows that are there twice, and for rows beyond what receipts account for.
+func (v *verifier) checkRows(s *source, o *offsets) {
+	if n := o.again.GetCardinality(); n > 0 {
+		spans := spansOf(o.again)
+		v.find(Finding{Kind: Duplicate, Source: s.key, Spans: spans, What: fmt.Sprintf("%d rows more than offsets; twice or more: %s", o.rows-int64(o.seen.GetCardinality()), list(spans))})
+	}
+	if beyond := roaring64.AndNot(o.seen, setOf(s.spans())); !beyond.IsEmpty() {
+		spans := spansOf(beyond)
+		v.find(Finding{Kind: Foreign, Source: s.key, Spans: spans, What: fmt.Sprintf("%d rows that no receipt accounts for: %s", beyond.GetCardinality(), list(spans))})
+	}
+}
+
+// gap is the offsets that should be rows and are not; nil if there are none. Where a job leaves records out on purpose, only the counts of its receipts
+// tell, and a range that has too few rows is given whole, less what is there.
+func (v *verifier) gap(s *source, seen, letters *roaring64.Bitmap) *roaring64.Bitmap {
+	there := seen
+	if letters != nil {
+		there = roaring64.Or(seen, letters)
+	}
+	all := roaring64.New()
+	if v.Whole {
+		all = roaring64.AndNot(setOf(s.spans()), there)
+	} else {
+		for _, a := range s.jobs {
+			for _, r := range a.ranges {
+				v.short(all, r.Span, r.Rows, seen, there)
+			}
+			if rows, ok := a.expiredRows(); ok {
+				v.short(all, a.expired(), rows, seen, there)
+			}
+		}
+	}
+	if all.IsEmpty() {
+		return nil
+	}
+	return all
+}
+
+// short adds what may be missing of a span that has fewer rows than were counted.
+func (v *verifier) short(all *roaring64.Bitmap, span kfs.Span, rows int64, seen, there *roaring64.Bitmap) {
+	if span.Empty() {
+		return
+	}
+	set := setOf([]kfs.Span{span})
+	if int64(seen.AndCardinality(set)) < rows {
+		all.Or(roaring64.AndNot(set, there))
+	}
+}
+
+// explain tells which of the missing rows foreign snapshots have removed. The others are missing.
+func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.Bitmap) error {
+	for _, c := range v.removed {
+		if len(missing) == 0 {
+			return nil
+		}
+		gone, err := v.goneIn(ctx, c)
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			v.note("which rows snapshot %d removed cannot be read any more (%v): if its files were deleted, nothing tells them from rows that were lost", c.Snapshot.SnapshotID, err)
+			continue
+		}
+		for s, gap := range missing {
+			if rows := gone[s.place]; rows != nil {
+				gap.AndNot(rows.seen)
+			}
+			if gap.IsEmpty() {
+				delete(missing, s)
+			}
+		}
+	}
+	for s, gap := range missing {
+		spans := spansOf(gap)
+		what := fmt.Sprintf("%d rows are missing: %s", gap.GetCardinality(), list(spans))
+		if !v.Whole {
+			what = fmt.Sprintf("rows are missing among %d offsets, of which the job may have left some out: %s", gap.GetCardinality(), list(spans))
+		}
+		v.find(Finding{Kind: Missing, Source: s.key, Spans: spans, What: what})
+	}
+	return nil
+}
+
+// goneIn reads which rows a snapshot removed: those of the files that it took away, less those that it wrote again. Where it
+// added deletes, the rows before and after it are compared.
+func (v *verifier) goneIn(ctx context.Context, c *change) (map[place]*offsets, error) {
+	var before, after map[place]*offsets
+	var err error
+	if c.deleteFiles && c.Snapshot.ParentSnapshotID != nil {
+		if before, err = v.rowsAt(ctx, *c.Snapshot.ParentSnapshotID, nil); err == nil {
+			after, err = v.rowsAt(ctx, c.Snapshot.SnapshotID, nil)
+		}
+	} else {
+		if before, err = v.rowsOf(ctx, c.gone); err == nil {
+			after, err = v.rowsOf(ctx, c.addedFiles)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for at, o := range after {
+		if b := before[at]; b != nil {
+			b.seen.AndNot(o.seen)
+		}
+	}
+	return before, nil
+}
+
+// rowsOf reads the rows of files.
+func (v *verifier) rowsOf(ctx context.Context, files []iceberg.DataFile) (map[place]*offsets, error) {
+	r := v.reader(nil)
+	return r.rows, r.files(ctx, files)
+}
+
+// rowsAt reads the live rows of a snapshot.
+func (v *verifier) rowsAt(ctx context.Context, snapshot int64, progress func(done, total int)) (map[place]*offsets, error) {
+	r := v.reader(progress)
+	return r.rows, r.snapshot(ctx, snapshot)
+}
+
+func (v *verifier) reader(progress func(done, total int)) *reader {
+	r := &reader{table: v.table, fs: v.fs, columns: v.columns, rows: map[place]*offsets{}, progress: progress}
+	if topics := v.topics(); len(topics) == 1 {
+		r.topic = topics[0]
+	}
+	return r
+}
+
+// deadOffsets reads the offsets of the job's dead letters.
+func (v *verifier) deadOffsets(ctx context.Context) (map[place]*roaring64.Bitmap, error) {
+	out := map[place]*roaring64.Bitmap{}
+	if v.DeadLetters == "" {
+		return out, nil
+	}
+	account, t, err := v.Catalog.Account(ctx, v.DeadLetters, v.Store)
+	if errors.Is(err, catalog.ErrNoTable) || err == nil && account.Head == 0 {
+		return out, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	fs, err := t.FS(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("files of table %s: %w", v.DeadLetters, err)
+	}
+	cols, err := columnsOf(t.Schema(), v.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", v.DeadLetters, err)
+	}
+	r := &reader{table: t, fs: fs, columns: cols, rows: map[place]*offsets{}} // of all topics of the job
+	if err := r.snapshot(ctx, account.Head); err != nil {
+		return nil, fmt.Errorf("table %s: %w", v.DeadLetters, err)
+	}
+	for at, o := range r.rows {
+		out[at] = o.seen
+	}
+	return out, nil
+}

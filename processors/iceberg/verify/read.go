@@ -1,0 +1,263 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/iceberg-go"
+	icebergio "github.com/apache/iceberg-go/io"
+	"github.com/apache/iceberg-go/table"
+	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
+)
+
+// reader reads the coordinates of rows: of a file by itself, two columns, or three where the table holds several topics; and of files
+// with deletes through the library's own reader, which applies them.
+type reader struct {
+	table    *table.Table
+	fs       icebergio.IO
+	columns  columns
+	topic    string                // of all rows; "" if the table holds several topics
+	progress func(done, total int) // in files; may be nil
+
+	mu    sync.Mutex // guards what follows
+	rows  map[place]*offsets
+	read  int
+	total int
+}
+
+// add takes what some files, or parts of them, hold.
+func (r *reader) add(found map[place][]int64, files int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.read += files; r.progress != nil && files > 0 {
+		r.progress(r.read, r.total)
+	}
+	for at, values := range found {
+		o := r.rows[at]
+		if o == nil {
+			o = newOffsets()
+			r.rows[at] = o
+		}
+		o.add(values)
+	}
+}
+
+// snapshot reads the live rows of a snapshot.
+func (r *reader) snapshot(ctx context.Context, id int64) error {
+	scan := r.table.Scan(table.WithSnapshotID(id), table.WithSelectedFields(r.columns.names[:]...))
+	tasks, err := scan.PlanFiles(ctx)
+	if err != nil {
+		return fmt.Errorf("files of snapshot %d: %w", id, err)
+	}
+	r.total = len(tasks)
+	var whole []iceberg.DataFile
+	var partly []table.FileScanTask
+	for _, task := range tasks {
+		if len(task.DeleteFiles)+len(task.EqualityDeleteFiles)+len(task.DeletionVectorFiles) == 0 && task.File.FileFormat() == iceberg.ParquetFile {
+			whole = append(whole, task.File)
+		} else {
+			partly = append(partly, task)
+		}
+	}
+	if err := r.files(ctx, whole); err != nil || len(partly) == 0 {
+		return err
+	}
+	_, batches, err := scan.ReadTasks(ctx, partly)
+	if err != nil {
+		return fmt.Errorf("rows of snapshot %d: %w", id, err)
+	}
+	for rec, err := range batches {
+		if err != nil {
+			return fmt.Errorf("rows of snapshot %d: %w", id, err)
+		}
+		found, err := r.batch(rec)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+		r.add(found, 0)
+	}
+	r.add(nil, len(partly))
+	return nil
+}
+
+// batch takes the coordinates of rows in Arrow.
+func (r *reader) batch(rec arrow.RecordBatch) (map[place][]int64, error) {
+	var at [3]int
+	for i, name := range r.columns.names {
+		found := rec.Schema().FieldIndices(name)
+		if len(found) != 1 {
+			return nil, fmt.Errorf("rows without the column %s: %s", name, rec.Schema())
+		}
+		at[i] = found[0]
+	}
+	topics, okTopic := rec.Column(at[0]).(array.StringLike)
+	partitions, okPartition := rec.Column(at[1]).(*array.Int32)
+	offsets, okOffset := rec.Column(at[2]).(*array.Int64)
+	if !okTopic || !okPartition || !okOffset {
+		return nil, fmt.Errorf("coordinates have types %s", rec.Schema())
+	}
+	found := map[place][]int64{}
+	for i := range int(rec.NumRows()) {
+		if offsets.IsNull(i) || partitions.IsNull(i) || topics.IsNull(i) {
+			continue // nobody's row of ours
+		}
+		p := place{topics.Value(i), partitions.Value(i)}
+		found[p] = append(found[p], offsets.Value(i))
+	}
+	return found, nil
+}
+
+// files reads whole files, several at a time.
+func (r *reader) files(ctx context.Context, files []iceberg.DataFile) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrent)
+	for _, f := range files {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			found, err := r.file(f.FilePath())
+			if err != nil {
+				return fmt.Errorf("data file %s: %w", f.FilePath(), err)
+			}
+			r.add(found, 1)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// file reads the coordinates of every row of a Parquet file.
+func (r *reader) file(location string) (found map[place][]int64, err error) {
+	// A file is somebody's bytes, and the library panics on some that are no Parquet.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reading it ends in %v", p)
+		}
+	}()
+	in, err := r.fs.Open(location)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil, err
+	}
+	file, err := parquet.OpenFile(in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, err
+	}
+	wanted := []int{r.columns.partition, r.columns.offset}
+	if r.topic == "" {
+		wanted = append(wanted, r.columns.topic)
+	}
+	leaves := make([]int, len(wanted))
+	for i, id := range wanted {
+		if leaves[i], err = r.leaf(file.Root(), id); err != nil {
+			return nil, err
+		}
+	}
+	found = map[place][]int64{}
+	for _, group := range file.RowGroups() {
+		if err := r.group(group, leaves, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// leaf finds a coordinate column: by its field id, or by name in files that have no ids.
+func (r *reader) leaf(root *parquet.Column, id int) (int, error) {
+	names := map[int]string{r.columns.topic: r.columns.names[0], r.columns.partition: r.columns.names[1], r.columns.offset: r.columns.names[2]}
+	ids := false
+	for _, c := range root.Columns() {
+		ids = ids || c.ID() != 0
+		if c.ID() == id && c.Leaf() {
+			return c.Index(), nil
+		}
+	}
+	if c := root.Column(names[id]); !ids && c != nil && c.Leaf() {
+		return c.Index(), nil
+	}
+	return 0, fmt.Errorf("no column of field id %d (%s)", id, names[id])
+}
+
+// readValues is how many values of a column are read at a time.
+const readValues = 4096
+
+// group reads the columns of a row group side by side.
+func (r *reader) group(group parquet.RowGroup, leaves []int, found map[place][]int64) error {
+	chunks := group.ColumnChunks()
+	columns := make([]*column, len(leaves))
+	for i, leaf := range leaves {
+		columns[i] = &column{in: parquet.NewColumnChunkValueReader(chunks[leaf]), buffer: make([]parquet.Value, readValues)}
+	}
+	var last place
+	var run []int64
+	flush := func() {
+		if len(run) > 0 {
+			found[last] = append(found[last], run...)
+			run = run[:0]
+		}
+	}
+	for range group.NumRows() {
+		at := place{topic: r.topic}
+		var row [3]parquet.Value
+		for i, c := range columns {
+			v, err := c.next()
+			if err != nil {
+				return err
+			}
+			row[i] = v
+		}
+		if row[0].IsNull() || row[1].IsNull() {
+			continue // nobody's row of ours
+		}
+		at.partition = row[0].Int32()
+		if r.topic == "" {
+			at.topic = string(row[2].ByteArray())
+		}
+		if at != last {
+			flush()
+			last = at
+		}
+		run = append(run, row[1].Int64())
+	}
+	flush()
+	return nil
+}
+
+// column reads one column value by value.
+type column struct {
+	in     parquet.ColumnChunkValueReader
+	buffer []parquet.Value
+	left   []parquet.Value
+}
+
+func (c *column) next() (parquet.Value, error) {
+	for len(c.left) == 0 {
+		n, err := c.in.ReadValues(c.buffer)
+		c.left = c.buffer[:n]
+		if n > 0 {
+			break
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return parquet.Value{}, err
+	}
+	v := c.left[0]
+	c.left = c.left[1:]
+	return v, nil
+}

@@ -1,0 +1,284 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+)
+
+// account is what one job, or one backfill of it, says of a source.
+type account struct {
+	job      string
+	progress catalog.SourceProgress
+	ranges   []committed // by the receipts that are left, the oldest first
+}
+
+// committed is what one receipt says of a source.
+type committed struct {
+	catalog.Advance
+	snapshot int64
+}
+
+// expired is the part of the progress that no receipt is left of.
+func (a *account) expired() kfs.Span {
+	if len(a.ranges) == 0 {
+		return kfs.Span{Base: a.progress.First, Next: a.progress.Next}
+	}
+	return kfs.Span{Base: a.progress.First, Next: max(a.progress.First, a.ranges[0].Span.Base)}
+}
+
+// expiredRows is how many rows belong there; false if nobody counted.
+func (a *account) expiredRows() (int64, bool) {
+	rows := a.progress.Rows
+	for _, r := range a.ranges {
+		rows -= r.Rows
+	}
+	return rows, a.progress.Rows != catalog.UnknownRows
+}
+
+// next is the position of the job itself, not of its backfills.
+func (s *source) next() int64 {
+	var next int64
+	for _, a := range s.jobs {
+		if !strings.Contains(a.job, "/backfill/") {
+			next = max(next, a.progress.Next)
+		}
+	}
+	return next
+}
+
+// spans are the offsets that the jobs account for, in order, those that touch joined.
+func (s *source) spans() []kfs.Span {
+	var all []kfs.Span
+	for _, a := range s.jobs {
+		if span := (kfs.Span{Base: a.progress.First, Next: a.progress.Next}); !span.Empty() {
+			all = append(all, span)
+		}
+	}
+	slices.SortFunc(all, func(a, b kfs.Span) int { return cmp.Compare(a.Base, b.Base) })
+	joined := []kfs.Span{}
+	for _, span := range all {
+		if n := len(joined); n > 0 && span.Base <= joined[n-1].Next {
+			joined[n-1].Next = max(joined[n-1].Next, span.Next)
+		} else {
+			joined = append(joined, span)
+		}
+	}
+	return joined
+}
+
+// ours reports whether a job is the one that is verified, or a backfill of it.
+func (v *verifier) ours(job string) bool { return job == v.Job || catalog.OwnBackfill(v.Job, job) }
+
+// readReceipts reads what the jobs say, and checks that it goes on from offset to offset.
+func (v *verifier) readReceipts() error {
+	for _, e := range v.account.Branch {
+		if e.Damage != nil {
+			v.find(Finding{Kind: Damage, Snapshot: e.Snapshot.SnapshotID, What: e.Damage.Error()})
+		}
+	}
+	jobs := map[string]bool{}
+	for job := range v.account.Progress {
+		jobs[job] = v.ours(job)
+	}
+	for _, e := range v.account.Branch {
+		if e.Receipt != nil {
+			jobs[e.Receipt.Job] = v.ours(e.Receipt.Job)
+		}
+	}
+	for _, job := range slices.Sorted(maps.Keys(jobs)) {
+		if !jobs[job] {
+			v.note("job %s has filled this table too; verify it with that job's file", job)
+			continue
+		}
+		if err := v.readJob(job); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
+		v.checkApart(v.sources[key])
+	}
+	return nil
+}
+
+func (v *verifier) readJob(job string) error {
+	ranges := map[string][]committed{}
+	newest := "" // the newest receipt's commit
+	for _, e := range v.account.Branch {
+		if e.Receipt == nil || e.Receipt.Job != job {
+			continue
+		}
+		newest = cmp.Or(newest, e.Receipt.Commit)
+		for key, a := range e.Receipt.Ranges {
+			ranges[key] = append(ranges[key], committed{a, e.Snapshot.SnapshotID})
+		}
+	}
+	progress := v.account.Progress[job]
+	agreed := progress != nil && progress.Commit == newest
+	if progress != nil && newest != "" && !agreed {
+		v.lost(job, progress)
+	}
+	keys := maps.Clone(ranges)
+	// A property of a commit that the branch has lost says nothing of a source of which the branch, whole, has no receipt.
+	if progress != nil && (agreed || newest == "" || !v.account.Complete) {
+		for key := range progress.Sources {
+			keys[key] = ranges[key]
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		slices.Reverse(ranges[key])
+		a := &account{job: job, ranges: ranges[key]}
+		switch known := ranges[key]; {
+		case len(known) > 0 && !agreed: // the property is of a commit that the branch does not have: the receipts alone count
+			first, last := known[0], known[len(known)-1]
+			a.progress = catalog.SourceProgress{First: first.Span.Base, Next: last.Span.Next, Rows: catalog.UnknownRows}
+			if v.account.Complete {
+				a.progress.Rows = 0
+				for _, r := range known {
+					a.progress.Rows += r.Rows
+				}
+			}
+		default:
+			a.progress = progress.Sources[key]
+		}
+		s, err := v.source(key)
+		if err != nil {
+			v.find(Finding{Kind: Damage, Source: key, What: err.Error()})
+			continue
+		}
+		s.jobs = append(s.jobs, a)
+		if s.rows = s.rows + a.progress.Rows; a.progress.Rows == catalog.UnknownRows {
+			s.rows = catalog.UnknownRows
+		}
+		v.checkChain(s, a, agreed)
+	}
+	return nil
+}
+
+// lost tells what the branch does not have any more: the property was set by a commit that is not in it.
+func (v *verifier) lost(job string, progress *catalog.Progress) {
+	var at []int64
+	for _, e := range v.account.Others {
+		if e.Receipt != nil && e.Receipt.Job == job {
+			at = append(at, e.Snapshot.SnapshotID)
+		}
+	}
+	f := Finding{Kind: Rollback, What: fmt.Sprintf("commit %s of job %s, by the table's property its newest, is not in the branch: the branch was rolled back to a snapshot before it", progress.Commit, job)}
+	if len(at) > 0 {
+		slices.Sort(at)
+		f.What += fmt.Sprintf("; %d snapshots of the job are outside the branch, %v", len(at), at[:min(len(at), 5)])
+	}
+	v.find(f)
+}
+
+// checkChain looks for holes and overlaps between the receipts of a job, and for a property that says something else.
+func (v *verifier) checkChain(s *source, a *account, agreed bool) {
+	if len(a.ranges) == 0 {
+		return
+	}
+	at := a.ranges[0].Span.Base
+	if agreed && at < a.progress.First {
+		v.find(Finding{Kind: Damage, Source: s.key, What: fmt.Sprintf("receipts of job %s begin at %d, its property says that it began at %d", a.job, at, a.progress.First)})
+	}
+	if agreed && v.account.Complete && at > a.progress.First {
+		v.note("%s: no receipt of job %s is left below %d: counts speak for [%d, %d)", s.key, a.job, at, a.progress.First, at)
+	}
+	for _, r := range a.ranges {
+		switch {
+		case r.Span.Base > at:
+			v.find(Finding{Kind: Hole, Source: s.key, Spans: []kfs.Span{{Base: at, Next: r.Span.Base}}, Snapshot: r.snapshot,
+				What: fmt.Sprintf("no receipt of job %s accounts for [%d, %d): the next one, of snapshot %d, begins behind", a.job, at, r.Span.Base, r.snapshot)})
+		case r.Span.Base < at:
+			v.find(Finding{Kind: Overlap, Source: s.key, Spans: []kfs.Span{{Base: r.Span.Base, Next: min(at, r.Span.Next)}}, Snapshot: r.snapshot,
+				What: fmt.Sprintf("snapshot %d accounts for %s again, job %s stood at %d", r.snapshot, r.Span, a.job, at)})
+		}
+		if r.Rows > r.Span.Len() {
+			v.find(Finding{Kind: Damage, Source: s.key, Snapshot: r.snapshot, What: fmt.Sprintf("receipt of %s says that it has %d rows", r.Span, r.Rows)})
+		}
+		at = max(at, r.Span.Next)
+	}
+	if agreed && at != a.progress.Next {
+		v.find(Finding{Kind: Damage, Source: s.key, What: fmt.Sprintf("receipts of job %s end at %d, its property says %d", a.job, at, a.progress.Next)})
+	}
+}
+
+// checkApart looks for offsets that the job and a backfill, or two backfills, both account for.
+func (v *verifier) checkApart(s *source) {
+	for i, a := range s.jobs {
+		for _, b := range s.jobs[i+1:] {
+			both := kfs.Span{Base: max(a.progress.First, b.progress.First), Next: min(a.progress.Next, b.progress.Next)}
+			if !both.Empty() {
+				v.find(Finding{Kind: Overlap, Source: s.key, Spans: []kfs.Span{both}, What: fmt.Sprintf("jobs %s and %s both account for %s", a.job, b.job, both)})
+			}
+		}
+	}
+}
+
+// source finds or makes the record of a source.
+func (v *verifier) source(key string) (*source, error) {
+	if s, ok := v.sources[key]; ok {
+		return s, nil
+	}
+	topic, rest, _ := strings.Cut(key, "/")
+	_, number, ok := strings.Cut(rest, "/")
+	partition, err := strconv.ParseInt(number, 10, 32)
+	if !ok || err != nil {
+		return nil, fmt.Errorf("source %q is not topic/topic id/partition", key)
+	}
+	s := &source{key: key, place: place{topic, int32(partition)}}
+	for _, other := range v.sources {
+		if other.place == s.place {
+			return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)
+		}
+	}
+	v.sources[key] = s
+	return s, nil
+}
+
+// readLetters counts the dead letters of each source, and compares them with the rows where every record must be one or the other.
+func (v *verifier) readLetters(ctx context.Context) error {
+	if v.DeadLetters != "" {
+		letters, _, err := v.Catalog.Account(ctx, v.DeadLetters, v.Store)
+		if err != nil && !errors.Is(err, catalog.ErrNoTable) {
+			return fmt.Errorf("dead letters: %w", err)
+		}
+		if err == nil {
+			for job, progress := range letters.Progress {
+				if !v.ours(job) {
+					continue
+				}
+				for key, p := range progress.Sources {
+					if s := v.sources[key]; s != nil {
+						s.letters, s.deadline = p.Rows, p.Next
+					}
+				}
+			}
+		}
+	}
+	if !v.Whole {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
+		s := v.sources[key]
+		if s.rows == catalog.UnknownRows || s.letters == catalog.UnknownRows || v.Deep {
+			continue // deep reading tells exactly
+		}
+		var want int64
+		for _, span := range s.spans() {
+			want += span.Len()
+		}
+		// The dead-letter table may be ahead of this one, never behind.
+		if got := s.rows + s.letters; got < want || got > want && s.deadline <= s.next() {
+			v.find(Finding{Kind: Missing, Source: key, What: fmt.Sprintf("%d offsets are accounted for, but receipts count %d rows and %d dead letters", want, s.rows, s.letters)})
+		}
+	}
+	return nil
+}

@@ -52,6 +52,14 @@ func (s *setup) untilLatest(t *testing.T) error {
 	return err
 }
 
+// prove runs firn verify over every row of the job's tables.
+func (s *setup) prove(t *testing.T) {
+	t.Helper()
+	if _, err := run(t, fromEnv(t, "FIRN_BIN"), "verify", "-f", s.job, "--store", s.store, "--data", s.data, "--deep"); err != nil {
+		t.Error(err)
+	}
+}
+
 // produce sends records numbered from first to next and returns their numbers.
 func (s *setup) produce(t *testing.T, topic string, partition int32, first, next int) (ids []int) {
 	t.Helper()
@@ -108,6 +116,7 @@ func TestIntegrationSplitBrain(t *testing.T) {
 	if err := eachOnce(t, s.data, "default.split", acknowledged); err != nil {
 		t.Error(err)
 	}
+	s.prove(t)
 }
 
 // TestIntegrationTwoBrokers runs two brokers on one store, each of which takes it that it is the only one, and produces through both. The
@@ -128,6 +137,7 @@ func TestIntegrationTwoBrokers(t *testing.T) {
 	acknowledged = append(acknowledged, second.stop(t)...)
 	eventually(t, func() error { return eachOnce(t, s.data, "default.two", acknowledged) })
 	job.stop(t)
+	s.prove(t)
 	if _, err := run(t, fromEnv(t, "FIRN_BIN"), "kfs", "verify", s.store); err != nil {
 		t.Error(err)
 	}
@@ -338,4 +348,5 @@ func TestIntegrationMixedTypes(t *testing.T) {
 			}
 		}
 	}
+	s.prove(t)
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/cmd/firn/job"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+// tableFlags are what commands about the tables of jobs share.
+type tableFlags struct {
+	files  []string
+	data   string
+	store  string
+	asJSON bool
+}
+
+func (f *tableFlags) add(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&f.files, "file", "f", nil, "job `file`; repeatable; without one the job of firn dev")
+	c.Flags().StringVar(&f.data, "data", defaultData, "`folder` of the catalog and the store where a job file names none")
+	c.Flags().StringVar(&f.store, "store", "", storeHelp+"; overrides source.store of the job files")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
+}
+
+// jobTables is a job with what it has filled, as its object in the bucket says it.
+type jobTables struct {
+	job     *job.Job
+	store   blob.Store
+	catalog *catalog.Catalog
+	tables  []kfs.JobTable // the dead-letter table is not among them
+	closers []io.Closer
+}
+
+// errNotRun says that nothing is known of a job.
+var errNotRun = errors.New("the job has not run on this store, or not for five seconds yet")
+
+// Close releases what is open.
+func (j *jobTables) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(j.closers) {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// each does something for every job of the flags.
+func (f *tableFlags) each(ctx context.Context, do func(*jobTables) error) error {
+	jobs, err := readJobs(f.files)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, j := range jobs {
+		opened, err := f.open(ctx, j)
+		if err != nil {
+			return fmt.Errorf("job %s: %w", j.Name, err)
+		}
+		errs = append(errs, do(opened), opened.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, err error) {
+	opened = &jobTables{job: j}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, opened.Close())
+		}
+	}()
+	url := cmp.Or(f.store, j.Source.Store, filepath.Join(f.data, "store"))
+	if opened.store, err = openStore(ctx, url); err != nil {
+		return opened, err
+	}
+	if c, ok := opened.store.(io.Closer); ok {
+		opened.closers = append(opened.closers, c)
+	}
+	if opened.catalog, _, err = openCatalog(ctx, j.Catalog, f.data); err != nil {
+		return opened, err
+	}
+	opened.closers = append(opened.closers, opened.catalog)
+	body, _, err := blob.ReadAll(ctx, opened.store, kfs.JobKey(j.Name), blob.All, kfs.MaxJobBytes)
+	if errors.Is(err, blob.ErrNotFound) {
+		return opened, fmt.Errorf("%s has no %s: %w", url, kfs.JobKey(j.Name), errNotRun)
+	}
+	if err != nil {
+		return opened, err
+	}
+	known, err := kfs.DecodeJob(body)
+	if err != nil {
+		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
+	}
+	opened.tables = known.Tables
+	return opened, nil
+}
+
+// whole reports whether the job makes a row or a dead letter of every record.
+func whole(j *job.Job) bool { return j.Errors.Policy == "dead_letter" }

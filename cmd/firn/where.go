@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// wherePoll is how often `firn where --wait` looks again: a look is a load of the table.
+const wherePoll = 500 * time.Millisecond
+
+// exitNotYet is the exit code of `firn where` for a record that is not in a table yet.
+const exitNotYet = 3
+
+// whereabouts is what is known of a record.
+type whereabouts struct {
+	Job       string `json:"job"`
+	Table     string `json:"table"`
+	State     string `json:"state"`                  // visible, dead_letter, expired or pending
+	Snapshot  int64  `json:"snapshot,omitempty"`     // in which it became visible
+	Time      string `json:"committed_at,omitempty"` // RFC 3339
+	Position  int64  `json:"position"`               // the next offset that the table does not account for
+	Committer string `json:"committer,omitempty"`
+}
+
+// The states of a record.
+const (
+	stateVisible = "visible"
+	stateDead    = "dead_letter"
+	stateExpired = "expired" // committed, in a snapshot that has expired
+	statePending = "pending"
+)
+
+func whereCommand() *cobra.Command {
+	var flags tableFlags
+	wait, timeout := false, time.Duration(0)
+	c := &cobra.Command{
+		Use:   "where TOPIC PARTITION OFFSET",
+		Short: "In which snapshot a record became visible",
+		Long: `In which snapshot a record became visible: for those who have an offset from a producer's acknowledgement and want to
+read their own write from the table.
+
+Exits with 0 if the record is in the table, or in the dead-letter table, and with 3 if it is not there yet; --wait waits for it.`,
+		Example: `  firn where events 0 41785
+  firn where events 0 41785 -f job.yaml --wait --timeout 30s`,
+		Args: cobra.ExactArgs(3),
+		RunE: func(c *cobra.Command, args []string) error {
+			partition, err := strconv.ParseInt(args[1], 10, 32)
+			if err != nil || partition < 0 {
+				return fmt.Errorf("%q is not a partition", args[1])
+			}
+			offset, err := strconv.ParseInt(args[2], 10, 64)
+			if err != nil || offset < 0 {
+				return fmt.Errorf("%q is not an offset", args[2])
+			}
+			if !wait {
+				timeout = 0
+			}
+			found, err := (&seeker{topic: args[0], partition: int32(partition), offset: offset, wait: timeout}).run(c.Context(), &flags)
+			if err != nil {
+				return err
+			}
+			return printWhere(c.OutOrStdout(), found, flags.asJSON)
+		},
+	}
+	flags.add(c)
+	c.Flags().BoolVar(&wait, "wait", false, "wait for it to become visible")
+	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait at most")
+	return c
+}
+
+// seeker looks for a record.
+type seeker struct {
+	topic     string
+	partition int32
+	offset    int64
+	wait      time.Duration
+}
+
+// run looks in every table of the jobs that the topic goes to, until the record is in all of them or the wait is over.
+func (s *seeker) run(ctx context.Context, flags *tableFlags) ([]whereabouts, error) {
+	until := time.Now().Add(s.wait)
+	for {
+		var found []whereabouts
+		pending := false
+		err := flags.each(ctx, func(j *jobTables) error {
+			for _, t := range j.tables {
+				for _, source := range t.Sources {
+					if source.Topic != s.topic || source.Partition != s.partition {
+						continue
+					}
+					w, err := s.look(ctx, j, t.Table, processor.Source{Topic: source.Topic, ID: source.ID, Partition: source.Partition})
+					if err != nil {
+						return err
+					}
+					pending = pending || w.State == statePending
+					found = append(found, w)
+				}
+			}
+			return nil
+		})
+		if err != nil && !(errors.Is(err, errNotRun) && time.Now().Before(until)) {
+			return nil, err
+		}
+		if len(found) > 0 && !pending || !time.Now().Before(until) {
+			if len(found) == 0 {
+				return nil, &exitError{exitNotYet, fmt.Errorf("no table has anything of %s/%d yet: does a job read the topic, and is it running?", s.topic, s.partition)}
+			}
+			return found, nil
+		}
+		timer := time.NewTimer(wherePoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *seeker) look(ctx context.Context, j *jobTables, table string, source processor.Source) (whereabouts, error) {
+	w := whereabouts{Job: j.job.Name, Table: table, State: statePending}
+	account, _, err := j.catalog.Account(ctx, table, j.store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return w, nil
+	}
+	if err != nil {
+		return w, err
+	}
+	key := source.Topic + "/" + kfs.PartitionID{Topic: source.ID, Partition: source.Partition}.String()
+	w.Position, _ = account.Position(j.job.Name, key)
+	entry, covered := account.Covers(j.job.Name, key, s.offset)
+	switch {
+	case covered:
+		w.State, w.Snapshot, w.Committer = stateVisible, entry.Snapshot.SnapshotID, entry.Receipt.Writer
+		w.Time = time.UnixMilli(entry.Snapshot.TimestampMs).UTC().Format(time.RFC3339Nano)
+	case s.offset < w.Position:
+		w.State = stateExpired
+	default:
+		return w, nil
+	}
+	dead, err := s.dead(ctx, j, source)
+	if dead {
+		w.State, w.Table = stateDead, j.job.DeadLetterTable()
+		w.Snapshot, w.Time, w.Committer = 0, "", ""
+	}
+	return w, err
+}
+
+// dead reports whether the record is a dead letter.
+func (s *seeker) dead(ctx context.Context, j *jobTables, source processor.Source) (bool, error) {
+	sink, err := iceberg.New(iceberg.Config{Catalog: j.catalog, Options: catalog.Options{Job: j.job.Name, Store: j.store}}).
+		Open(ctx, processors.Table{Name: j.job.DeadLetterTable()})
+	if err != nil {
+		return false, err
+	}
+	defer sink.(io.Closer).Close()
+	offsets, err := sink.(processor.Recalling).DeadOffsets(ctx, source, kfs.Span{Base: s.offset, Next: s.offset + 1})
+	return len(offsets) > 0, err
+}
+
+func printWhere(out io.Writer, found []whereabouts, asJSON bool) error {
+	pending := false
+	for _, w := range found {
+		pending = pending || w.State == statePending
+	}
+	var err error
+	if asJSON {
+		err = printJSON(out, found)
+	} else {
+		err = printTable(out, "JOB\tTABLE\tSTATE\tSNAPSHOT\tCOMMITTED AT\tPOSITION", found, func(w io.Writer, f whereabouts) {
+			snapshot := "-"
+			if f.Snapshot != 0 {
+				snapshot = strconv.FormatInt(f.Snapshot, 10)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", f.Job, f.Table, strings.ReplaceAll(f.State, "_", " "), snapshot, orDash(f.Time), f.Position)
+		})
+	}
+	if err == nil && pending {
+		err = &exitError{exitNotYet, errors.New("not visible yet")}
+	}
+	return err
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

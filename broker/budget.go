@@ -10,6 +10,9 @@ import (
 // Budget is an amount of memory, in bytes, that many connections share. Who asks for more than is free waits; those who wait are
 // served in order.
 //
+// Who can do with less than it likes to have asks for a share: it gets what it likes while that is at most a quarter of what is free,
+// and less, down to what it needs, where many hold much already. So those who hold memory for long leave some for those who come later.
+//
 // A request grows as its bytes arrive, so that it holds memory while it waits for more. If all memory were held by halves of
 // requests, no one would ever finish: therefore one lease at a time may overdraw the budget until it is released. What is used
 // is thus at most the budget and one largest lease.
@@ -31,9 +34,14 @@ type Lease struct {
 	held   int64
 }
 
+// shareOfFree is the part of what is free that a share may have.
+const shareOfFree = 4
+
 type waiter struct {
 	lease   *Lease
-	bytes   int64
+	least   int64
+	most    int64
+	got     int64         // guarded by the budget's mutex until granted is closed
 	granted chan struct{} // closed under the budget's mutex
 }
 
@@ -57,24 +65,31 @@ func (b *Budget) Wanted() bool {
 // Reserve adds bytes to the lease. It blocks until they may be used or ctx is done; a lease of more than the whole budget is an
 // error at once.
 func (l *Lease) Reserve(ctx context.Context, bytes int64) error {
+	_, err := l.ReserveShare(ctx, bytes, bytes)
+	return err
+}
+
+// ReserveShare adds at least and at most so many bytes to the lease, and says how many. It blocks until the least may be used or ctx is
+// done; a lease of more than the whole budget is an error at once.
+func (l *Lease) ReserveShare(ctx context.Context, least, most int64) (int64, error) {
 	b := l.budget
 	b.mu.Lock()
-	if l.held+bytes > b.limit {
+	if l.held+least > b.limit {
 		b.mu.Unlock()
-		return fmt.Errorf("%d bytes are wanted, the memory for them all is %d", l.held+bytes, b.limit)
+		return 0, fmt.Errorf("%d bytes are wanted, the memory for them all is %d", l.held+least, b.limit)
 	}
-	if b.overdrawn == l || b.waiters.Len() == 0 && b.used+bytes <= b.limit {
-		b.take(l, bytes)
+	w := &waiter{lease: l, least: least, most: most, granted: make(chan struct{})}
+	if b.overdrawn == l || b.waiters.Len() == 0 && b.used+least <= b.limit {
+		b.take(w)
 		b.mu.Unlock()
-		return nil
+		return w.got, nil
 	}
-	w := &waiter{lease: l, bytes: bytes, granted: make(chan struct{})}
 	e := b.waiters.PushBack(w)
 	b.grant()
 	b.mu.Unlock()
 	select {
 	case <-w.granted:
-		return nil
+		return w.got, nil
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
@@ -85,7 +100,7 @@ func (l *Lease) Reserve(ctx context.Context, bytes int64) error {
 		b.waiters.Remove(e)
 		b.grant() // it may have stood before one that fits
 	}
-	return ctx.Err()
+	return 0, ctx.Err()
 }
 
 // Release gives everything back. The lease can be used again.
@@ -106,16 +121,17 @@ func (l *Lease) Keep(bytes int64) {
 	b.grant()
 }
 
-func (b *Budget) take(l *Lease, bytes int64) {
-	b.used += bytes
-	l.held += bytes
+func (b *Budget) take(w *waiter) {
+	w.got = max(w.least, min(w.most, (b.limit-b.used)/shareOfFree))
+	b.used += w.got
+	w.lease.held += w.got
 }
 
 // grant serves those who wait, in order, and lets the first of those who hold something overdraw if no one does.
 func (b *Budget) grant() {
 	for e := b.waiters.Front(); e != nil; e = b.waiters.Front() {
 		w := e.Value.(*waiter)
-		if b.used+w.bytes > b.limit {
+		if b.used+w.least > b.limit {
 			break
 		}
 		b.serve(e)
@@ -134,6 +150,6 @@ func (b *Budget) grant() {
 
 func (b *Budget) serve(e *list.Element) {
 	w := b.waiters.Remove(e).(*waiter)
-	b.take(w.lease, w.bytes)
+	b.take(w)
 	close(w.granted)
 }

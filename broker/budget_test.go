@@ -62,6 +62,40 @@ func TestBudgetOrderAndOverdraft(t *testing.T) {
 	})
 }
 
+// TestShares: the longer the line of those who hold all they can get, the less each gets, and there is still some for the next.
+func TestShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(1000)
+		var leases []*Lease
+		for _, want := range []int64{250, 187, 140, 105, 79, 59, 45, 33, 25, 19, 14, 11, 10, 10, 10} {
+			leases = append(leases, b.Lease())
+			got, err := leases[len(leases)-1].ReserveShare(t.Context(), 10, 900)
+			if err != nil || got != want {
+				t.Fatalf("the %dth gets %d, %v; want %d", len(leases), got, err, want)
+			}
+		}
+		if got, err := b.Lease().ReserveShare(t.Context(), 2, 3); err != nil || got != 2 {
+			t.Fatalf("%d, %v", got, err) // of 3 that are left
+		}
+		waiting := make(chan int64)
+		go func() {
+			got, err := b.Lease().ReserveShare(t.Context(), 10, 900)
+			if err != nil {
+				t.Error(err)
+			}
+			waiting <- got
+		}()
+		synctest.Wait()
+		leases[0].Release()
+		if got := <-waiting; got != 251/4 {
+			t.Errorf("who has waited gets %d of 251", got)
+		}
+		if _, err := b.Lease().ReserveShare(t.Context(), 1001, 1001); err == nil {
+			t.Error("more than the whole budget was granted")
+		}
+	})
+}
+
 func TestBudgetRefusesMoreThanItHas(t *testing.T) {
 	b := NewBudget(100)
 	l := b.Lease()

@@ -28,10 +28,6 @@ const (
 	// small multiple of what was sent.
 	firstChunk = 64 << 10
 	growth     = 4
-	// pressedTimeout is how long a client may read nothing of an answer while others wait for memory.
-	pressedTimeout = 5 * time.Second
-	// slowestBytes is the rate in bytes per second below which a peer counts as stalled.
-	slowestBytes = 64 << 10
 )
 
 // closing says why a connection ends. The reason is a label of a metric.
@@ -67,6 +63,7 @@ type connection struct {
 	in       *bufio.Reader
 	queue    chan *exchange // in order of arrival
 	finishes sync.WaitGroup
+	appetite appetite
 	cancel   context.CancelCauseFunc // by the writer: why the connection ends
 }
 
@@ -76,6 +73,7 @@ type exchange struct {
 	arrived  time.Time
 	request  *Lease
 	answer   *Lease
+	appetite *appetite     // of its connection
 	finished chan struct{} // response and err are set
 	response kmsg.Response
 	err      error
@@ -90,9 +88,9 @@ type frame struct {
 	body         []byte
 }
 
-// Reserve makes an exchange the api.Memory of its request.
-func (e *exchange) Reserve(ctx context.Context, bytes int64) error {
-	return e.answer.Reserve(ctx, bytes)
+// ReserveShare makes an exchange the api.Memory of its request.
+func (e *exchange) ReserveShare(ctx context.Context, least, most int64) (int64, error) {
+	return e.answer.ReserveShare(ctx, least, max(least, min(most, e.appetite.limit())))
 }
 
 // serveConnection serves one client until it leaves, misbehaves or ctx is done, and returns when all its goroutines have.
@@ -173,7 +171,7 @@ func (c *connection) read(ctx context.Context) error {
 // awaitRequest returns when the first byte of a request is there. A client that waits for the answer to an earlier one is not idle.
 func (c *connection) awaitRequest(ctx context.Context, earlier <-chan struct{}) error {
 	for {
-		if err := c.readWithin(ctx, c.IdleTimeout); err != nil {
+		if err := c.readUntil(ctx, time.Now().Add(c.IdleTimeout)); err != nil {
 			return err
 		}
 		_, err := c.in.Peek(1)
@@ -193,9 +191,9 @@ func (c *connection) awaitRequest(ctx context.Context, earlier <-chan struct{}) 
 	}
 }
 
-// readWithin sets how long the next reads may take in all. What ends ctx makes them return too, whichever came first.
-func (c *connection) readWithin(ctx context.Context, d time.Duration) error {
-	c.net.SetReadDeadline(time.Now().Add(d))
+// readUntil sets how long the next reads may take in all. What ends ctx makes them return too, whichever came first.
+func (c *connection) readUntil(ctx context.Context, deadline time.Time) error {
+	c.net.SetReadDeadline(deadline)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -220,13 +218,13 @@ func (c *connection) readRequest(ctx context.Context, lease *Lease) (*exchange, 
 	if err != nil {
 		return nil, closeFor(closedMalformed, err)
 	}
-	return &exchange{frame: f, arrived: time.Now(), request: lease, answer: c.Answers.Lease(),
+	return &exchange{frame: f, arrived: time.Now(), request: lease, answer: c.Answers.Lease(), appetite: &c.appetite,
 		finished: make(chan struct{}), answered: make(chan struct{})}, nil
 }
 
 // readFrame reads a frame of size bytes. Memory is asked for as they arrive: a large size by itself costs nothing.
 func (c *connection) readFrame(ctx context.Context, lease *Lease, size int) ([]byte, error) {
-	if err := c.readBytesWithin(ctx, readBuffer); err != nil {
+	if err := c.readUntil(ctx, time.Now().Add(c.patience(readBuffer))); err != nil {
 		return nil, err
 	}
 	if _, err := c.in.Peek(min(size, readBuffer)); err != nil {
@@ -251,17 +249,23 @@ func (c *connection) readFrame(ctx context.Context, lease *Lease, size int) ([]b
 
 // fill reads len(b) bytes of a request that has begun.
 func (c *connection) fill(ctx context.Context, b []byte) error {
-	if err := c.readBytesWithin(ctx, len(b)); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(c.in, b); err != nil {
-		return readError(ctx, err)
+	p := newPace(time.Now(), c.patience(len(b)))
+	for len(b) > 0 {
+		if err := c.readUntil(ctx, p.deadline()); err != nil {
+			return err
+		}
+		n, err := c.in.Read(b)
+		p.add(n)
+		b = b[n:]
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || !errors.Is(err, os.ErrDeadlineExceeded):
+			return readError(ctx, err)
+		case p.turn(time.Now(), c.Requests.Wanted()):
+			return readError(ctx, err)
+		}
 	}
 	return nil
-}
-
-func (c *connection) readBytesWithin(ctx context.Context, bytes int) error {
-	return c.readWithin(ctx, c.patience(bytes))
 }
 
 // patience is how long a peer may take for so many bytes.
@@ -439,31 +443,27 @@ func (c *connection) answer(ctx context.Context, e *exchange) error {
 	case e.response == nil:
 		return nil
 	}
-	return c.send(encode(e))
+	return c.send(encode(e), e.answer.held)
 }
 
-// send writes an answer. A client may leave it unread for a while, as consumers do that work on what they have; but not while others
-// wait for the memory that it takes.
-func (c *connection) send(b []byte) error {
-	last := time.Now().Add(c.patience(len(b)))
+// send writes an answer. A client may leave it unread for a while; but not while others wait for the memory that it takes.
+func (c *connection) send(b []byte, held int64) error {
+	began := time.Now()
+	p := newPace(began, c.patience(len(b)))
 	for {
-		deadline := time.Now().Add(pressedTimeout)
-		if last.Before(deadline) {
-			deadline = last
-		}
-		c.net.SetWriteDeadline(deadline)
+		c.net.SetWriteDeadline(p.deadline())
 		n, err := c.net.Write(b)
 		c.Metrics.sent.Add(float64(n))
+		p.add(n)
 		b = b[n:]
 		switch {
 		case err == nil:
+			c.appetite.read(held, time.Since(began))
 			return nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return closeFor(closedByClient, err)
-		case !time.Now().Before(last):
+		case p.turn(time.Now(), held > 0 && c.Answers.Wanted()):
 			return closeFor(closedStalled, fmt.Errorf("the client does not read its answers: %w", err))
-		case n == 0 && c.Answers.Wanted():
-			return closeFor(closedStalled, fmt.Errorf("the client does not read an answer whose memory others wait for: %w", err))
 		}
 	}
 }

@@ -62,7 +62,9 @@ func serve(t *testing.T, config ServerConfig, apis ...api.API) *harness {
 	if config.Requests == nil {
 		config.Requests = NewBudget(1 << 30)
 	}
-	config.Answers = NewBudget(1 << 20)
+	if config.Answers == nil {
+		config.Answers = NewBudget(1 << 20)
+	}
 	config.Log = slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.server = NewServer(config)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -381,6 +383,98 @@ func TestAClientThatHoldsWhatOthersWaitForIsClosed(t *testing.T) {
 		}
 		closedNow(t, slow)
 		other.Close()
+		h.end(t)
+	})
+}
+
+// TestGreedyClientsLeaveMemoryForOthers: clients that ask for far more than there is and read nothing of it do not keep others waiting,
+// whether they come before them or were served well until a moment ago.
+func TestGreedyClientsLeaveMemoryForOthers(t *testing.T) {
+	const clients, memory, most = 20, 120 << 20, 16 << 20
+	records := make([]byte, most)
+	large := api.API{Key: 1, Max: 18, Start: func(_ context.Context, r *api.Request) api.Finish {
+		return func(ctx context.Context) (kmsg.Response, error) {
+			got, err := r.ReserveShare(ctx, 2<<20, most)
+			resp := r.Body.ResponseKind().(*kmsg.FetchResponse)
+			resp.Topics = []kmsg.FetchResponseTopic{{Partitions: []kmsg.FetchResponseTopicPartition{{RecordBatches: records[:got/2]}}}}
+			return resp, err
+		}
+	}}
+	poll := request(1, 4, kmsg.NewPtrFetchRequest())
+	for name, served := range map[string]int{"from the start": 0, "after a while": 5} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := serve(t, ServerConfig{Answers: NewBudget(memory)}, large)
+				greedy := make([]net.Conn, clients)
+				for i := range greedy {
+					greedy[i] = h.dial()
+					for range served {
+						go greedy[i].Write(poll)
+						answer(t, greedy[i])
+					}
+				}
+				for _, conn := range greedy {
+					for range 3 { // the others of them hold nothing yet
+						if _, err := conn.Write(poll); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				synctest.Wait()
+				other := h.dial()
+				worst, total := time.Duration(0), time.Duration(0)
+				for range 10 {
+					began := time.Now()
+					go other.Write(poll)
+					answer(t, other)
+					worst, total = max(worst, time.Since(began)), total+time.Since(began)
+				}
+				// Those that never read have not come to much. Those that did may have it all: until they are found out.
+				if allowed := pressedTimeout * time.Duration(served) / 5; worst > allowed || total > allowed {
+					t.Errorf("another client waited up to %v, %v in all", worst, total)
+				}
+				for _, conn := range append(greedy, other) {
+					conn.Close()
+				}
+				h.end(t)
+			})
+		})
+	}
+}
+
+// TestARequestThatStaysAwayIsClosed when others wait for the memory that its first part takes, and not before.
+func TestARequestThatStaysAwayIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := serve(t, ServerConfig{Requests: NewBudget(1 << 20), StallTimeout: time.Hour}, echo())
+		slow := []net.Conn{h.dial(), h.dial()}
+		for _, conn := range slow {
+			if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, 400<<10), make([]byte, 300<<10)...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		req := kmsg.NewPtrMetadataRequest()
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(strings.Repeat("t", 30_000))
+		for range 15 {
+			req.Topics = append(req.Topics, topic)
+		}
+		other := h.dial()
+		began := time.Now()
+		go other.Write(request(7, 4, req))
+		if id, _ := answer(t, other); id != 7 {
+			t.Errorf("answer to %d", id)
+		}
+		if waited := time.Since(began); waited > pressedTimeout {
+			t.Errorf("the other one waited %v", waited)
+		}
+		synctest.Wait()
+		if !strings.Contains(h.log.String(), "in the middle of a request") {
+			t.Errorf("log:\n%s", h.log.String())
+		}
+		for _, conn := range append(slow, other) {
+			conn.Close()
+		}
 		h.end(t)
 	})
 }

@@ -38,7 +38,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		e := &exchange{frame: parsed, request: config.Requests.Lease(), answer: config.Answers.Lease()}
+		e := &exchange{frame: parsed, request: config.Requests.Lease(), answer: config.Answers.Lease(), appetite: &c.appetite}
 		began := time.Now()
 		finish, err := c.begin(t.Context(), e, nil)
 		if took := time.Since(began); took > 5*time.Second {

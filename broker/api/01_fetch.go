@@ -23,7 +23,7 @@ import (
 //
 // A fetch waits until min bytes are there, max wait is over, or a partition has something else to say. It sleeps on the journals
 // meanwhile and looks at nothing. At least one batch is answered, however large, so that every consumer gets on (KIP-74); further
-// batches only as far as max bytes and the partition's max bytes allow.
+// batches only as far as max bytes and the partition's max bytes allow, and no more than the client's share of the memory for answers.
 //
 // Incremental fetch sessions (KIP-227) are in fetch_sessions.go. A request that goes on with one, or closes one, is worked on when all
 // earlier ones of its connection have been answered, as requests of one session build on each other.
@@ -201,6 +201,10 @@ func (p *fetched) available() int64 {
 // limit is the most that the client takes of the partition. A first batch may be larger.
 func (p *fetched) limit() int64 { return int64(max(p.req.PartitionMaxBytes, 0)) }
 
+// leastFetch is how many bytes of records a fetch does not go below, where they are there, however scarce memory is. It is Kafka's
+// default of the largest batch.
+const leastFetch = 1 << 20
+
 // read reads the batches of the answer, after taking memory for them: once as they are read, once as they are encoded.
 func (w *fetching) read(ctx context.Context, r *Request) error {
 	var wanted int64
@@ -209,10 +213,12 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 			wanted += min(p.available(), p.limit())
 		}
 	}
-	reserved := min(wanted, w.maxBytes)
-	if err := r.Reserve(ctx, 2*reserved); err != nil {
+	wanted = min(wanted, w.maxBytes)
+	share, err := r.ReserveShare(ctx, 2*min(wanted, leastFetch), 2*wanted)
+	if err != nil {
 		return err
 	}
+	reserved := share / 2
 	left, first := reserved, true
 	for i := range w.parts {
 		p := &w.parts[i]

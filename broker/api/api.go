@@ -28,26 +28,33 @@ const smallAnswer = 32 << 10
 
 // Memory is the broker's memory for answers, shared by all connections.
 type Memory interface {
-	// Reserve blocks until bytes more may be used for this answer, or ctx is done. More than can ever be had is an error at once.
-	Reserve(ctx context.Context, bytes int64) error
+	// ReserveShare blocks until the least may be used beside what the answer has, or ctx is done, and gives between least and most bytes:
+	// few where memory is scarce or the client is slow to read. More than can ever be had is an error at once.
+	ReserveShare(ctx context.Context, least, most int64) (int64, error)
 }
 
 // Reserve takes memory for a large answer before the handler builds it. It blocks until all earlier requests of the connection have
 // been answered, so that a client that asks for much and reads little holds one such answer at a time, and while there is no memory.
 func (r *Request) Reserve(ctx context.Context, bytes int64) error {
-	if r.Memory == nil || bytes == 0 {
-		return nil
+	_, err := r.ReserveShare(ctx, bytes, bytes)
+	return err
+}
+
+// ReserveShare is Reserve for an answer that can be smaller: it takes at least and at most so many bytes, and says how many.
+func (r *Request) ReserveShare(ctx context.Context, least, most int64) (int64, error) {
+	if r.Memory == nil || most == 0 {
+		return most, nil
 	}
 	select {
 	case <-r.Earlier:
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
-	if r.small+bytes <= smallAnswer {
-		r.small += bytes
-		return nil
+	if r.small+most <= smallAnswer {
+		r.small += most
+		return most, nil
 	}
-	return r.Memory.Reserve(ctx, bytes)
+	return r.Memory.ReserveShare(ctx, least, most)
 }
 
 // Start begins to serve a request. It is called in the order of arrival and must not block.

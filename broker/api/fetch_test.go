@@ -300,11 +300,12 @@ func TestFetchEndsWithItsConnection(t *testing.T) {
 // counted is memory that counts, with a limit.
 type counted struct{ used, limit int64 }
 
-func (c *counted) Reserve(_ context.Context, n int64) error {
+func (c *counted) ReserveShare(_ context.Context, least, most int64) (int64, error) {
+	n := max(least, min(most, c.limit-c.used))
 	if c.used += n; c.used > c.limit {
-		return errors.New("no memory")
+		return 0, errors.New("no memory")
 	}
-	return nil
+	return n, nil
 }
 
 func TestFetchTakesMemoryForItsAnswer(t *testing.T) {

@@ -41,6 +41,7 @@ type Config struct {
 	AutoCreate  bool          // a topic that a client asks for by name is created
 	MemoryBytes int64         // for requests, answers, recent records and cold reads together; default 256 MiB, at least 16 MiB
 	Flush       time.Duration // at most one object per journal and interval; default the journal's
+	Groups      group.Config  // of consumer groups
 
 	Now     func() time.Time      // default time.Now
 	Rand    io.Reader             // ids; safe for concurrent use; default crypto/rand
@@ -81,6 +82,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Flush < 0 {
 		errs = append(errs, fmt.Errorf("flush interval %v is negative", c.Flush))
+	}
+	if err := c.Groups.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -137,7 +141,7 @@ func (b *Broker) assemble() error {
 		return err
 	}
 	groups := &coordinators{
-		now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
+		cfg: b.cfg.Groups, now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
 	}
 	b.cluster, err = cluster.New(cluster.Config{
 		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Open: b.open, Serve: groups.serve, Now: b.cfg.Now, Log: b.cfg.Log,

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firn-io/firn/broker/group"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/blobtest"
 	"github.com/firn-io/firn/kfs/lease"
@@ -536,9 +537,9 @@ func TestAGreedyClientLeavesOthersTheirMemory(t *testing.T) {
 }
 
 func TestConfigReportsEverything(t *testing.T) {
-	c := Config{ID: -1, Listen: "nonsense", Advertise: ":9092", Partitions: -1, MemoryBytes: 1, Flush: -1}
+	c := Config{ID: -1, Listen: "nonsense", Advertise: ":9092", Partitions: -1, MemoryBytes: 1, Flush: -1, Groups: group.Config{Interval: time.Hour, InitialDelay: -1}}
 	err := c.Validate()
-	for _, part := range []string{"store", "leases", "node id", "listen", "advertised", "partitions", "memory", "flush"} {
+	for _, part := range []string{"store", "leases", "node id", "listen", "advertised", "partitions", "memory", "flush", "initial delay", "heartbeat interval"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%v does not speak of %s", err, part)
 		}

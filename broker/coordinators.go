@@ -17,6 +17,7 @@ import (
 // here.
 type coordinators struct {
 	cluster *cluster.Cluster
+	cfg     group.Config
 	now     func() time.Time
 	newID   func() string
 
@@ -28,7 +29,7 @@ var _ api.Coordinators = (*coordinators)(nil)
 
 // serve coordinates the groups of a journal until ctx ends.
 func (c *coordinators) serve(ctx context.Context, j *journal.Journal) error {
-	of := group.NewCoordinator(group.Config{}, offsets{j}, c.cluster.State, c.now, c.newID)
+	of := group.NewCoordinator(c.cfg, offsets{j}, c.cluster.State, c.now, c.newID)
 	c.mu.Lock()
 	c.here[j] = of
 	c.mu.Unlock()

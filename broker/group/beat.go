@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/firn-io/firn/kfs"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
@@ -28,15 +27,6 @@ type consumerMember struct {
 	session time.Time // it is removed then, if it says nothing
 	release time.Time // and then, if it has not let go; zero unless it must
 }
-
-// phase is where a member is on its way to its target.
-type phase string
-
-const (
-	settled   phase = "settled"   // it has what it is to have, of its epoch
-	releasing phase = "releasing" // it must let go of partitions first
-	waiting   phase = "waiting"   // others must let go of partitions that it is to have
-)
 
 // due is when the member is removed.
 func (m *consumerMember) due() time.Time {
@@ -292,49 +282,6 @@ func (c *consumer) look(ev ConsumerHeartbeat) {
 	}
 }
 
-// retarget decides what each member is to have, if the group has moved on since it was decided last.
-func (c *consumer) retarget() {
-	name := c.vote()
-	if name != c.assignor {
-		c.moveOn()
-	}
-	if c.epoch == c.target {
-		return
-	}
-	members := make([]assignee, len(c.members))
-	for i, m := range c.members {
-		members[i] = assignee{key: m.key(), topics: m.sub.topics, has: m.target}
-	}
-	by, _ := assignorOf(name)
-	for i, target := range by.assign(members) {
-		c.members[i].target = target
-	}
-	c.target, c.assignor = c.epoch, name
-}
-
-// key sorts members: static ones first, by what stays when they start anew.
-func (m *consumerMember) key() string {
-	if m.instance != "" {
-		return "0" + m.instance
-	}
-	return "1" + m.id
-}
-
-// vote is the assignor that most members ask for; among equals the order of the assignors decides.
-func (c *consumer) vote() string {
-	votes := map[string]int{}
-	for _, m := range c.members {
-		votes[m.assignor]++
-	}
-	best := uniformName
-	for _, a := range assignors() {
-		if votes[a.name] > votes[best] {
-			best = a.name
-		}
-	}
-	return best
-}
-
 // leave takes a member out, or lets a static one be away for as long as its session lasts: nobody else gets what it has meanwhile.
 func (c *consumer) leave(now time.Time, ev ConsumerHeartbeat, refuse func(*kerr.Error, string)) {
 	m := c.byID[ev.MemberID]
@@ -371,65 +318,4 @@ func (c *consumer) remove(now time.Time, m *consumerMember) {
 	if len(c.members) == 0 {
 		c.target, c.emptySince = c.epoch, now
 	}
-}
-
-// moveOn begins the group's next epoch, unless what members are to have is still undecided in this one.
-func (c *consumer) moveOn() {
-	if c.epoch == c.target {
-		c.epoch++
-	}
-}
-
-// reconcile moves a member on towards its target, as far as what it owns, and what others have, allow. It reports whether the member
-// is in another state then. owned is nil if the member does not say.
-func (c *consumer) reconcile(m *consumerMember, owned []kfs.PartitionID) bool {
-	var mine partitions
-	if owned != nil {
-		mine = setOf(slices.Clone(owned))
-	}
-	holds := func(p partitions) bool { return len(p) > 0 && (owned == nil || mine.meets(p)) }
-	switch {
-	case m.phase == settled && m.epoch == c.target:
-		return false
-	case m.phase == releasing && holds(m.letGo):
-		return false
-	}
-	keep, drop := m.has.split(m.target)
-	if holds(drop) {
-		c.hold(m, keep, drop)
-		m.phase = releasing
-		return true
-	}
-	_, want := m.target.split(keep)
-	var free partitions
-	for _, p := range want {
-		if o := c.owner[p]; o == nil || o == m {
-			free = append(free, p)
-		}
-	}
-	next := settled
-	if len(free) < len(want) {
-		next = waiting
-	}
-	moved := m.epoch != c.target || m.phase != next || len(free)+len(drop) > 0
-	if moved {
-		c.hold(m, keep.plus(free), nil)
-		m.epoch, m.phase = c.target, next
-	}
-	return moved
-}
-
-// hold notes what a member has and what it must let go of. Everything else that it had is free.
-func (c *consumer) hold(m *consumerMember, has, letGo partitions) {
-	for _, list := range []partitions{m.has, m.letGo} {
-		for _, p := range list {
-			delete(c.owner, p)
-		}
-	}
-	for _, list := range []partitions{has, letGo} {
-		for _, p := range list {
-			c.owner[p] = m
-		}
-	}
-	m.has, m.letGo = has, letGo
 }

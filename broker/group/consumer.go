@@ -15,17 +15,16 @@ import (
 // topics or another assignor, or the topics change. With the next heartbeat of any member the target is made for that epoch: what each
 // member is to have. Members move to it one by one (reconcile), each with its own heartbeats, and have the epoch of the target then.
 type consumer struct {
-	cfg      Config
-	epoch    int32
-	target   int32  // the epoch that the members' targets are of
-	assignor string // that made them
-	cluster  *metadata.State
-	members  []*consumerMember // in the order in which they came
-	byID     map[string]*consumerMember
-	static   map[string]*consumerMember // by instance id
-	subs     map[string]*subscription   // by key
-	// owner is who has a partition, or has not yet said that it has let go of it.
-	owner      map[kfs.PartitionID]*consumerMember
+	cfg        Config
+	epoch      int32
+	target     int32  // the epoch that the members' targets are of
+	assignor   string // that made them
+	cluster    *metadata.State
+	members    []*consumerMember // in the order in which they came
+	byID       map[string]*consumerMember
+	static     map[string]*consumerMember // by instance id
+	subs       map[string]*subscription   // by key
+	held       map[kfs.PartitionID]holding
 	said       int // bytes of what members say of themselves
 	dead       bool
 	emptySince time.Time
@@ -33,9 +32,15 @@ type consumer struct {
 	out []Effect
 }
 
+// holding is who has a partition, or has not yet said that it has let go of it, and the epoch in which it was given to it.
+type holding struct {
+	by    *consumerMember
+	since int32
+}
+
 func newConsumer(emptySince time.Time, cfg Config) *consumer {
 	return &consumer{cfg: cfg, emptySince: emptySince, byID: map[string]*consumerMember{}, static: map[string]*consumerMember{},
-		subs: map[string]*subscription{}, owner: map[kfs.PartitionID]*consumerMember{}}
+		subs: map[string]*subscription{}, held: map[kfs.PartitionID]holding{}}
 }
 
 func (c *consumer) Step(now time.Time, ev Event) []Effect {
@@ -85,10 +90,10 @@ func (c *consumer) Next() time.Time {
 	return next
 }
 
-func (c *consumer) Bytes() int { return c.said + ownerBytes*len(c.owner) }
+func (c *consumer) Bytes() int { return c.said + heldBytes*len(c.held) }
 
-// ownerBytes is what a partition takes in owner, in what its member has, and in what it is to have, about.
-const ownerBytes = 80 + 2*partitionBytes
+// heldBytes is what a partition takes in held, in what its member has, and in what it is to have, about.
+const heldBytes = 100 + 2*partitionBytes
 
 func (c *consumer) State() State {
 	switch {
@@ -179,7 +184,9 @@ func (c *consumer) commit(now time.Time, ev Commit) {
 	c.out = append(c.out, Persist{To: ev.Token, Offsets: ev.Offsets})
 }
 
-// mayCommit: members may that know their epoch, and while nobody is in the group, everyone who does not pretend to be a member.
+// mayCommit: members may that know their epoch, and while nobody is in the group, everyone who does not pretend to be a member. A
+// member may say an epoch that has passed, for it commits while a heartbeat tells it the next: if it has had the partitions since then
+// without a break, nobody else has read them (KIP-1251).
 func (c *consumer) mayCommit(ev Commit) *kerr.Error {
 	switch {
 	case c.dead:
@@ -193,8 +200,15 @@ func (c *consumer) mayCommit(ev Commit) *kerr.Error {
 		return kerr.UnknownMemberID
 	case ev.NoEpochs:
 		return kerr.UnsupportedVersion // it could not be told that its epoch is an old one
-	case ev.Generation != m.epoch:
+	case ev.Generation == m.epoch:
+		return nil
+	case ev.Generation > m.epoch:
 		return kerr.StaleMemberEpoch
+	}
+	for _, o := range ev.Offsets {
+		if h := c.held[kfs.PartitionID{Topic: o.TopicID, Partition: o.Partition}]; h.by != m || ev.Generation < h.since {
+			return kerr.StaleMemberEpoch
+		}
 	}
 	return nil
 }

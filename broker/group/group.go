@@ -18,6 +18,8 @@ package group
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -35,6 +37,23 @@ type Config struct {
 	Session time.Duration
 	// Interval is how often a member of the consumer protocol is to send a heartbeat. Default 5 s, as Kafka.
 	Interval time.Duration
+}
+
+// Validate reports everything that is wrong with the config.
+func (c Config) Validate() error {
+	var errs []error
+	for _, d := range []struct {
+		name string
+		time.Duration
+	}{{"initial delay", c.InitialDelay}, {"offset retention", c.OffsetRetention}, {"session timeout", c.Session}, {"heartbeat interval", c.Interval}} {
+		if d.Duration < 0 {
+			errs = append(errs, fmt.Errorf("groups: the %s %v is negative", d.name, d.Duration))
+		}
+	}
+	if full := c.withDefaults(); full.Interval >= full.Session {
+		errs = append(errs, fmt.Errorf("groups: the heartbeat interval %v is not below the session timeout %v", full.Interval, full.Session))
+	}
+	return errors.Join(errs...)
 }
 
 func (c Config) withDefaults() Config {

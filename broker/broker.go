@@ -20,6 +20,7 @@ import (
 	"github.com/firn-io/firn/broker/cluster"
 	"github.com/firn-io/firn/broker/group"
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
@@ -35,6 +36,9 @@ type Config struct {
 	// Advertise is the host:port that clients are told. Default: what is listened on; in place of all interfaces, the address
 	// of one that others can reach.
 	Advertise string
+	// Journals is how many journals a new cluster has, and what one with fewer grows to. Default: as many as there are brokers when the
+	// cluster is made, and no growth.
+	Journals uint32
 
 	StoreName   string        // what people call the store, without secrets: DescribeLogDirs tells it; default "store"
 	Partitions  int32         // of a topic whose creator does not say how many; default 4
@@ -74,6 +78,9 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("advertised address: %w", err))
 		}
 	}
+	if c.Journals > kfs.MaxJournals {
+		errs = append(errs, fmt.Errorf("%d journals, the most are %d", c.Journals, kfs.MaxJournals))
+	}
 	if c.Partitions < 0 {
 		errs = append(errs, fmt.Errorf("%d partitions", c.Partitions))
 	}
@@ -111,12 +118,12 @@ type Broker struct {
 	listener net.Listener
 	cluster  *cluster.Cluster
 	server   *Server
+	memory   *journal.Memory
 	ready    chan struct{}
-	tenure   tenure
 }
 
 // New makes a broker and begins to listen, so that a port that is taken is an error here and Addr is known. Clients that come before
-// the broker is ready wait, and are answered late, not wrongly (see tenure). The caller must call Run, once, which also closes the listener.
+// the broker is ready wait, or go to another (see admit), and nobody is answered wrongly. The caller must call Run, once, which also closes the listener.
 func New(cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -144,17 +151,19 @@ func (b *Broker) assemble() error {
 		cfg: b.cfg.Groups, now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
 	}
 	b.cluster, err = cluster.New(cluster.Config{
-		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Open: b.open, Serve: groups.serve, Now: b.cfg.Now, Log: b.cfg.Log,
+		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, Open: b.open, Follow: b.follow, Serve: groups.serve,
+		Now: b.cfg.Now, Log: b.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
 	groups.cluster = b.cluster
 	share := b.cfg.share()
+	b.memory = journal.NewMemory(share.cache, share.reads)
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
 	control := &controller{cluster: b.cluster}
 	topics := api.Backend{
-		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, ProducerIDs: newProducerIDs(control),
+		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.Log), ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
 		LogDir: b.cfg.StoreName, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
@@ -185,14 +194,17 @@ func (c *Config) share() shares {
 }
 
 // open takes a journal over.
-func (b *Broker) open(ctx context.Context, number uint32) (*journal.Journal, error) {
-	share := b.cfg.share()
+func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Journal, error) {
 	return journal.Open(ctx, journal.Config{
-		Store: b.cfg.Store, Journal: number, FlushInterval: b.cfg.Flush,
-		PendingBytes: share.requests, // what waits is counted there already
-		CacheBytes:   share.cache, ReadBytes: share.reads,
-		Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
+		Store: b.cfg.Store, Journal: number, Journals: journals, FlushInterval: b.cfg.Flush,
+		PendingBytes: b.cfg.share().requests, // what waits is counted there already
+		Memory:       b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
+}
+
+// follow makes a follower of journal 0.
+func (b *Broker) follow(news func(*metadata.State)) (*journal.Follower, error) {
+	return journal.NewFollower(journal.Config{Store: b.cfg.Store, Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log}, news)
 }
 
 // Addr is the address that the broker listens on.
@@ -209,39 +221,36 @@ func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
 // Serving is nil while the broker serves clients, else it says what is missing: for readiness probes.
 func (b *Broker) Serving() error {
-	if _, ok := b.cluster.Owner(0); !ok {
-		return errors.New("nobody owns journal 0 at the moment")
+	select {
+	case <-b.ready:
+	default:
+		return errors.New("the state of the cluster is not known yet")
 	}
-	if tenure, _ := b.tenure.look(); tenure == nil {
-		return errors.New("journal 0 is another broker's, or is being taken over")
+	if !b.cluster.Connected() {
+		return errors.New("the lease service does not answer")
 	}
 	return nil
 }
 
-// Run runs the broker until ctx ends: then requests that are under way are answered, what waits is written, leases are given up, and it
+// Run runs the broker until ctx ends: then what waits is written, journals are handed over, requests that are under way are answered, and it
 // returns nil. It returns earlier, with an error, if a journal is damaged, the lease service refuses, or, where it is to be
 // alone, another broker writes to the store.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.listener.Close()
-	serving, stopServing := context.WithCancel(ctx)
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	owning, stopOwning := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopOwning()
 	owned := make(chan error, 1)
 	go func() {
 		defer stopServing()
-		owned <- b.cluster.Run(owning)
+		owned <- b.cluster.Run(ctx)
 	}()
-	// A store that does not answer must not keep the broker from stopping: without its owner every append is answered.
-	defer context.AfterFunc(serving, func() {
-		time.AfterFunc(b.server.config.DrainTimeout, stopOwning)
-	})()
-	var following sync.WaitGroup
-	following.Go(func() { b.follow(serving) })
+	// Clients are told by this broker where the journals have gone. A store or a lease service that does not answer must not keep it from stopping.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(b.server.config.DrainTimeout, stopServing) })()
+	var announcing sync.WaitGroup
+	announcing.Go(func() { b.announce(serving) })
 	err := b.server.Run(serving, b.listener)
 	stopServing()
-	following.Wait()
-	stopOwning()
+	announcing.Wait()
 	return errors.Join(err, <-owned)
 }
 

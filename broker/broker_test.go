@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +39,7 @@ func start(t *testing.T, store blob.Store, change func(*Config)) *running {
 	t.Helper()
 	cfg := Config{
 		Store: store, Leases: lease.NewMemory().Service("", time.Second), Listen: "127.0.0.1:0", AutoCreate: true, Flush: 10 * time.Millisecond,
+		Journals: 1,
 	}
 	if change != nil {
 		change(&cfg)
@@ -185,49 +185,6 @@ func TestRestartFromTheStoreAlone(t *testing.T) {
 	slices.Sort(got)
 	if got = slices.Compact(got); len(got) != 30 {
 		t.Errorf("%d different records: %v", len(got), got)
-	}
-}
-
-// TestAnotherBrokerTakesOver: of two brokers one waits, and goes on with everything when the other is gone.
-func TestAnotherBrokerTakesOver(t *testing.T) {
-	store, leases := blob.NewMemory(time.Now), lease.NewMemory()
-	ctx := within(t, 30*time.Second)
-	first := start(t, store, func(c *Config) { c.Leases = leases.Service("", time.Second) })
-	b, err := New(Config{Store: store, Leases: leases.Service("", time.Second), Listen: "127.0.0.1:0", ID: 1, AutoCreate: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secondCtx, stop := context.WithCancel(context.Background())
-	second := &running{Broker: b, stop: stop, done: make(chan error, 1)}
-	go func() { second.done <- b.Run(secondCtx) }()
-	defer second.end(t)
-	c := first.client(t)
-	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "events", Value: []byte("one")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Serving(); err == nil {
-		t.Error("the second says that it serves while the first owns all")
-	}
-	conn, err := net.Dial("tcp", b.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the second lets a client wait: %v", err)
-	}
-	first.end(t)
-	select {
-	case <-b.Ready():
-	case <-ctx.Done():
-		t.Fatal("the second did not take over")
-	}
-	if got := consume(t, ctx, second.client(t, kgo.ConsumeTopics("events")), 1); string(got[0].Value) != "one" {
-		t.Errorf("got %q", got[0].Value)
-	}
-	if err := second.client(t).ProduceSync(ctx, &kgo.Record{Topic: "events", Value: []byte("two")}).FirstErr(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -17,30 +17,18 @@ var _ api.Cluster = view{}
 
 func (v view) Self() api.Broker { return api.Broker(v.Cluster.Self()) }
 
-// Brokers are this one and those that own a journal: the others do not serve clients (see tenure).
 func (v view) Brokers() []api.Broker {
-	owners := map[int32]bool{v.Cluster.Self().ID: true}
-	for number := range v.State().Cluster().Journals {
-		if owner, ok := v.Cluster.Owner(number); ok {
-			owners[owner.ID] = true
-		}
-	}
-	var brokers []api.Broker
-	for _, b := range v.Cluster.Brokers() {
-		if owners[b.ID] {
-			brokers = append(brokers, api.Broker(b))
-		}
+	live := v.Cluster.Brokers()
+	brokers := make([]api.Broker, len(live))
+	for i, b := range live {
+		brokers[i] = api.Broker(b)
 	}
 	return brokers
 }
 
 func (v view) Owner(number uint32) (api.Owner, bool) {
-	b, ok := v.Cluster.Owner(number)
-	owner := api.Owner{Broker: b.ID, Epoch: -1}
-	if j, err := v.Cluster.Journal(number); err == nil {
-		owner.Epoch = j.Epoch()
-	}
-	return owner, ok
+	b, epoch, ok := v.Cluster.Owner(number)
+	return api.Owner{Broker: b.ID, Epoch: epoch}, ok
 }
 
 // owned are the journals that this broker owns.

@@ -149,7 +149,30 @@ func (m *describer) create(ctx context.Context, req *kmsg.MetadataRequest) {
 	if len(missing) == 0 {
 		return
 	}
-	err := m.Controller.Change(ctx, func(s *metadata.State) ([]kfs.Entry, error) {
+	_, here, err := m.Forwarder.Forward(ctx, m.creation(missing))
+	if here {
+		err = m.createHere(ctx, missing)
+	}
+	if err != nil {
+		m.Log.Warn("creating topics that a client asked for", "topics", missing, "error", err)
+	}
+}
+
+// creation is the request to create topics as they are created here.
+func (m *describer) creation(names []string) *kmsg.CreateTopicsRequest {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.SetVersion(req.MaxVersion())
+	req.TimeoutMillis = 15_000
+	for _, name := range names {
+		t := kmsg.NewCreateTopicsRequestTopic()
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, m.Partitions, -1
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
+func (m *describer) createHere(ctx context.Context, missing []string) error {
+	return m.Controller.Change(ctx, func(s *metadata.State) ([]kfs.Entry, error) {
 		draft := s.Edit()
 		var entries []kfs.Entry
 		for _, name := range missing {
@@ -161,7 +184,4 @@ func (m *describer) create(ctx context.Context, req *kmsg.MetadataRequest) {
 		}
 		return entries, nil
 	})
-	if err != nil {
-		m.Log.Warn("creating topics that a client asked for", "topics", missing, "error", err)
-	}
 }

@@ -17,8 +17,7 @@ import (
 // how many partitions there are. -1 partitions means the broker's default. All topics of a request are created in one flush; one that
 // is refused does not keep the others from being created.
 func createTopics(b *Backend) API {
-	c := &creator{b}
-	return serve(19, serial(c.handle))
+	return serve(19, serial(b.atController(func(b *Backend) Handler { return (&creator{b}).handle })))
 }
 
 type creator struct{ *Backend }

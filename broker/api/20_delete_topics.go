@@ -15,8 +15,7 @@ import (
 // Version 6 names topics by name or id. A deletion is durable when it is answered; the name is free again at once where all of
 // the topic lies on journal 0, else when every journal that holds a part has said that it takes no more records of it.
 func deleteTopics(b *Backend) API {
-	d := &deleter{b}
-	return serve(20, serial(d.handle))
+	return serve(20, serial(b.atController(func(b *Backend) Handler { return (&deleter{b}).handle })))
 }
 
 type deleter struct{ *Backend }

@@ -13,7 +13,11 @@ import (
 // final (librdkafka retries what says it better), until transactions are specified in the storage format. A producer that comes with an id and epoch (version 3) wants to begin anew after
 // an error; it gets a new id, which begins with sequence 0 everywhere, so that nothing of the old one can be taken for the new one's.
 func initProducerID(b *Backend) API {
-	return serve(22, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
+	return serve(22, concurrent(b.atController(producerIDGiver)))
+}
+
+func producerIDGiver(b *Backend) Handler {
+	return func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.InitProducerIDRequest)
 		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 		resp.ProducerID, resp.ProducerEpoch = -1, -1
@@ -28,5 +32,5 @@ func initProducerID(b *Backend) API {
 		}
 		resp.ProducerID, resp.ProducerEpoch = id, 0
 		return resp, nil
-	}))
+	}
 }

@@ -17,8 +17,7 @@ import (
 // The configs that are sent become all that a topic has: what is not among them goes back to its default. Clients of today send
 // IncrementalAlterConfigs instead.
 func alterConfigs(b *Backend) API {
-	a := &configAlterer{b}
-	return serve(33, serial(a.replace))
+	return serve(33, serial(b.atController(func(b *Backend) Handler { return (&configAlterer{b}).replace })))
 }
 
 // configAlterer changes the configs of topics; those of a broker are its own settings, and refused. A change is durable, and in

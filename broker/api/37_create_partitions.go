@@ -16,8 +16,7 @@ import (
 // A topic's number of partitions can only grow. An assignment of replicas must be for as many partitions as are added; which brokers
 // it names is of no importance.
 func createPartitions(b *Backend) API {
-	p := &partitionCreator{b}
-	return serve(37, serial(p.handle))
+	return serve(37, serial(b.atController(func(b *Backend) Handler { return (&partitionCreator{b}).handle })))
 }
 
 type partitionCreator struct{ *Backend }

@@ -17,8 +17,7 @@ import (
 //
 // Each config that is sent is set, goes back to its default, or, if it is a list, gets or loses elements; the others stay as they are.
 func incrementalAlterConfigs(b *Backend) API {
-	a := &configAlterer{b}
-	return serve(44, serial(a.edit))
+	return serve(44, serial(b.atController(func(b *Backend) Handler { return (&configAlterer{b}).edit })))
 }
 
 func (a *configAlterer) edit(ctx context.Context, r *Request) (kmsg.Response, error) {

@@ -17,6 +17,7 @@ type Backend struct {
 	Journals    Journals
 	Controller  Controller
 	ProducerIDs ProducerIDs
+	Forwarder   Forwarder
 
 	Partitions int32 // of a topic whose creator does not say how many; default 4
 	AutoCreate bool  // a topic that a client asks for by name is created

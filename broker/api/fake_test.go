@@ -38,6 +38,8 @@ type fake struct {
 	conflict int           // changes that another change comes before
 	passed   error         // of Serving
 
+	forward func(kmsg.Request) (kmsg.Response, error) // at another controller; nil: the controller is here
+
 	producers []journal.ActiveProducer // of every partition
 }
 
@@ -64,7 +66,7 @@ func newFake(t *testing.T, topics ...kfs.Topic) *fake {
 		f.apply(t, topic)
 	}
 	f.backend = &Backend{
-		Cluster: f, Journals: f, Controller: f, ProducerIDs: f, AutoCreate: true,
+		Cluster: f, Journals: f, Controller: f, ProducerIDs: f, Forwarder: f, AutoCreate: true,
 		Clock: func() int64 { return 1_700_000_000_000 }, NewID: f.newID, NewSessionID: f.nextSession, Log: slog.New(slog.DiscardHandler),
 	}
 	f.apis = sync.OnceValue(func() *Registry { return NewRegistry(f.backend.APIs()...) })
@@ -74,6 +76,14 @@ func newFake(t *testing.T, topics ...kfs.Topic) *fake {
 // topic is a topic of n partitions on journal 0.
 func topic(id byte, name string, n int, configs ...kfs.Config) kfs.Topic {
 	return kfs.Topic{ID: kfs.TopicID{id}, Name: name, State: kfs.TopicLive, Journals: make([]uint32, n), Configs: configs}
+}
+
+func (f *fake) Forward(_ context.Context, req kmsg.Request) (kmsg.Response, bool, error) {
+	if f.forward == nil {
+		return nil, true, nil
+	}
+	resp, err := f.forward(req)
+	return resp, false, err
 }
 
 func (f *fake) apply(t *testing.T, entries ...kfs.Entry) {

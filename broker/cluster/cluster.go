@@ -1,15 +1,24 @@
-// Package cluster is which brokers live and which of them owns which journal.
+// Package cluster is which brokers live, which of them owns which journal, and what each of them knows of the cluster's metadata.
 //
-// A broker registers itself under its id, waits for the lease of each journal, takes the journal over when it has it, and gives both up
-// together. Leases spread the work and say whom clients are sent to. They prove nothing: that an acknowledged record stays where it is
+// A broker registers itself under its id. The journals are spread over the live brokers by a function of their ids (place), so that all
+// come to the same result without talking. A broker waits for the lease of each journal that is its own by that, takes the journal over when it
+// has it, and gives it up, with all that waits written, when it has become another's. Where journal 0 is another broker's, a follower reads
+// along what that one writes.
+//
+// Leases spread the work and say whom clients are sent to. They prove nothing: that an acknowledged record stays where it is
 // rests on the journal's conditional PUTs alone, and a broker whose lease has passed only stops answering what might be stale.
 //
-//	c, err := cluster.New(cluster.Config{Leases: leases, Self: self, Open: open})
+//	c, err := cluster.New(cluster.Config{Leases: leases, Self: self, Open: open, Follow: follow})
 //	go c.Run(ctx)
-//	owner, ok := c.Owner(0)      // where clients are sent
-//	j, err := c.Journal(0)       // here, as long as the lease is valid
+//	owner, epoch, ok := c.Owner(0) // where clients are sent
+//	j, err := c.Journal(0)         // here, as long as the lease is valid
+//	topics := c.State().Topics()   // wherever journal 0 is
 //
 // What it never does: keep anything that must be backed up, or decide by a lease what is durable.
+//
+//	cluster.go  sessions, what callers ask     place.go   who is to own what
+//	own.go      taking, having, handing over   watch.go   what the others say of themselves
+//	state.go    the metadata of journal 0
 package cluster
 
 import (
@@ -20,7 +29,6 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,14 +39,6 @@ import (
 	"github.com/firn-io/firn/kfs/lease"
 )
 
-const (
-	brokersPrefix  = "brokers/"
-	journalsPrefix = "journals/"
-
-	fencedPause    = time.Second     // before a journal that another has taken without the lease is tried again
-	releaseTimeout = 2 * time.Second // of a lease that is given up; then it ends with its session
-)
-
 // Broker is a live broker, and where clients reach it.
 type Broker struct {
 	ID   int32  `json:"id"`
@@ -46,15 +46,20 @@ type Broker struct {
 	Port int32  `json:"port"`
 }
 
-// Config is what a Cluster needs. Serve, Now and Log may be left out.
+// Config is what a Cluster needs. Serve, Journals, Now and Log may be left out, and Follow where the broker is alone.
 type Config struct {
 	Leases *lease.Service
 	Self   Broker
 	// Alone says that no other process shares the leases. Who has taken a journal over cannot be waited for then, and to take it back would
 	// go on for ever: Run ends with journal.ErrFenced.
 	Alone bool
-	// Open takes a journal over.
-	Open func(ctx context.Context, number uint32) (*journal.Journal, error)
+	// Journals is how many a new cluster has, and what one with fewer grows to. Default: as many as there are brokers when the cluster is
+	// made, and no growth.
+	Journals uint32
+	// Open takes a journal over. A cluster that is not there yet is made with so many journals.
+	Open func(ctx context.Context, number, journals uint32) (*journal.Journal, error)
+	// Follow makes a follower of journal 0.
+	Follow func(news func(*metadata.State)) (*journal.Follower, error)
 	// Serve runs beside a journal while this broker owns it, until ctx ends. Another error ends the Cluster; nil means nothing to run.
 	Serve func(ctx context.Context, j *journal.Journal) error
 
@@ -66,12 +71,16 @@ type Config struct {
 type Cluster struct {
 	cfg Config
 
-	mu      sync.Mutex // guards what follows
-	owned   map[uint32]owned
-	brokers []Broker         // by id
-	owners  map[uint32]int32 // broker ids, as the leases say
-	state   *metadata.State  // of journal 0, when it was last ours
-	changed chan struct{}    // closed at the next change
+	mu       sync.Mutex // guards what follows
+	owned    map[uint32]owned
+	brokers  []Broker             // by id
+	watched  bool                 // brokers is what the lease service said in this session
+	owners   map[uint32]ownership // as the leases say
+	state    *metadata.State      // of journal 0: what the follower last read, or the owner had
+	read     bool                 // the follower has read to the end at least once
+	follower *journal.Follower    // nil while there is none
+	tenures  int                  // how often this broker gained journal 0
+	changed  chan struct{}        // closed at the next change
 }
 
 // owned is a journal that is here.
@@ -82,8 +91,8 @@ type owned struct {
 
 // New makes a Cluster that knows only itself. Run brings it to life.
 func New(cfg Config) (*Cluster, error) {
-	if cfg.Leases == nil || cfg.Open == nil {
-		return nil, errors.New("cluster: leases and open must be set")
+	if cfg.Leases == nil || cfg.Open == nil || cfg.Follow == nil && !cfg.Alone {
+		return nil, errors.New("cluster: leases, open and follow must be set")
 	}
 	if cfg.Self.ID < 0 || cfg.Self.Host == "" || cfg.Self.Port <= 0 || cfg.Self.Port > 65535 {
 		return nil, fmt.Errorf("cluster: broker %d at %q port %d is not an address that clients can use", cfg.Self.ID, cfg.Self.Host, cfg.Self.Port)
@@ -95,36 +104,35 @@ func New(cfg Config) (*Cluster, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Cluster{
-		cfg: cfg, owned: map[uint32]owned{}, brokers: []Broker{cfg.Self}, owners: map[uint32]int32{},
+		cfg: cfg, owned: map[uint32]owned{}, brokers: []Broker{cfg.Self}, owners: map[uint32]ownership{},
 		state: new(metadata.State), changed: make(chan struct{}),
 	}, nil
 }
 
-// Run registers the broker, watches the others, and owns what journals it gets, until ctx ends (nil), a journal is damaged, or another owner
-// is met who cannot be (Config.Alone). It owns
-// nothing any more when it returns. A lost session costs the journals, and is begun anew.
+// Run registers the broker, watches the others, and owns the journals that are its own, until ctx ends (nil), a journal is damaged, or another owner
+// is met who cannot be (Config.Alone). It owns nothing any more when it returns. A lost session costs the journals, and is begun anew.
 func (c *Cluster) Run(ctx context.Context) error {
-	err := c.cfg.Leases.Run(ctx, c.live)
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.cfg.Leases.Run(running, c.live) })
+	if !c.cfg.Alone {
+		g.Go(func() error { return c.followState(running) })
+	}
+	err := g.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// live is one session.
+// live is one session. What the leases said is worth nothing when it has ended; where the others are is kept, for clients have nothing better.
 func (c *Cluster) live(ctx context.Context, s *lease.Session) error {
+	defer c.see(func() { c.watched, c.owners = false, map[uint32]ownership{} })
 	if err := c.register(ctx, s); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.follow(ctx) })
-	g.Go(func() error {
-		return c.own(ctx, s, 0, func(j *journal.Journal) {
-			for number := uint32(1); number < j.State().Cluster().Journals; number++ {
-				g.Go(func() error { return c.own(ctx, s, number, nil) })
-			}
-		})
-	})
+	g.Go(func() error { return c.watch(ctx) })
+	g.Go(func() error { return c.keepAll(ctx, s) })
 	return g.Wait()
 }
 
@@ -143,119 +151,6 @@ func (c *Cluster) register(ctx context.Context, s *lease.Session) error {
 	return err
 }
 
-// own waits for a journal's lease, runs the journal while it has it, and does so again when another owner was met. first is called
-// when it has the journal for the first time.
-func (c *Cluster) own(ctx context.Context, s *lease.Session, number uint32, first func(*journal.Journal)) error {
-	for {
-		err := c.ownOnce(ctx, s, number, first)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil && (c.cfg.Alone || !errors.Is(err, journal.ErrFenced)) {
-			return err
-		}
-		first = nil
-		c.cfg.Log.Warn("journal is gone to another owner although its lease was here; trying again", "journal", number, "err", err)
-		pause := time.NewTimer(fencedPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		}
-	}
-}
-
-func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32, first func(*journal.Journal)) error {
-	held, err := s.Acquire(ctx, journalKey(number), strconv.Itoa(int(c.cfg.Self.ID)))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		defer cancel()
-		if err := held.Release(ctx); err != nil {
-			c.cfg.Log.Warn("lease of a journal is left to end by itself", "journal", number, "err", err)
-		}
-	}()
-	j, err := c.cfg.Open(ctx, number)
-	if err != nil {
-		return err
-	}
-	c.gain(number, owned{j, held})
-	defer c.lose(number)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := j.Run(ctx); err != nil {
-			return err
-		}
-		return context.Canceled // whatever runs beside it ends too
-	})
-	if c.cfg.Serve != nil {
-		g.Go(func() error { return c.cfg.Serve(ctx, j) })
-	}
-	if first != nil {
-		first(j)
-	}
-	return g.Wait()
-}
-
-func journalKey(number uint32) string { return fmt.Sprintf("%s%04d", journalsPrefix, number) }
-
-// follow keeps the view of the others.
-func (c *Cluster) follow(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		for entries, err := range c.cfg.Leases.Watch(ctx, brokersPrefix) {
-			if err != nil {
-				return err
-			}
-			c.see(func() { c.brokers = c.parseBrokers(entries) })
-		}
-		return ctx.Err()
-	})
-	g.Go(func() error {
-		for entries, err := range c.cfg.Leases.Watch(ctx, journalsPrefix) {
-			if err != nil {
-				return err
-			}
-			c.see(func() { c.owners = c.parseOwners(entries) })
-		}
-		return ctx.Err()
-	})
-	return g.Wait()
-}
-
-func (c *Cluster) parseBrokers(entries []lease.Entry) []Broker {
-	brokers := []Broker{c.cfg.Self}
-	for _, e := range entries {
-		var b Broker
-		if err := json.Unmarshal([]byte(e.Value), &b); err != nil {
-			c.cfg.Log.Warn("a broker's registration cannot be read", "key", e.Key, "err", err)
-			continue
-		}
-		if b.ID != c.cfg.Self.ID {
-			brokers = append(brokers, b)
-		}
-	}
-	slices.SortFunc(brokers, func(a, b Broker) int { return int(a.ID) - int(b.ID) })
-	return brokers
-}
-
-func (c *Cluster) parseOwners(entries []lease.Entry) map[uint32]int32 {
-	owners := make(map[uint32]int32, len(entries))
-	for _, e := range entries {
-		number, err := strconv.ParseUint(strings.TrimPrefix(e.Key, journalsPrefix), 10, 32)
-		broker, berr := strconv.ParseInt(e.Value, 10, 32)
-		if err != nil || berr != nil {
-			c.cfg.Log.Warn("the lease of a journal cannot be read", "key", e.Key, "value", e.Value)
-			continue
-		}
-		owners[uint32(number)] = int32(broker)
-	}
-	return owners
-}
-
 // see changes the view and tells those who wait for that.
 func (c *Cluster) see(change func()) {
 	c.mu.Lock()
@@ -265,43 +160,49 @@ func (c *Cluster) see(change func()) {
 	c.changed = make(chan struct{})
 }
 
-func (c *Cluster) gain(number uint32, o owned) { c.see(func() { c.owned[number] = o }) }
-
-func (c *Cluster) lose(number uint32) {
-	c.see(func() {
-		if number == 0 {
-			c.state = c.owned[0].journal.State()
+// until returns when the view is as wanted, and an error only if ctx has ended. ok is called with c.mu held.
+func (c *Cluster) until(ctx context.Context, ok func() bool) error {
+	for {
+		c.mu.Lock()
+		changed, done := c.changed, ok()
+		c.mu.Unlock()
+		if done {
+			return nil
 		}
-		delete(c.owned, number)
-	})
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Self is this broker.
 func (c *Cluster) Self() Broker { return c.cfg.Self }
 
-// Brokers are the live brokers, this one included, by id.
+// Brokers are the live brokers, this one included, by id. While the lease service is away they are the ones that lived when it went.
 func (c *Cluster) Brokers() []Broker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.brokers)
 }
 
-// Owner is the live broker that owns a journal. ok is false while nobody does.
-func (c *Cluster) Owner(number uint32) (Broker, bool) {
+// Owner is the live broker that serves a journal, and its epoch. ok is false while nobody does, or nobody can tell.
+func (c *Cluster) Owner(number uint32) (owner Broker, epoch int32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o, ok := c.owned[number]; ok && o.lease.Valid(c.cfg.Now()) {
-		return c.cfg.Self, true
+		return c.cfg.Self, o.journal.Epoch(), true
 	}
-	owner, ok := c.owners[number]
-	if !ok || owner == c.cfg.Self.ID { // a lease of ours without the journal: it is being taken over, or has passed
-		return Broker{}, false
+	of, ok := c.owners[number]
+	if !ok || of.epoch < 0 || of.broker == c.cfg.Self.ID { // a lease of ours without the journal: it is being taken over, or has passed
+		return Broker{}, -1, false
 	}
-	i := slices.IndexFunc(c.brokers, func(b Broker) bool { return b.ID == owner })
+	i := slices.IndexFunc(c.brokers, func(b Broker) bool { return b.ID == of.broker })
 	if i < 0 {
-		return Broker{}, false
+		return Broker{}, -1, false
 	}
-	return c.brokers[i], true
+	return c.brokers[i], of.epoch, true
 }
 
 // Journal is a journal that this broker owns, by a lease that is valid now; else journal.ErrNotOwner. Whoever answers what it read asks
@@ -315,17 +216,14 @@ func (c *Cluster) Journal(number uint32) (*journal.Journal, error) {
 	return nil, fmt.Errorf("journal %d: %w", number, journal.ErrNotOwner)
 }
 
-// State is the cluster's metadata as this broker last knew it: of journal 0 while that is here.
-func (c *Cluster) State() *metadata.State {
+// Connected tells whether this broker is in touch with the lease service: registered, and told of the others.
+func (c *Cluster) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o, ok := c.owned[0]; ok {
-		return o.journal.State()
-	}
-	return c.state
+	return c.watched
 }
 
-// Changed is closed when brokers or owners next change. Get it first, then look.
+// Changed is closed when brokers, owners or the state next change. Get it first, then look.
 func (c *Cluster) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
@@ -24,14 +25,17 @@ type broker struct {
 
 func begin(t *testing.T, leases *lease.Memory, store blob.Store, id int32, serve func(context.Context, *journal.Journal) error) *broker {
 	t.Helper()
-	return beginWith(t, store, Config{Leases: leases.Service("firn/", 0), Self: Broker{ID: id, Host: "host", Port: 9092}, Serve: serve})
+	return beginWith(t, store, Config{Leases: leases.Service("firn/", 0), Self: Broker{ID: id, Host: "host", Port: 9092}, Journals: 2, Serve: serve})
 }
 
-// beginWith sets Open.
+// beginWith sets Open and Follow.
 func beginWith(t *testing.T, store blob.Store, cfg Config) *broker {
 	t.Helper()
-	cfg.Open = func(ctx context.Context, number uint32) (*journal.Journal, error) {
-		return journal.Open(ctx, journal.Config{Store: store, Journal: number, Journals: 2})
+	cfg.Open = func(ctx context.Context, number, journals uint32) (*journal.Journal, error) {
+		return journal.Open(ctx, journal.Config{Store: store, Journal: number, Journals: journals})
+	}
+	cfg.Follow = func(news func(*metadata.State)) (*journal.Follower, error) {
+		return journal.NewFollower(journal.Config{Store: store}, news)
 	}
 	c, err := New(cfg)
 	if err != nil {
@@ -77,7 +81,7 @@ func (b *broker) has() bool {
 }
 
 func (b *broker) says(number uint32, owner int32) bool {
-	o, ok := b.Owner(number)
+	o, _, ok := b.Owner(number)
 	return ok && o.ID == owner
 }
 
@@ -122,16 +126,18 @@ func TestLeasesGoAway(t *testing.T) {
 		})
 		b.until(t, "owns both journals", b.has)
 		j, _ := b.Journal(0)
+		synctest.Wait()
 		leases.SetAway(true)
 		time.Sleep(lease.DefaultTTL)
 		if _, err := b.Journal(0); !errors.Is(err, journal.ErrNotOwner) {
 			t.Errorf("the lease has passed, and journal 0 is served: %v", err)
 		}
-		if _, ok := b.Owner(0); ok {
+		if _, _, ok := b.Owner(0); ok {
 			t.Error("the lease has passed, and journal 0 has an owner")
 		}
 		leases.SetAway(false)
 		b.until(t, "owns both journals again", b.has)
+		synctest.Wait()
 		if again, _ := b.Journal(0); again.Epoch() != j.Epoch()+1 || served.Load() != 2 {
 			t.Errorf("epoch %d after %d, served %d times", again.Epoch(), j.Epoch(), served.Load())
 		}
@@ -146,6 +152,7 @@ func TestLeasesAreForgotten(t *testing.T) {
 		one := begin(t, leases, store, 1, nil)
 		one.until(t, "owns both journals", one.has)
 		old, _ := one.Journal(0)
+		synctest.Wait() // it has told everything, and learns nothing until its next keep-alive
 		leases.Wipe()
 		two := begin(t, leases, store, 2, nil)
 		two.until(t, "owns both journals", two.has)
@@ -178,7 +185,7 @@ func TestAloneNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := blob.NewMemory(nil)
 		alone := func() *broker {
-			return beginWith(t, store, Config{Leases: lease.NewMemory().Service("firn/", 0), Self: Broker{Host: "host", Port: 9092}, Alone: true})
+			return beginWith(t, store, Config{Leases: lease.NewMemory().Service("firn/", 0), Self: Broker{Host: "host", Port: 9092}, Alone: true, Journals: 2})
 		}
 		one := alone()
 		one.until(t, "owns both journals", one.has)
@@ -220,10 +227,13 @@ func TestSameID(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	open := func(context.Context, uint32, uint32) (*journal.Journal, error) { return nil, nil }
 	for _, self := range []Broker{{ID: -1, Host: "h", Port: 1}, {Port: 1}, {Host: "h"}, {Host: "h", Port: 70000}} {
-		_, err := New(Config{Leases: lease.NewMemory().Service("", 0), Self: self, Open: func(context.Context, uint32) (*journal.Journal, error) { return nil, nil }})
-		if err == nil {
+		if _, err := New(Config{Leases: lease.NewMemory().Service("", 0), Self: self, Open: open, Alone: true}); err == nil {
 			t.Errorf("%+v was accepted", self)
 		}
+	}
+	if _, err := New(Config{Leases: lease.NewMemory().Service("", 0), Self: Broker{Host: "h", Port: 1}, Open: open}); err == nil {
+		t.Error("a broker among others that cannot follow was accepted")
 	}
 }

@@ -5,10 +5,25 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
+
+// Memory is what the journals of one process share, so that their number does not change what they take together.
+type Memory struct {
+	cache     *cache
+	reads     *semaphore.Weighted
+	readBytes int64
+}
+
+// NewMemory is memory for recent and cold records, and for cold reads that are on their way at a time, in bytes.
+func NewMemory(cacheBytes, readBytes int64) *Memory {
+	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes}
+}
 
 // cacheKey names what is cached: a whole journal object (position 0), one segment of it, or another object by name.
 type cacheKey struct {
+	journal  uint32
 	sequence uint64
 	position int64
 	name     string

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
@@ -54,6 +53,7 @@ type Config struct {
 	AppendTimeout   time.Duration // how long an append waits before it fails with ErrUnavailable; default 20 s
 	CacheBytes      int64         // recent and cold records in memory; default 64 MiB
 	ReadBytes       int64         // cold reads on their way at a time; default 64 MiB
+	Memory          *Memory       // shared with other journals, in place of CacheBytes and ReadBytes; default none
 	CheckpointEvery int           // objects between checkpoints, and on an index page; default 300
 
 	Now     func() time.Time      // default time.Now; deadlines and the flush interval, never what is durable
@@ -95,6 +95,9 @@ func (c Config) withDefaults() Config {
 	def(&c.PendingBytes, 64<<20)
 	def(&c.CacheBytes, 64<<20)
 	def(&c.ReadBytes, 64<<20)
+	if c.Memory == nil {
+		c.Memory = NewMemory(c.CacheBytes, c.ReadBytes)
+	}
 	if c.CheckpointEvery == 0 {
 		c.CheckpointEvery = 300
 	}
@@ -167,8 +170,7 @@ type Journal struct {
 	metrics  *metrics
 	core     *core // used by the loop only
 	index    *index
-	cache    *cache
-	reads    *semaphore.Weighted
+	memory   *Memory
 	flights  flights
 	watchers watchers
 	shell    shell
@@ -181,6 +183,7 @@ type Journal struct {
 	inbox        []*request // appends that the core has not taken yet
 	pendingBytes int64      // of appends that are not answered
 	closed       bool
+	changed      chan struct{} // closed when the metadata next change
 }
 
 // Open takes the journal over: from its return on every earlier owner's writes fail. A journal that does not exist yet is begun; journal
@@ -210,8 +213,7 @@ func newJournal(cfg Config) (*Journal, error) {
 		return nil, fmt.Errorf("journal %d: %w", cfg.Journal, err)
 	}
 	j := &Journal{
-		cfg: cfg, log: cfg.Log.With("journal", cfg.Journal), index: new(index), cache: newCache(cfg.CacheBytes),
-		reads: semaphore.NewWeighted(cfg.ReadBytes), metrics: newMetrics(cfg.Metrics, cfg.Journal),
+		cfg: cfg, log: cfg.Log.With("journal", cfg.Journal), index: new(index), memory: cfg.Memory, metrics: newMetrics(cfg.Metrics, cfg.Journal), changed: make(chan struct{}),
 	}
 	j.core = newCore(s, j.index)
 	return j, nil
@@ -314,6 +316,13 @@ func (j *Journal) Epoch() int32 { return j.epoch.Load() }
 
 // State is the cluster's metadata as of the last object (journal 0; empty in others). It is immutable.
 func (j *Journal) State() *metadata.State { return j.state.Load() }
+
+// Changed is closed when State next changes. Get it first, then look.
+func (j *Journal) Changed() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.changed
+}
 
 // Offsets are the log start and the next offset of a partition: 0 and 0 if it has no records yet.
 func (j *Journal) Offsets(id kfs.PartitionID) (start, next int64) {

@@ -163,11 +163,11 @@ type journalSource struct {
 
 func (s *journalSource) read(ctx context.Context, j *Journal, _, _ int64) ([]byte, error) {
 	r := &s.ref
-	if object, ok := j.cache.get(cacheKey{sequence: r.sequence}); ok {
+	if object, ok := j.memory.cache.get(cacheKey{journal: j.cfg.Journal, sequence: r.sequence}); ok {
 		return object[r.position : r.position+r.length], nil
 	}
-	key := cacheKey{sequence: r.sequence, position: r.position}
-	if body, ok := j.cache.get(key); ok {
+	key := cacheKey{journal: j.cfg.Journal, sequence: r.sequence, position: r.position}
+	if body, ok := j.memory.cache.get(key); ok {
 		return body, nil
 	}
 	return j.flights.do(ctx, key, func() ([]byte, error) {
@@ -180,18 +180,18 @@ func (s *journalSource) read(ctx context.Context, j *Journal, _, _ int64) ([]byt
 		if err := segment.Check(body); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		j.cache.put(key, body)
+		j.memory.cache.put(key, body)
 		return body, nil
 	})
 }
 
 // readCold reads a range of the store, with the bytes of all such reads at a time bounded.
 func (j *Journal) readCold(ctx context.Context, key string, rng blob.Range, bytes int64) ([]byte, error) {
-	weight := min(bytes, j.cfg.ReadBytes)
-	if err := j.reads.Acquire(ctx, weight); err != nil {
+	weight := min(bytes, j.memory.readBytes)
+	if err := j.memory.reads.Acquire(ctx, weight); err != nil {
 		return nil, err
 	}
-	defer j.reads.Release(weight)
+	defer j.memory.reads.Release(weight)
 	body, _, err := blob.ReadAll(ctx, j.cfg.Store, key, rng, bytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", key, err)
@@ -263,13 +263,13 @@ func (s *settledSource) verify(body []byte, offset int64) error {
 func (s *settledSource) index(ctx context.Context, j *Journal) (*kfs.Index, error) {
 	name := kfs.IndexKey(s.id.Topic, s.name, s.id.Partition, s.segment.Span.Base)
 	key := cacheKey{name: name}
-	body, ok := j.cache.get(key)
+	body, ok := j.memory.cache.get(key)
 	if !ok {
 		var err error
 		body, err = j.flights.do(ctx, key, func() ([]byte, error) {
 			b, err := j.readCold(ctx, name, blob.All, maxIndex)
 			if err == nil {
-				j.cache.put(key, b)
+				j.memory.cache.put(key, b)
 			}
 			return b, err
 		})

@@ -94,8 +94,8 @@ func TestColdReads(t *testing.T) {
 		if n := trace.Count(blobtest.Get); n < 20 {
 			t.Errorf("%d GETs for 20 objects that were not in memory", n)
 		}
-		if o.cache.bytes > 1000 {
-			t.Errorf("cache holds %d bytes of 1000", o.cache.bytes)
+		if o.memory.cache.bytes > 1000 {
+			t.Errorf("cache holds %d bytes of 1000", o.memory.cache.bytes)
 		}
 		one, err := o.Read(t.Context(), id(1, 0), 3, 1)
 		if err != nil || records(t, one)[0].Offset != 2 || len(records(t, one)) != 3 {

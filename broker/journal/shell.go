@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 )
@@ -234,9 +235,9 @@ func (j *Journal) opened(e opened) {
 // commit publishes an object that has just been committed.
 func (j *Journal) commit(e committed) {
 	m := e.manifest
-	j.cache.put(cacheKey{sequence: m.Sequence}, e.body)
+	j.memory.cache.put(cacheKey{journal: m.Journal, sequence: m.Sequence}, e.body)
 	if len(m.Entries) > 0 {
-		j.state.Store(j.core.state.metadata)
+		j.publish(j.core.state.metadata)
 		j.groups.apply(m.Entries)
 	}
 	j.metrics.committed(m, len(e.body))
@@ -246,6 +247,17 @@ func (j *Journal) commit(e committed) {
 			j.watchers.notifyTopic(e.Topic)
 		}
 	}
+}
+
+// publish lets callers see the metadata, and tells who waits for a change.
+func (j *Journal) publish(s *metadata.State) {
+	if j.state.Swap(s) == s {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	close(j.changed)
+	j.changed = make(chan struct{})
 }
 
 // changedBy lists the partitions whose offsets an object changes.

@@ -38,19 +38,27 @@ func (f *brokerFlags) register(c *cobra.Command, memory string) {
 
 func (p *program) brokerCommand() *cobra.Command {
 	var flags brokerFlags
-	var store, http, advertise string
+	var store, http, advertise, prefix string
 	var etcd []string
 	var autoCreate bool
 	var id int32
+	var journals uint32
 	c := &cobra.Command{
 		Use:   "broker --store URL",
 		Short: "Run a broker: from the Kafka protocol into the log",
 		Long: `Run a broker: it speaks the Kafka protocol and keeps everything that must last in the store.
 
+Several brokers are one cluster if they have the same --store and the same --etcd, and each an --id of its own. The log is written as a few
+journals; each has one broker at a time, and --journals says how many there are. A broker that is stopped (SIGTERM) hands its journals over
+at once; those of one that dies are taken over when its lease has passed, after 5 s. Nothing moves but the right to write.
+
 etcd says which brokers live and who owns which journal; nothing in it must be kept. Without --etcd the broker takes it that it
 is the only one; should it not be, the store lets the one win that started last, and the other ends with an error.`,
 		Example: `  firn broker --store file:///var/lib/firn
-  firn broker --store 's3://bucket/prefix?region=eu-central-1' --etcd etcd1:2379,etcd2:2379 --kafka 0.0.0.0:9092 --advertise b1.example.com:9092`,
+
+  # the first of three; the others have --id 2 and --id 3, and say where they are reached
+  firn broker --store 's3://bucket/prefix?region=eu-central-1' --etcd etcd1:2379,etcd2:2379 --id 1 --journals 3 \
+      --kafka 0.0.0.0:9092 --advertise broker1.example.com:9092`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			memory, err := job.ParseSize(flags.memory)
@@ -61,13 +69,13 @@ is the only one; should it not be, the store lets the one win that started last,
 			if err != nil {
 				return err
 			}
-			leases, where, err := dialLeases(etcd)
+			leases, where, err := dialLeases(etcd, prefix)
 			if err != nil {
 				return err
 			}
 			metrics := newMetrics()
 			b, err := broker.New(broker.Config{
-				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise,
+				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise, Journals: journals,
 				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, Log: p.logger, Metrics: metrics,
 			})
 			if err != nil {
@@ -80,10 +88,12 @@ is the only one; should it not be, the store lets the one win that started last,
 	flags.register(c, "512MiB")
 	c.Flags().StringVar(&store, "store", "", storeHelp)
 	c.Flags().StringSliceVar(&etcd, "etcd", nil, "`addresses` of etcd, host:port, separated by commas (default none: this is the only broker)")
-	c.Flags().StringVar(&advertise, "advertise", "", "`host:port` that clients are told (default where it listens)")
+	c.Flags().StringVar(&prefix, "etcd-prefix", etcdPrefix, "what all keys in etcd begin with; `prefix`es of clusters that share an etcd must differ")
+	c.Flags().Uint32Var(&journals, "journals", 0, "`how many` journals a new cluster has, and a present one grows to, for new topics and partitions; give all brokers the same (default as many as brokers when the cluster is made)")
+	c.Flags().StringVar(&advertise, "advertise", "", "`host:port` that clients and other brokers are told (default where it listens)")
 	c.Flags().StringVar(&http, "http", "", "`address` for /healthz, /readyz and /metrics (default off)")
 	c.Flags().BoolVar(&autoCreate, "auto-create", true, "create a topic when a client asks for it by name")
-	c.Flags().Int32Var(&id, "id", 0, "node `id`; brokers that live at the same time need different ones")
+	c.Flags().Int32Var(&id, "id", 0, "node `id`, 0 or more; brokers that live at the same time need different ones")
 	c.MarkFlagRequired("store")
 	return c
 }
@@ -122,11 +132,11 @@ func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string
 }
 
 // dialLeases connects to etcd, or makes leases for one process alone.
-func dialLeases(etcd []string) (s *lease.Service, where string, err error) {
+func dialLeases(etcd []string, prefix string) (s *lease.Service, where string, err error) {
 	if len(etcd) == 0 {
-		return lease.NewMemory().Service(etcdPrefix, lease.DefaultTTL), "none: the only broker", nil
+		return lease.NewMemory().Service(prefix, lease.DefaultTTL), "none: the only broker", nil
 	}
-	s, err = lease.Dial(lease.Config{Endpoints: etcd, Prefix: etcdPrefix})
+	s, err = lease.Dial(lease.Config{Endpoints: etcd, Prefix: prefix})
 	return s, "etcd " + strings.Join(etcd, ","), err
 }
 

@@ -77,7 +77,7 @@ func (p *program) process(ctx context.Context, jobs []*job.Job, settings jobSett
 	}
 	var turn inTurn = func(ctx context.Context, _ string, work func(context.Context) error) error { return work(ctx) }
 	if len(etcd) > 0 {
-		leases, _, err := dialLeases(etcd)
+		leases, _, err := dialLeases(etcd, etcdPrefix)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,414 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/lease"
+)
+
+// several are brokers of one cluster in this process.
+type several struct {
+	t      *testing.T
+	store  blob.Store
+	leases *lease.Memory
+	all    map[int32]*running
+}
+
+// startSeveral starts brokers 1 to n of a new cluster with as many journals.
+func startSeveral(t *testing.T, n int32) *several {
+	t.Helper()
+	s := &several{t, blob.NewMemory(time.Now), lease.NewMemory(), map[int32]*running{}}
+	for id := int32(1); id <= n; id++ {
+		s.start(id, uint32(n))
+	}
+	s.spread(n)
+	return s
+}
+
+func (s *several) start(id int32, journals uint32) {
+	s.t.Helper()
+	s.all[id] = start(s.t, s.store, func(c *Config) {
+		c.ID, c.Leases, c.Journals = id, s.leases.Service("firn/", time.Second), journals
+	})
+}
+
+// end stops a broker as an operator does.
+func (s *several) end(id int32) {
+	s.t.Helper()
+	s.all[id].end(s.t)
+	delete(s.all, id)
+}
+
+// until waits until all brokers see something.
+func (s *several) until(what string, ok func(*running) bool) {
+	s.t.Helper()
+	ctx := within(s.t, 30*time.Second)
+	for id, r := range s.all {
+		for {
+			changed := r.cluster.Changed()
+			if ok(r) {
+				break
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				s.t.Fatalf("broker %d does not see in time: %s", id, what)
+			}
+		}
+	}
+}
+
+// spread waits until each of n brokers owns one of n journals and all brokers know the owners and all journals.
+func (s *several) spread(n int32) {
+	s.t.Helper()
+	s.until("every broker owns a journal", func(r *running) bool {
+		owners := map[int32]bool{}
+		for number := range uint32(n) {
+			if owner, _, ok := r.cluster.Owner(number); ok {
+				owners[owner.ID] = true
+			}
+		}
+		return len(owners) == int(n) && r.cluster.State().Cluster().Journals >= uint32(n)
+	})
+}
+
+// client is a client that begins with any of the brokers.
+func (s *several) client(opts ...kgo.Opt) *kgo.Client {
+	s.t.Helper()
+	var seeds []string
+	for _, r := range s.all {
+		seeds = append(seeds, r.Addr().String())
+	}
+	slices.Sort(seeds)
+	for _, r := range s.all {
+		return r.client(s.t, append([]kgo.Opt{kgo.SeedBrokers(seeds...)}, opts...)...)
+	}
+	return nil
+}
+
+// other is a broker that does not own journal 0.
+func (s *several) other() *running {
+	for id, r := range s.all {
+		if owner, _, ok := r.cluster.Owner(0); ok && owner.ID != id {
+			return r
+		}
+	}
+	s.t.Fatal("nobody owns journal 0, or everybody does")
+	return nil
+}
+
+// TestAnyBrokerDoesTheControllersWork has a client that knows a single broker, which is not the controller, make and change topics, and become a
+// producer.
+func TestAnyBrokerDoesTheControllersWork(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 60*time.Second)
+	other := s.other()
+	request := func(req kmsg.Request) kmsg.Response {
+		t.Helper()
+		c := other.client(t)
+		resp, err := c.Broker(int(other.cfg.ID)).Request(ctx, req) // to this one, whoever the controller is
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	create := kmsg.NewPtrCreateTopicsRequest()
+	create.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "events", NumPartitions: 6, ReplicationFactor: 3}}
+	if err := kerr.ErrorForCode(request(create).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode); err != nil {
+		t.Fatal(err)
+	}
+	// The broker that was asked knows it at once.
+	topic, ok := other.cluster.State().Topic("events")
+	if !ok || len(topic.Journals) != 6 {
+		t.Fatalf("%+v", topic)
+	}
+	for journal := range uint32(3) {
+		if n := len(slices.DeleteFunc(slices.Clone(topic.Journals), func(j uint32) bool { return j != journal })); n != 2 {
+			t.Errorf("journal %d has %d of 6 partitions", journal, n)
+		}
+	}
+	if err := kerr.ErrorForCode(request(create).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode); !errors.Is(err, kerr.TopicAlreadyExists) {
+		t.Errorf("made twice: %v", err)
+	}
+	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	alter.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "events",
+		Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "max.message.bytes", Value: kmsg.StringPtr("1000")}},
+	}}
+	if err := kerr.ErrorForCode(request(alter).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode); err != nil {
+		t.Error(err)
+	}
+	ids := map[int64]bool{}
+	for range 5 {
+		resp := request(kmsg.NewPtrInitProducerIDRequest()).(*kmsg.InitProducerIDResponse)
+		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil || ids[resp.ProducerID] {
+			t.Errorf("producer id %d: %v", resp.ProducerID, err)
+		}
+		ids[resp.ProducerID] = true
+	}
+	named := kmsg.NewPtrMetadataRequest()
+	named.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("automatic")}}
+	named.AllowAutoTopicCreation = true
+	if topic := request(named).(*kmsg.MetadataResponse).Topics[0]; topic.ErrorCode != 0 || len(topic.Partitions) != 4 {
+		t.Errorf("%+v", topic)
+	}
+}
+
+// TestMetadataNamesLeaders: every broker tells the same brokers, leaders, epochs and controller.
+func TestMetadataNamesLeaders(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 60*time.Second)
+	if _, err := kadm.NewClient(s.client()).CreateTopic(ctx, 6, 1, nil, "events"); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.all {
+		if err := r.cluster.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var first []byte
+	for id, r := range s.all {
+		req := kmsg.NewPtrMetadataRequest()
+		resp, err := req.RequestWith(ctx, r.client(t).Broker(int(id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaders := map[int32]int{}
+		for _, p := range resp.Topics[0].Partitions {
+			leaders[p.Leader]++
+			if p.ErrorCode != 0 || p.LeaderEpoch < 0 {
+				t.Errorf("broker %d: %+v", id, p)
+			}
+		}
+		if len(leaders) != 3 || len(resp.Brokers) != 3 {
+			t.Errorf("broker %d tells of leaders %v and brokers %+v", id, leaders, resp.Brokers)
+		}
+		if first == nil {
+			first = resp.AppendTo(nil)
+		} else if !bytes.Equal(first, resp.AppendTo(nil)) {
+			t.Errorf("brokers tell different things: %+v", resp)
+		}
+	}
+}
+
+// audit is a producer that numbers its records, and what was told it of them.
+type audit struct {
+	t       *testing.T
+	client  *kgo.Client
+	pending sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	told  map[int]*kgo.Record
+	wrong []error
+}
+
+const auditPartitions = 6
+
+func newAudit(s *several) *audit {
+	s.t.Helper()
+	a := &audit{t: s.t, told: map[int]*kgo.Record{}}
+	a.client = s.client(kgo.DefaultProduceTopic("audit"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.RecordRetries(1000), kgo.RequestRetries(100), kgo.MetadataMinAge(50*time.Millisecond))
+	if _, err := kadm.NewClient(a.client).CreateTopic(within(s.t, 30*time.Second), auditPartitions, 1, nil, "audit"); err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+// send sends records from one number up to another, without waiting.
+func (a *audit) send(ctx context.Context, from, to int) {
+	for n := from; n < to; n++ {
+		a.pending.Add(1)
+		a.client.Produce(ctx, &kgo.Record{Partition: int32(n % auditPartitions), Value: fmt.Append(nil, n)}, func(r *kgo.Record, err error) {
+			defer a.pending.Done()
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if err != nil {
+				a.wrong = append(a.wrong, fmt.Errorf("record %d: %w", n, err))
+				return
+			}
+			a.told[n] = r
+		})
+	}
+}
+
+// check waits for all acknowledgements and reads everything: each record must be there once, at the offset that was told, in order.
+func (a *audit) check(ctx context.Context, consumer *kgo.Client, sent int) {
+	a.t.Helper()
+	a.pending.Wait()
+	for _, err := range a.wrong {
+		a.t.Error(err)
+	}
+	last := map[int32]int{}
+	seen := map[int]bool{}
+	for _, r := range consume(a.t, ctx, consumer, sent) {
+		var n int
+		if _, err := fmt.Sscan(string(r.Value), &n); err != nil {
+			a.t.Fatal(err)
+		}
+		if told := a.told[n]; told == nil || told.Offset != r.Offset || told.Partition != r.Partition || seen[n] {
+			a.t.Fatalf("record %d at %d/%d, seen %v; told: %+v", n, r.Partition, r.Offset, seen[n], told)
+		}
+		if before, ok := last[r.Partition]; ok && n <= before {
+			a.t.Fatalf("partition %d: record %d comes after %d", r.Partition, n, before)
+		}
+		last[r.Partition], seen[n] = n, true
+	}
+	if len(seen) != sent {
+		a.t.Errorf("%d of %d records are there", len(seen), sent)
+	}
+}
+
+// TestRollingRestart restarts three brokers one after the other under an idempotent producer and a consumer group: every record is acknowledged and
+// there once, and the group gets all.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 90*time.Second)
+	a := newAudit(s)
+	group := s.client(kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("audit"), kgo.HeartbeatInterval(200*time.Millisecond), kgo.SessionTimeout(6*time.Second))
+	const each = 300
+	sent := 0
+	for id := int32(1); id <= 3; id++ {
+		a.send(ctx, sent, sent+each)
+		begun := time.Now()
+		s.end(id)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("broker %d took %v to stop", id, took)
+		}
+		a.send(ctx, sent+each, sent+2*each)
+		sent += 2 * each
+		s.start(id, 3)
+		s.spread(3)
+	}
+	a.check(ctx, s.client(kgo.ConsumeTopics("audit")), sent)
+	got := map[string]bool{}
+	for len(got) < sent {
+		fetches := group.PollFetches(ctx) // which also tells of coordinators that have gone, and goes on
+		if ctx.Err() != nil {
+			t.Fatalf("the group has %d of %d records: %v", len(got), sent, fetches.Err0())
+		}
+		fetches.EachRecord(func(r *kgo.Record) { got[string(r.Value)] = true })
+	}
+}
+
+// TestLeaseServiceWiped: a cluster whose lease service has lost everything goes on with all it had.
+func TestLeaseServiceWiped(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 90*time.Second)
+	a := newAudit(s)
+	a.send(ctx, 0, 300)
+	a.pending.Wait()
+	before := s.other().cluster.State()
+	epochs := map[uint32]int32{}
+	for number := range uint32(3) {
+		_, epochs[number], _ = s.other().cluster.Owner(number)
+	}
+	s.leases.Wipe()
+	a.send(ctx, 300, 600)
+	s.until("every journal was taken over", func(r *running) bool {
+		for number, epoch := range epochs {
+			if _, now, ok := r.cluster.Owner(number); !ok || now <= epoch {
+				return false
+			}
+		}
+		return true
+	})
+	s.spread(3)
+	after := s.other().cluster.State()
+	if after.Cluster() != before.Cluster() || len(after.Topics()) != len(before.Topics()) {
+		t.Errorf("%+v has become %+v", before.Cluster(), after.Cluster())
+	}
+	a.check(ctx, s.client(kgo.ConsumeTopics("audit")), 600)
+}
+
+// TestLeaseServiceAway: brokers that have lost the lease service stop answering what might be stale, and come back with it.
+func TestLeaseServiceAway(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 2)
+	ctx := within(t, 90*time.Second)
+	a := newAudit(s)
+	a.send(ctx, 0, 100)
+	a.pending.Wait()
+	s.leases.SetAway(true)
+	s.until("nobody owns anything", func(r *running) bool {
+		_, _, zero := r.cluster.Owner(0)
+		_, _, one := r.cluster.Owner(1)
+		return !zero && !one && r.Serving() != nil
+	})
+	for id, r := range s.all {
+		req := kmsg.NewPtrMetadataRequest()
+		resp, err := req.RequestWith(ctx, r.client(t).Broker(int(id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.Brokers) != 2 {
+			t.Errorf("broker %d has forgotten the other one: %+v", id, resp.Brokers)
+		}
+		for _, p := range resp.Topics[0].Partitions {
+			if p.Leader != -1 || p.ErrorCode != kerr.LeaderNotAvailable.Code {
+				t.Errorf("broker %d names leader %d, code %d", id, p.Leader, p.ErrorCode)
+			}
+		}
+	}
+	a.send(ctx, 100, 200)
+	s.leases.SetAway(false)
+	s.spread(2)
+	s.until("all serve", func(r *running) bool { return r.Serving() == nil })
+	a.check(ctx, s.client(kgo.ConsumeTopics("audit")), 200)
+}
+
+// TestJournalsGrow gives a cluster of one journal more by starting its brokers with a larger number: new topics are spread, old ones stay.
+func TestJournalsGrow(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 1)
+	ctx := within(t, 60*time.Second)
+	if _, err := kadm.NewClient(s.client()).CreateTopic(ctx, 4, 1, nil, "old"); err != nil {
+		t.Fatal(err)
+	}
+	s.end(1)
+	s.start(1, 3)
+	s.start(2, 3)
+	s.until("there are three journals, with owners", func(r *running) bool {
+		for number := range uint32(3) {
+			if _, _, ok := r.cluster.Owner(number); !ok {
+				return false
+			}
+		}
+		return r.cluster.State().Cluster().Journals == 3
+	})
+	if _, err := kadm.NewClient(s.client()).CreateTopic(ctx, 6, 1, nil, "new"); err != nil {
+		t.Fatal(err)
+	}
+	r := s.all[2]
+	if err := r.cluster.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	old, _ := r.cluster.State().Topic("old")
+	grown, _ := r.cluster.State().Topic("new")
+	if slices.Max(old.Journals) != 0 || slices.Max(grown.Journals) != 2 {
+		t.Errorf("the old topic lies on journals %v, the new one on %v", old.Journals, grown.Journals)
+	}
+	c := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for partition := range int32(6) {
+		if err := c.ProduceSync(ctx, &kgo.Record{Topic: "new", Partition: partition, Value: []byte("x")}).FirstErr(); err != nil {
+			t.Errorf("partition %d: %v", partition, err)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/kfs/lease"
+)
+
+const (
+	fencedPause    = time.Second     // before a journal that another has taken without the lease is tried again
+	releaseTimeout = 2 * time.Second // of a lease that is given up; then it ends with its session
+	// handOverAfter is for how long another broker must have been the one to own a journal before it is handed over: brokers that come
+	// and go at once move nothing.
+	handOverAfter = 3 * time.Second
+)
+
+// keepAll keeps every journal that there is, and those that come.
+func (c *Cluster) keepAll(ctx context.Context, s *lease.Session) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for kept := uint32(0); ; {
+		changed := c.Changed()
+		journals := max(1, c.State().Cluster().Journals)
+		for number := kept; number < journals; number++ {
+			g.Go(func() error { return c.keep(ctx, s, number) })
+		}
+		kept = max(kept, journals)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return g.Wait()
+		}
+	}
+}
+
+// keep owns a journal whenever it is this broker's to own, until ctx ends.
+func (c *Cluster) keep(ctx context.Context, s *lease.Session, number uint32) error {
+	for {
+		if err := c.until(ctx, func() bool { return c.mine(number) }); err != nil {
+			return err
+		}
+		err := c.ownOnce(ctx, s, number)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			continue
+		case c.cfg.Alone || !errors.Is(err, journal.ErrFenced):
+			return err
+		}
+		c.cfg.Log.Warn("journal is gone to another owner although its lease was here; trying again", "journal", number, "err", err)
+		pause := time.NewTimer(fencedPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// mine tells whether a journal is this broker's to own. The caller holds c.mu.
+func (c *Cluster) mine(number uint32) bool {
+	if !c.watched {
+		return false
+	}
+	ids := make([]int32, len(c.brokers))
+	for i, b := range c.brokers {
+		ids[i] = b.ID
+	}
+	owners := place(ids, max(1, c.stateNow().Cluster().Journals, number+1))
+	return owners[number] == c.cfg.Self.ID
+}
+
+// whileMine gives a context that ends when a journal has been another broker's to own for so long, and a function that ends it and waits.
+func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		for c.until(ctx, func() bool { return !c.mine(number) }) == nil {
+			waiting, stop := context.WithTimeout(ctx, patience)
+			back := c.until(waiting, func() bool { return c.mine(number) }) == nil
+			stop()
+			if !back {
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
+	}
+}
+
+// ownOnce waits for a journal's lease and runs the journal while it has it. It returns nil when the journal was handed over, or became another's
+// before it was here.
+func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) error {
+	waiting, stop := c.whileMine(ctx, number, 0)
+	held, err := s.Acquire(waiting, journalKey(number), ownership{c.cfg.Self.ID, -1}.String())
+	given := waiting.Err() != nil
+	stop()
+	if err != nil {
+		if given && ctx.Err() == nil {
+			return nil
+		}
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		defer cancel()
+		if err := held.Release(ctx); err != nil {
+			c.cfg.Log.Warn("lease of a journal is left to end by itself", "journal", number, "err", err)
+		}
+	}()
+	journals := uint32(1)
+	if number == 0 {
+		if journals, err = c.journals(ctx); err != nil {
+			return err
+		}
+	}
+	j, err := c.cfg.Open(ctx, number, journals)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, s, owned{j, held})
+}
+
+// run serves a journal that was taken over until ctx ends or it is another broker's to own.
+func (c *Cluster) run(ctx context.Context, s *lease.Session, o owned) error {
+	j := o.journal
+	turn, stop := c.whileMine(ctx, j.Number(), handOverAfter)
+	defer stop()
+	g, running := errgroup.WithContext(turn)
+	g.Go(func() error {
+		if err := j.Run(running); err != nil {
+			return err
+		}
+		return context.Canceled // whatever runs beside it ends too
+	})
+	g.Go(func() error { return c.serve(running, s, o) })
+	err := g.Wait()
+	c.lose(j.Number())
+	if ctx.Err() == nil && turn.Err() != nil && errors.Is(err, context.Canceled) {
+		c.cfg.Log.Info("journal is handed over", "journal", j.Number())
+		return nil
+	}
+	return err
+}
+
+// serve makes a journal known and does what runs beside it.
+func (c *Cluster) serve(ctx context.Context, s *lease.Session, o owned) error {
+	j := o.journal
+	// The journal may be ahead of what is known of journal 0: a topic that has ended here must not be served as a live one.
+	if j.Number() != 0 {
+		if err := c.Refresh(ctx); err != nil {
+			return err
+		}
+	}
+	c.gain(o)
+	if err := s.Put(ctx, journalKey(j.Number()), ownership{c.cfg.Self.ID, j.Epoch()}.String()); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if c.cfg.Serve != nil {
+		g.Go(func() error { return c.cfg.Serve(ctx, j) })
+	}
+	if j.Number() == 0 {
+		g.Go(func() error { return c.lead(ctx, s, j) })
+	}
+	return g.Wait()
+}
+
+func (c *Cluster) gain(o owned) {
+	c.see(func() {
+		if o.journal.Number() == 0 {
+			c.tenures++
+		}
+		c.owned[o.journal.Number()] = o
+	})
+}
+
+func (c *Cluster) lose(number uint32) {
+	c.see(func() {
+		o, here := c.owned[number]
+		if number == 0 && here {
+			c.state = o.journal.State()
+		}
+		delete(c.owned, number)
+	})
+}
+
+// Owns are the numbers of the journals that are here.
+func (c *Cluster) Owns() []uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	numbers := make([]uint32, 0, len(c.owned))
+	for number := range c.owned {
+		numbers = append(numbers, number)
+	}
+	slices.Sort(numbers)
+	return numbers
+}

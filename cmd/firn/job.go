@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firn-io/firn/catalog"
@@ -21,8 +23,10 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/transform"
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/schema"
 )
@@ -61,6 +65,7 @@ func readJobs(paths []string) ([]*job.Job, error) {
 	if len(paths) == 0 {
 		return []*job.Job{job.Default()}, nil
 	}
+	reader := job.Reader{Getenv: os.LookupEnv, Transforms: transform.Kinds()}
 	var jobs []*job.Job
 	names := map[string]string{}
 	for _, path := range paths {
@@ -68,7 +73,7 @@ func readJobs(paths []string) ([]*job.Job, error) {
 		if err != nil {
 			return nil, fmt.Errorf("job file: %w", err)
 		}
-		j, err := job.Parse(path, text, os.LookupEnv)
+		j, err := reader.Parse(path, text)
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +118,9 @@ func (p *program) openJob(ctx context.Context, j *job.Job, s jobSettings) (opene
 	if err := tables.check(ctx); err != nil {
 		return nil, err
 	}
+	if err := checkTransforms(j, decoding); err != nil {
+		return nil, err
+	}
 	start, err := j.Source.Start()
 	if err != nil {
 		return nil, err
@@ -121,6 +129,9 @@ func (p *program) openJob(ctx context.Context, j *job.Job, s jobSettings) (opene
 		Name: j.Name, Store: store,
 		Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
 		Decode: decoding, Errors: policies[j.Errors.Policy],
+		OpenTransforms: func(table string) ([]pipeline.Step, error) {
+			return j.Steps(plugin.Env{Job: j.Name, Table: table, Logger: p.logger.With("job", j.Name, "table", table), Allocator: memory.DefaultAllocator})
+		},
 		Route:           pipeline.Template(j.Table.Name),
 		OpenSink:        tables.open,
 		OpenDeadLetters: tables.openDeadLetters,
@@ -149,6 +160,17 @@ func decodeConfig(d job.Decode) (decode.Config, error) {
 		c.Declared = &declared
 	}
 	return c, c.Validate()
+}
+
+// checkTransforms goes through the steps with the columns that are known before there is data.
+func checkTransforms(j *job.Job, decoding decode.Config) (err error) {
+	steps, err := j.Steps(plugin.Env{Job: j.Name, Logger: slog.New(slog.DiscardHandler), Allocator: memory.DefaultAllocator})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pipeline.CloseSteps(steps)) }()
+	_, err = pipeline.Columns(steps, decoding)
+	return err
 }
 
 // openCatalog opens the catalog of a job file, or the one below the data folder if it names none. where tells people about it.
@@ -199,7 +221,11 @@ func (p *program) sinks(j *job.Job, lake *catalog.Catalog, store blob.Store, mem
 
 // configHash tells apart what spans become: two jobs with the same hash decode and route alike.
 func configHash(j *job.Job) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %v %q", j.Table.Name, j.Decode.Key.Format, j.Decode.Value.Format, j.Decode.Value.Schema, j.Errors.Policy))
+	what := fmt.Appendf(nil, "%q %q %q %v %q", j.Table.Name, j.Decode.Key.Format, j.Decode.Value.Format, j.Decode.Value.Schema, j.Errors.Policy)
+	for _, step := range j.Transform {
+		what = fmt.Appendf(what, " %q", step)
+	}
+	h := sha256.Sum256(what)
 	return hex.EncodeToString(h[:8])
 }
 

@@ -55,15 +55,59 @@ type fault struct {
 }
 
 func (d *Decoder) reject(src *processor.Source, r *record.Record, f *fault) {
-	l := DeadLetter{Source: *src, Offset: r.Offset, Timestamp: r.Timestamp, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value),
-		Class: f.class, Message: f.what}
-	size := len(l.Key) + len(l.Value) + len(l.Message)
+	l := newLetter(*src, r, f.class, f.what)
+	d.letters = append(d.letters, l)
+	d.heavy += l.Bytes()
+}
+
+func newLetter(src processor.Source, r *record.Record, class Class, message string) DeadLetter {
+	l := DeadLetter{Source: src, Offset: r.Offset, Timestamp: r.Timestamp, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value),
+		Class: class, Message: message}
 	for k, v := range r.Headers.All() {
 		l.Headers = append(l.Headers, Header{Key: string(k), Value: bytes.Clone(v)})
-		size += len(k) + len(v) + headerBytes
 	}
-	d.letters = append(d.letters, l)
-	d.heavy += int64(size) + letterBytes
+	return l
+}
+
+// Bytes is the memory that the letter takes, about.
+func (l *DeadLetter) Bytes() int64 {
+	size := letterBytes + len(l.Key) + len(l.Value) + len(l.Message)
+	for _, h := range l.Headers {
+		size += headerBytes + len(h.Key) + len(h.Value)
+	}
+	return int64(size)
+}
+
+// Letters makes dead letters of records that a transform has rejected: those of them that are in batches, the record batches of a source.
+// batchBytes is Config.BatchBytes.
+func Letters(src processor.Source, batches []byte, batchBytes int, rejected map[int64]processor.Rejection) ([]DeadLetter, error) {
+	if batchBytes == 0 {
+		batchBytes = record.DecompressedBytes
+	}
+	var letters []DeadLetter
+	var reader record.Reader
+	var r record.Record
+	for batch, err := range record.Batches(batches) {
+		if err != nil {
+			return nil, err
+		}
+		if err := reader.Reset(batch, batchBytes); err != nil {
+			return nil, err
+		}
+		for {
+			ok, err := reader.Next(&r)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				break
+			}
+			if why, ok := rejected[r.Offset]; ok {
+				letters = append(letters, newLetter(src, &r, Class(why.Class), why.Message))
+			}
+		}
+	}
+	return letters, nil
 }
 
 // What a dead letter and a header take beside their bytes, about.

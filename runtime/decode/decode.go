@@ -345,3 +345,16 @@ func (d *Decoder) Flush() (arrow.RecordBatch, []DeadLetter) {
 	d.rows = 0
 	return batch, letters
 }
+
+// Columns is the columns of the rows of every table, as far as they are known before there are records; complete says whether no others come.
+func (c Config) Columns() (columns *arrow.Schema, complete bool) {
+	c = c.withDefaults()
+	fields := c.coordinateFields()
+	switch {
+	case c.Value == Raw:
+		return arrow.NewSchema(append(fields, rawPayload().Arrow()...), nil), true
+	case c.Declared != nil:
+		return arrow.NewSchema(append(fields, c.Declared.Arrow()...), nil), true
+	}
+	return arrow.NewSchema(fields, nil), false
+}

@@ -51,7 +51,7 @@ type result struct {
 func (w *worker) begin(ctx context.Context, force bool) error {
 	g := &group{from: processor.Positions{}, to: processor.Positions{}, spans: map[processor.Source]kfs.Span{}, began: w.cfg.Now()}
 	w.pace.begin()
-	if err := w.collect(g); err != nil {
+	if err := w.collect(ctx, g); err != nil {
 		g.release()
 		return err
 	}
@@ -86,10 +86,10 @@ func (w *worker) begin(ctx context.Context, force bool) error {
 }
 
 // collect takes the rows of all decoders, which are free then.
-func (w *worker) collect(g *group) error {
+func (w *worker) collect(ctx context.Context, g *group) error {
 	for _, s := range slices.Clone(w.lent) {
 		held := s.decoder.Bytes()
-		rows, err := w.take(s)
+		rows, err := w.take(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (w *worker) finish(r result) error {
 		return fmt.Errorf("commit to table %s: %w", w.table.name, w.table.refused(r.err))
 	}
 	if r.columns != nil {
-		w.columns = r.columns
+		w.see(r.columns)
 	}
 	now := w.cfg.Now()
 	took, freshness := now.Sub(g.began), now.Sub(g.oldest)

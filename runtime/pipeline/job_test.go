@@ -287,7 +287,7 @@ func TestCorruptBatchHaltsItsPartitionOnly(t *testing.T) {
 }
 
 func TestPolicies(t *testing.T) {
-	for policy, want := range map[Policy]string{Skip: "", Halt: "events/0 offset 3 cannot be decoded"} {
+	for policy, want := range map[Policy]string{Skip: "", Halt: "events/0 offset 3 is no row"} {
 		store, l := blob.NewMemory(nil), newLake(t)
 		j := tailtest.Journal{Store: store}
 		j.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 3), jsons(events, 1, 0, 3))

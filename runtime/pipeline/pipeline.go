@@ -1,4 +1,4 @@
-// Package pipeline runs a job: it follows topics in a namespace, decodes their records, and commits the rows to tables.
+// Package pipeline runs a job: it follows topics in a namespace, decodes and transforms their records, and commits the rows to tables.
 //
 // Each journal has one reader, each table one worker that owns the table's sink and decoders. A worker commits when the oldest record
 // that it holds would otherwise be visible too late, or when it holds enough. Reading and decoding go on while a commit runs.
@@ -55,6 +55,8 @@ type Config struct {
 	From    Start
 
 	Decode decode.Config
+	// OpenTransforms makes the transforms that the rows of a table go through; nil if there are none. One that is an io.Closer is closed.
+	OpenTransforms func(table string) ([]Step, error)
 	// Route names the table of a topic. Two topics on one table are an error.
 	Route func(topic string) string
 	// OpenSink opens the sink of a table that is filled from a source of that lineage; the zero value is a source without one. A sink

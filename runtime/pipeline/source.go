@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/apache/arrow-go/v18/arrow"
-
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
 	"github.com/firn-io/firn/runtime/decode"
@@ -29,6 +27,9 @@ type source struct {
 	// obey is the span in which dead letters were decided before: those of dead are, others are not.
 	obey kfs.Span
 	dead []int64
+
+	kept      []piece // what was decoded of [flushed, next), and perhaps more, if transforms may reject it
+	keptBytes int64
 
 	halted error // why it takes no more
 }
@@ -141,18 +142,13 @@ func (s *source) alive(span kfs.Span) []kfs.Span {
 	return all
 }
 
-// take empties the decoder. The rows are the caller's. Letters where the dead-letter table had decided otherwise are an error: they would
-// be lost in both tables.
-func (s *source) take() (arrow.RecordBatch, []decode.DeadLetter, error) {
-	rows, letters := s.decoder.Flush()
+// obeyed refuses letters where the dead-letter table had decided otherwise: they would be lost in both tables.
+func (s *source) obeyed(letters []decode.DeadLetter) error {
 	for _, l := range letters {
 		if s.obey.Contains(l.Offset) {
-			if rows != nil {
-				rows.Release()
-			}
-			return nil, nil, halted(fmt.Sprintf("%s offset %d was a row when the dead letters of its span were committed, and cannot be decoded now: %s",
+			return halted(fmt.Sprintf("%s offset %d was a row when the dead letters of its span were committed, and is none now: %s",
 				s.name(), l.Offset, l.Message), "start the job with the configuration that it had")
 		}
 	}
-	return rows, letters, nil
+	return nil
 }

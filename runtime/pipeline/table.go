@@ -32,6 +32,7 @@ type table struct {
 
 	// What follows belongs to the worker.
 	sink  processor.Sink
+	chain chain    // of transforms
 	known known    // of the table, from loads
 	pins  []string // columns that must keep the table's type
 	unfit string   // the column that a sink has refused last
@@ -117,6 +118,9 @@ func (t *table) run(ctx, last context.Context) {
 		if err := closeSink(t.sink); err != nil {
 			t.log.Warn("closing the sink", "err", err)
 		}
+		if err := CloseSteps(t.chain); err != nil {
+			t.log.Warn("closing the transforms", "err", err)
+		}
 	}()
 	for failures := 0; ; failures++ {
 		began := t.job.cfg.Now()
@@ -169,6 +173,13 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 		}
 		t.sink = sink
 	}
+	if t.chain == nil && t.job.cfg.OpenTransforms != nil {
+		steps, err := t.job.cfg.OpenTransforms(t.name)
+		if err != nil {
+			return nil, fmt.Errorf("transforms of table %s: %w", t.name, err)
+		}
+		t.chain = steps
+	}
 	committed, err := t.sink.Committed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("position of table %s: %w", t.name, err)
@@ -181,9 +192,11 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 	}
 	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed), sources: map[kfs.PartitionID]*source{}, positions: committed,
 		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1)}
-	if w.columns, err = t.columns(ctx); err != nil {
+	target, err := t.columns(ctx)
+	if err != nil {
 		return nil, err
 	}
+	w.see(target)
 	if t.job.letters != nil {
 		if w.letterPositions, err = t.job.letters.positions(ctx); err != nil {
 			return nil, err

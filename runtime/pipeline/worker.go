@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ const (
 	maxDecoders = 32               // of a table; more sources with rows at a time share them, at the cost of smaller batches
 	confirming  = 10 * time.Second // how long after the last commit the table's position is read again
 	seldom      = time.Minute      // how often spans without any row or dead letter are committed
+
+	letterOverhead = 256 // bytes that a dead letter takes while it is written, beside its own
 )
 
 // worker is one life of a table: it stands at a position and goes on from there until an error.
@@ -31,7 +34,8 @@ type worker struct {
 	sources         map[kfs.PartitionID]*source
 	accepted        int64 // items taken from the feed
 
-	columns  *arrow.Schema // of the table, as last read
+	target   *arrow.Schema // the table's columns, as last read
+	columns  *arrow.Schema // what records are decoded into: those of the table, as far as transforms let them through
 	decoders []*decoder    // not lent
 	lent     []*source     // that have a decoder
 
@@ -55,7 +59,7 @@ type worker struct {
 // decoder is a decoder and the columns that it began with.
 type decoder struct {
 	*decode.Decoder
-	columns *arrow.Schema // of the table
+	columns *arrow.Schema // the worker's
 	start   *arrow.Schema // its own, when it had seen nothing else
 }
 
@@ -195,6 +199,9 @@ func (w *worker) accept(ctx context.Context, it item) error {
 		return err
 	}
 	before := s.next
+	if w.keeps() {
+		s.keep(it)
+	}
 	err = s.decode(it, w.table.job.flushBytes, func() error {
 		if err := w.flush(ctx, s); err != nil || s.halted == nil {
 			return err
@@ -288,9 +295,23 @@ func (w *worker) lend(ctx context.Context, s *source) error {
 	return nil
 }
 
-// align makes an empty decoder begin with the table's columns as they are known now.
+// keeps reports whether records are needed after they were decoded.
+func (w *worker) keeps() bool { return len(w.table.chain) > 0 && w.cfg.Errors == DeadLetter }
+
+// see takes note of the table's columns.
+func (w *worker) see(target *arrow.Schema) {
+	if len(w.table.chain) > 0 && w.target != nil && target != nil && w.target.Equal(target) {
+		return // decoders know more than that: what transforms leave out
+	}
+	w.target, w.columns = target, w.table.chain.origin(target)
+}
+
+// align makes an empty decoder begin with the columns as they are known now.
 func (w *worker) align(d *decoder) error {
 	if d.columns == w.columns {
+		if len(w.table.chain) > 0 {
+			d.start = d.Schema()
+		}
 		return nil
 	}
 	if err := d.Reset(w.columns); err != nil {
@@ -321,7 +342,7 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 			return err
 		}
 	}
-	rows, err := w.take(s)
+	rows, err := w.take(ctx, s)
 	if err != nil || rows == nil {
 		return err
 	}
@@ -333,20 +354,34 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 	s.flushed = s.next
 	// Decoders that each found the same columns in another order would make the sink end its files at each turn.
 	if s.decoder.Schema() != s.decoder.start {
-		if w.columns, err = w.table.columns(ctx); err != nil {
+		target, err := w.table.columns(ctx)
+		if err != nil {
 			return err
 		}
+		w.see(target)
 	}
 	return w.align(s.decoder)
 }
 
 // take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.
-func (w *worker) take(s *source) (arrow.RecordBatch, error) {
-	rows, letters, err := s.take()
+func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error) {
+	rows, letters := s.decoder.Flush()
+	w.grown = w.grown || s.decoder.Schema() != s.decoder.start
+	rows, rejected, err := w.transform(ctx, s, rows)
 	if err != nil {
 		return nil, err
 	}
-	w.grown = w.grown || s.decoder.Schema() != s.decoder.start
+	s.forget()
+	if len(rejected) > 0 {
+		letters = append(letters, rejected...)
+		slices.SortFunc(letters, func(a, b decode.DeadLetter) int { return cmp.Compare(a.Offset, b.Offset) })
+	}
+	if err := s.obeyed(letters); err != nil {
+		if rows != nil {
+			rows.Release()
+		}
+		return nil, err
+	}
 	if rows != nil {
 		w.rows += rows.NumRows()
 		w.records += rows.NumRows()
@@ -361,13 +396,13 @@ func (w *worker) take(s *source) (arrow.RecordBatch, error) {
 		}
 		l := letters[0]
 		s.next = s.flushed // what the decoder held is not committed: it may lie behind the record
-		w.halt(s, halted(fmt.Sprintf("%s offset %d cannot be decoded: %s: %s", s.name(), l.Offset, l.Class, l.Message),
-			"set errors.policy to dead_letter or skip, or change the decoding"))
+		w.halt(s, halted(fmt.Sprintf("%s offset %d is no row: %s: %s", s.name(), l.Offset, l.Class, l.Message),
+			"set errors.policy to dead_letter or skip, or change the decoding or the transforms"))
 		return nil, nil
 	case DeadLetter:
 		w.letters = append(w.letters, letters...)
 		for i := range letters {
-			w.letterBytes += int64(len(letters[i].Key) + len(letters[i].Value) + 512)
+			w.letterBytes += letters[i].Bytes() + letterOverhead
 		}
 	}
 	w.records += int64(len(letters))
@@ -379,7 +414,7 @@ func (w *worker) take(s *source) (arrow.RecordBatch, error) {
 func (w *worker) count() {
 	held := w.letterBytes
 	for _, s := range w.lent {
-		held += s.decoder.Bytes()
+		held += s.decoder.Bytes() + s.keptBytes
 	}
 	if w.flight != nil {
 		held += w.flight.held

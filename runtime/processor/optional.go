@@ -8,7 +8,22 @@ import (
 	"github.com/firn-io/firn/kfs"
 )
 
-// What follows are optional powers of a Sink, found by assertion. Like the Sink's own methods they are never called concurrently with others.
+// What follows are optional powers, found by assertion. Like the methods of Sink and Transform they are never called concurrently with others.
+
+// Typed is a transform that knows what columns it makes. A job file is checked by it before there is data.
+type Typed interface {
+	// Columns gives the columns of the result where those of the batch are in. A column that is not there may still come with the records,
+	// unless complete. The error says which setting names what is not there, or does not fit a column's type.
+	Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error)
+}
+
+// Tracing is a transform that lets columns through. Where the schema is inferred, records are decoded into the columns that the table has
+// of them, also after a restart; what is inferred anew may come out differently.
+type Tracing interface {
+	// Origin gives, for the columns of a table that the results are written to, the columns of the batch whose values they have unchanged,
+	// with the same type. Columns that the transform makes, changes or never lets through are not among them.
+	Origin(table *arrow.Schema) *arrow.Schema
+}
 
 // Described is a sink whose table has columns of its own. Rows are decoded into them.
 type Described interface {

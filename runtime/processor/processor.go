@@ -27,15 +27,31 @@ type Batch struct {
 	// Span is the offsets that the batch accounts for. It begins where the partition's previous batch ended. It may hold more offsets
 	// than there are rows: dead letters, filtered rows, holes of a compacted source.
 	Span kfs.Span
-	// Records are the rows in order of offset, or nil if there are none. Borrowed: valid until the call returns, unless retained.
+	// Records are the rows in order of offset, or nil if there are none. Borrowed: valid until the call returns, unless retained. The first
+	// columns are the coordinates: topic, partition, offset, timestamp, key and headers of the record that a row was.
 	Records arrow.RecordBatch
+	// Rejected are the records that a transform has found to be no rows. They become what the job's error policy says. Sinks see none.
+	Rejected []Rejection
+}
+
+// Coordinates is the number of columns that say where a row came from. They are the first of every batch.
+const Coordinates = 6
+
+// Rejection is why a record is no row.
+type Rejection struct {
+	Offset  int64
+	Class   string // a word for statistics, in lower case with underscores
+	Message string // where and why, for a person
 }
 
 // Positions are the next offsets to be read, per source partition.
 type Positions map[Source]int64
 
 // Transform changes batches. Apply takes ownership of b.Records and gives the result's to the caller. It must be deterministic: the
-// same batch may be given again. The Source and the Span stay as they are.
+// same batch may be given again. The Source, the Span and the coordinates stay as they are; rows may be left out, never added, repeated
+// or put in another order. A row that it cannot transform it leaves out and appends to b.Rejected. An error is for everything else: the
+// span is given again, later; a HaltError ends the table's work until a person has decided. A transform that holds resources implements
+// io.Closer. Every table has its own value, and calls on one are never concurrent.
 type Transform interface {
 	Apply(ctx context.Context, b Batch) (Batch, error)
 }

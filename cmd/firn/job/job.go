@@ -20,17 +20,20 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/plugin"
 )
 
 // Job is one job file. Parse fills in the defaults that are named here.
 type Job struct {
-	Name    string            `yaml:"name"`    // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64
-	Source  Source            `yaml:"source"`  // where records come from
-	Decode  Decode            `yaml:"decode"`  // what keys and values are
-	Table   Table             `yaml:"table"`   // where rows go
-	Catalog map[string]string `yaml:"catalog"` // properties as pyiceberg names them: type, uri, warehouse, …; empty: the command's own catalog
-	Commit  Commit            `yaml:"commit"`  // how often
-	Errors  Errors            `yaml:"errors"`  // what becomes of records that do not fit
+	Name   string `yaml:"name"`   // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64
+	Source Source `yaml:"source"` // where records come from
+	Decode Decode `yaml:"decode"` // what keys and values are
+	// What is done to the rows, in this order; each step has one key, which names its kind: select, drop, rename, cast, filter, compute, timestamp
+	Transform []Step            `yaml:"transform"`
+	Table     Table             `yaml:"table"`   // where rows go
+	Catalog   map[string]string `yaml:"catalog"` // properties as pyiceberg names them: type, uri, warehouse, …; empty: the command's own catalog
+	Commit    Commit            `yaml:"commit"`  // how often
+	Errors    Errors            `yaml:"errors"`  // what becomes of records that do not fit
 }
 
 // Source is the log that a job reads.
@@ -128,14 +131,20 @@ func ParseSize(s string) (int64, error) {
 	return 0, fmt.Errorf("%q is not a size: write it like 1048576, 512KiB, 128MiB or 1GiB", s)
 }
 
-// Parse reads a job file. name is what errors call the file; getenv resolves ${NAME} and reports whether it is set.
-func Parse(name string, text []byte, getenv func(string) (string, bool)) (*Job, error) {
+// Reader reads job files.
+type Reader struct {
+	Getenv     func(string) (string, bool) // resolves ${NAME} and reports whether it is set
+	Transforms plugin.Transforms           // that there are
+}
+
+// Parse reads a job file. name is what errors call the file.
+func (r Reader) Parse(name string, text []byte) (*Job, error) {
 	var j Job
 	if err := yaml.UnmarshalWithOptions(text, &j, yaml.Strict()); err != nil {
 		return nil, located(name, err)
 	}
 	j.setDefaults()
-	err := errors.Join(j.expand(getenv), j.validate())
+	err := errors.Join(j.expand(r.Getenv), j.validate(), j.checkSteps(name, r.Transforms))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/firn-io/firn/processors/transform"
 )
 
-func none(string) (string, bool) { return "", false }
+var reader = Reader{Getenv: func(string) (string, bool) { return "", false }, Transforms: transform.Kinds()}
 
 func TestParseFillsDefaults(t *testing.T) {
-	j, err := Parse("job.yaml", []byte("name: events\nsource: {topics: [events, orders]}\n"), none)
+	j, err := reader.Parse("job.yaml", []byte("name: events\nsource: {topics: [events, orders]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,13 +26,16 @@ func TestParseReadsEverything(t *testing.T) {
 name: events
 source: {pattern: "a.*", store: "s3://${BUCKET}/x", from: 2026-01-31T12:00:00Z}
 decode: {key: {format: string}, value: {format: json, schema: [{name: id, type: long, required: true}]}}
+transform: [{drop: [password]}, {filter: "status < 500"}]
 table: {name: "analytics.{topic}", partition: [day(kafka_timestamp)], properties: {a: b}}
 catalog: {type: rest, uri: "https://x", credential: "${SECRET}"}
 commit: {freshness: 500ms, file_size: 64MiB}
 errors: {policy: halt}
 `
 	env := map[string]string{"BUCKET": "lake", "SECRET": "id:secret"}
-	j, err := Parse("job.yaml", []byte(text), func(k string) (string, bool) { v, ok := env[k]; return v, ok })
+	reader := reader
+	reader.Getenv = func(k string) (string, bool) { v, ok := env[k]; return v, ok }
+	j, err := reader.Parse("job.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +49,7 @@ errors: {policy: halt}
 }
 
 func TestParseErrorsSayWhereAndWhat(t *testing.T) {
+	const job = "name: a\nsource: {topics: [b]}\n"
 	for name, c := range map[string]struct{ text, want string }{
 		"misspelt key":     {"name: a\nsource:\n  topisc: [b]\n", `job.yaml:3:3: unknown key "topisc": did you mean "topics"?`},
 		"misspelt top key": {"name: a\nsorce: {topics: [b]}\n", `job.yaml:2:1: unknown key "sorce": did you mean "source"?`},
@@ -59,10 +65,20 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"bad duration":     {"name: a\nsource: {topics: [b]}\ncommit: {freshness: 2}\n", `"2" is not a duration`},
 		"wrong kind":       {"name: a\nsource: {topics: {a: b}}\n", "job.yaml:2:"},
 		"unset variable":   {"name: a\nsource: {topics: [b]}\ncatalog: {uri: '${NOPE}'}\n", "catalog.uri: the environment has no variable NOPE"},
+		"no transform":     {job + "transform:\n- flter: a\n", `job.yaml:4:3: there is no transform "flter": did you mean "filter"?`},
+		"two transforms":   {job + "transform:\n- {drop: [a], filter: b}\n", "write drop and filter as two steps"},
+		"not a transform":  {job + "transform: [drop]\n", "a transform is written as one key with its settings"},
+		"bad expression":   {job + "transform: [{filter: 'status <'}]\n", `job.yaml:3:14: filter: expression "status <": column 9: Syntax error`},
+		"no filter":        {job + "transform: [{filter: '1 + 1'}]\n", "is a int: a filter is true or false"},
+		"coordinate":       {job + "transform: [{drop: [kafka_key]}]\n", "column kafka_key stays as it is"},
+		"setting":          {job + "transform:\n- timestamp: {feld: a}\n", `job.yaml:4:15: unknown key "feld"`},
+		"kind of setting":  {job + "transform:\n- drop: {a: b}\n", "job.yaml:4:9: "},
+		"bad type":         {job + "transform: [{cast: {a: number}}]\n", `a: type "number"`},
+		"bad unit":         {job + "transform: [{timestamp: {field: a, unit: min}}]\n", `unit: "min" is not one of`},
 		"broken yaml":      {"name: [a\n", "job.yaml:1:"},
 		"empty":            {"", "name: missing"},
 	} {
-		_, err := Parse("job.yaml", []byte(c.text), none)
+		_, err := reader.Parse("job.yaml", []byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want it to say %s", name, err, c.want)
 		}
@@ -70,7 +86,7 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 }
 
 func TestParseReportsEverythingAtOnce(t *testing.T) {
-	_, err := Parse("job.yaml", []byte("source: {from: x}\nerrors: {policy: y}\n"), none)
+	_, err := reader.Parse("job.yaml", []byte("source: {from: x}\nerrors: {policy: y}\n"))
 	for _, want := range []string{"name:", "source:", "source.from:", "errors.policy:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not mention %s", err, want)
@@ -95,7 +111,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("name: events\nsource: {topics: [events]}\n"))
 	f.Add([]byte("name: a\nsource: {topisc: [b]}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		j, err := Parse("job.yaml", text, none)
+		j, err := reader.Parse("job.yaml", text)
 		if (j == nil) == (err == nil) {
 			t.Fatalf("job %v, error %v", j, err)
 		}

@@ -1,0 +1,49 @@
+// Package plugin says what kinds of transforms and sinks a program knows, by the names that job files call them. The registries are values:
+// whoever assembles a program says what is in them.
+//
+//	plugin.Transforms{"mask": plugin.NewTransform(func(s maskSettings, env plugin.Env) (processor.Transform, error) {…})}
+package plugin
+
+import (
+	"log/slog"
+	"reflect"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// Env is what a job gives to the transforms of one table.
+type Env struct {
+	Job       string
+	Table     string
+	Logger    *slog.Logger
+	Allocator memory.Allocator // of Arrow buffers
+}
+
+// Decode reads the settings of a job file into a value with yaml tags, strictly: what does not belong there is an error that names its place.
+type Decode func(into any) error
+
+// Transform is a kind of transform.
+type Transform struct {
+	Settings reflect.Type // what Open decodes; the job file's JSON Schema is made from it
+	// Open makes a transform for one table. It does no I/O: a job file is checked by it.
+	Open func(settings Decode, env Env) (processor.Transform, error)
+}
+
+// Transforms are kinds of transforms by the key that names them in a job file.
+type Transforms map[string]Transform
+
+// NewTransform is a kind whose settings are a value of type S.
+func NewTransform[S any](open func(settings S, env Env) (processor.Transform, error)) Transform {
+	return Transform{
+		Settings: reflect.TypeFor[S](),
+		Open: func(settings Decode, env Env) (processor.Transform, error) {
+			var s S
+			if err := settings(&s); err != nil {
+				return nil, err
+			}
+			return open(s, env)
+		},
+	}
+}

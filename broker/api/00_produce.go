@@ -17,7 +17,8 @@ import (
 //
 // Records must be one batch of magic 2 per partition, in every version: message sets of the formats before (what producers that
 // speak versions 0 to 2 usually send) are refused with UNSUPPORTED_FOR_MESSAGE_FORMAT and not converted, for a batch is stored as its
-// producer made it. Version 13 names topics by id. Zstandard needs version 7. Transactional batches are refused.
+// producer made it. Version 13 names topics by id. Zstandard needs version 7. Transactional batches are refused. Records that their
+// topic does not take are named one by one from version 8 on (KIP-467), and their batch is refused whole.
 //
 // acks=1 and acks=all mean the same, durable in the object store, and there is no other kind of success. With acks=0 nothing is
 // answered, and an error closes the connection: the only way to make such a client look at its metadata again, and Kafka's.
@@ -91,6 +92,7 @@ func (p *producer) startTopic(w *production, state *metadata.State, req *kmsg.Pr
 		}
 		if refused != nil {
 			part.ErrorCode, part.ErrorMessage = Code(refused), message(refused)
+			part.ErrorRecords = refusedRecords(refused)
 			w.parts = append(w.parts, produced{answer: part, append: -1})
 		}
 	}
@@ -121,7 +123,7 @@ func (p *producer) check(topic *metadata.Topic, version int16, records []byte) e
 	if len(records) > int(topic.Settings.MaxMessageBytes) {
 		return fmt.Errorf("%w: %d bytes, topic %s takes %d", record.ErrTooLarge, len(records), topic.Name, topic.Settings.MaxMessageBytes)
 	}
-	h, err := p.validator.Validate(records)
+	h, err := p.validator.Validate(records, record.Rules{Keys: topic.Settings.Keys})
 	if err != nil {
 		return err
 	}
@@ -129,6 +131,19 @@ func (p *producer) check(topic *metadata.Topic, version int16, records []byte) e
 		return fmt.Errorf("%w: zstd needs version 7 of Produce", record.ErrCodec)
 	}
 	return nil
+}
+
+// refusedRecords are the records that an error names.
+func refusedRecords(err error) []kmsg.ProduceResponseTopicPartitionErrorRecord {
+	named, ok := errors.AsType[*record.RecordsError](err)
+	if !ok {
+		return nil
+	}
+	refused := make([]kmsg.ProduceResponseTopicPartitionErrorRecord, len(named.Records))
+	for i, at := range named.Records {
+		refused[i].RelativeOffset, refused[i].ErrorMessage = at, &named.Reason
+	}
+	return refused
 }
 
 // forJournal is the index of the batches for a journal. A request has few journals.

@@ -84,6 +84,34 @@ func TestProduceRefuses(t *testing.T) {
 	}
 }
 
+func TestProduceNamesRecordsWithoutKey(t *testing.T) {
+	b := record.Builder{Codec: record.LZ4}
+	b.Add(1, []byte("k"), nil)
+	b.Add(2, nil, []byte("v"))
+	b.Add(3, nil, []byte("v"))
+	keyless, err := b.AppendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t, topic(1, "tables", 1, kfs.Config{Key: "cleanup.policy", Value: "delete, compact"}))
+	for _, version := range []int16{3, 7, 8, 13} {
+		p := f.call(t, version, produceTo("tables", 0, -1, keyless)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+		if p.ErrorCode != kerr.InvalidRecord.Code || len(f.appended) != 0 {
+			t.Errorf("version %d: got %v, %d appended", version, kerr.ErrorForCode(p.ErrorCode), len(f.appended))
+		}
+		var named []int32
+		for _, r := range p.ErrorRecords {
+			named = append(named, r.RelativeOffset)
+			if r.ErrorMessage == nil || *r.ErrorMessage == "" {
+				t.Errorf("version %d: record %d without a message", version, r.RelativeOffset)
+			}
+		}
+		if version >= 8 && !slices.Equal(named, []int32{1, 2}) {
+			t.Errorf("version %d names %v", version, named)
+		}
+	}
+}
+
 func TestProducePointsToTheLeader(t *testing.T) {
 	f := newFake(t, kfs.Topic{ID: kfs.TopicID{6}, Name: "spread", State: kfs.TopicLive, Journals: []uint32{0, 1}})
 	resp := f.call(t, 10, produceTo("spread", 1, -1, batch(t, 0, "a"))).(*kmsg.ProduceResponse)

@@ -14,6 +14,7 @@ import (
 type Settings struct {
 	MaxMessageBytes int32    // the largest record batch, bytes
 	Delete          bool     // cleanup.policy holds delete; else every record is kept
+	Keys            bool     // cleanup.policy holds compact: records must have keys
 	LogAppendTime   bool     // message.timestamp.type: the broker's time replaces the producer's
 	Zstd            bool     // compression.type is zstd, which old consumers are told they do not know
 	Journals        []uint32 // where its partitions must be placed; empty: anywhere
@@ -51,7 +52,7 @@ type ConfigValue struct {
 // ConfigDefs lists every topic config that is accepted, sorted by name.
 func ConfigDefs() []ConfigDef {
 	return []ConfigDef{
-		{"cleanup.policy", "delete", TypeList, "delete: records may be deleted. compact alone: every record is kept; keys are not compacted.", each("delete", "compact")},
+		{"cleanup.policy", "delete", TypeList, "delete: records may be deleted. compact: records must have keys, which are not compacted; alone: every record is kept.", each("delete", "compact")},
 		{"compression.type", "producer", TypeString, "Batches stay compressed as the producer compressed them, whatever this says; zstd keeps consumers older than Kafka 2.1 away.", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")},
 		{"delete.retention.ms", "86400000", TypeLong, "Accepted for tools; there is no compaction.", integer(0, math.MaxInt64)},
 		{"file.delete.delay.ms", "60000", TypeLong, "Accepted for tools; objects go after the cluster's grace.", integer(0, math.MaxInt64)},
@@ -113,7 +114,11 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 		}
 		switch c.Key {
 		case "cleanup.policy":
-			s.Delete = slices.ContainsFunc(strings.Split(c.Value, ","), func(p string) bool { return strings.TrimSpace(p) == "delete" })
+			var policies []string
+			for policy := range strings.SplitSeq(c.Value, ",") {
+				policies = append(policies, strings.TrimSpace(policy))
+			}
+			s.Delete, s.Keys = slices.Contains(policies, "delete"), slices.Contains(policies, "compact")
 		case "max.message.bytes":
 			n, err := strconv.ParseInt(c.Value, 10, 32)
 			if err != nil {

@@ -69,7 +69,7 @@ func BenchmarkValidate(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(500 << 10)
 			for b.Loop() {
-				if _, err := v.Validate(batch); err != nil {
+				if _, err := v.Validate(batch, Rules{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -64,7 +64,7 @@ func TestCaptured(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h, err := v.Validate(b)
+			h, err := v.Validate(b, Rules{})
 			if err != nil || h.Codec() != codec {
 				t.Errorf("%s %s: codec %s, %v", client, codec, h.Codec(), err)
 				continue

@@ -41,7 +41,7 @@ func FuzzValidate(f *testing.F) {
 				fixCRC(b[:h.Size()]) // else nothing that is changed gets past the checksum
 			}
 		}
-		h, err := v.Validate(b)
+		h, err := v.Validate(b, Rules{})
 		if err != nil {
 			return
 		}
@@ -59,7 +59,7 @@ func FuzzValidate(f *testing.F) {
 			t.Fatalf("%d batches with %d records, latest at %d; the header says %+v", n, records, latest, h)
 		}
 		Stamp(b, 1<<40, 3)
-		if _, err := v.Validate(b); err != nil {
+		if _, err := v.Validate(b, Rules{}); err != nil {
 			t.Fatalf("refused after Stamp: %v", err)
 		}
 	})

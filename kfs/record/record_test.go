@@ -88,7 +88,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, codec := range codecs {
 		batch := build(t, Builder{Codec: codec, BaseOffset: 40, Producer: &Producer{ID: 7, Epoch: 2, Sequence: 9}}, 100)
-		h, err := v.Validate(batch)
+		h, err := v.Validate(batch, Rules{})
 		if err != nil {
 			t.Fatalf("%s: %v", codec, err)
 		}
@@ -222,7 +222,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 	const good = "\x0c\x00\x00\x00\x01\x01\x00"
 	v := NewValidator(Limits{BatchBytes: 2000})
-	if _, err := v.Validate(body(1, good)(build(t, Builder{}, 3))); err != nil {
+	if _, err := v.Validate(body(1, good)(build(t, Builder{}, 3)), Rules{}); err != nil {
 		t.Fatalf("the smallest record: %v", err)
 	}
 	for name, c := range map[string]struct {
@@ -262,7 +262,7 @@ func TestValidateRefuses(t *testing.T) {
 		"endless varint":         {body(1, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), ErrInvalid},
 		"length beyond 32 bits":  {body(1, "\x80\x80\x80\x80\x80\x80\x01\x00"), ErrInvalid},
 	} {
-		if _, err := v.Validate(c.change(build(t, Builder{}, 3))); !errors.Is(err, c.want) {
+		if _, err := v.Validate(c.change(build(t, Builder{}, 3)), Rules{}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		} else if c.want == ErrInvalid && errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v: clients would send it again", name, err)
@@ -270,11 +270,40 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
+func TestValidateKeys(t *testing.T) {
+	v := NewValidator(Limits{})
+	for _, codec := range codecs {
+		mixed := Builder{Codec: codec}
+		for i := range 3 * namedRecords {
+			var key []byte // null
+			if i%2 == 0 {
+				key = []byte{} // empty is a key
+			}
+			mixed.Add(int64(i), key, nil)
+		}
+		batch, err := mixed.AppendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Validate(batch, Rules{}); err != nil {
+			t.Errorf("%s: without rules: %v", codec, err)
+		}
+		_, err = v.Validate(batch, Rules{Keys: true})
+		refused, ok := errors.AsType[*RecordsError](err)
+		if !ok || !errors.Is(err, ErrInvalid) || len(refused.Records) != namedRecords || refused.Records[0] != 1 || refused.Records[1] != 3 {
+			t.Errorf("%s: %v", codec, err)
+		}
+	}
+	if _, err := v.Validate(build(t, Builder{}, 1), Rules{Keys: true}); err != nil {
+		t.Errorf("all have keys: %v", err)
+	}
+}
+
 func TestValidateCorrectsMaxTimestamp(t *testing.T) {
 	batch := build(t, Builder{Codec: Snappy}, 10)
 	want := bytes.Clone(batch)
 	binary.BigEndian.PutUint64(batch[maxTimestampAt:], 5)
-	h, err := NewValidator(Limits{}).Validate(fixCRC(batch))
+	h, err := NewValidator(Limits{}).Validate(fixCRC(batch), Rules{})
 	if err != nil || h.MaxTimestamp != 1_700_000_000_006 || !bytes.Equal(batch, want) {
 		t.Fatalf("%+v, %v, restored %t", h, err, bytes.Equal(batch, want))
 	}

@@ -15,6 +15,27 @@ type Limits struct {
 	DecompressedBytes int // its records decompressed; default DecompressedBytes
 }
 
+// Rules are what a topic asks of its records beyond what every reader needs.
+type Rules struct {
+	Keys bool // every record has a key: a topic that is compacted could not tell the others apart
+}
+
+// RecordsError says which records of a batch a topic does not take. It is an ErrInvalid.
+type RecordsError struct {
+	Reason  string
+	Records []int32 // their places in the batch: the first of them, namedRecords at most
+}
+
+// namedRecords bounds RecordsError.Records. A producer learns of the others when it sends them again.
+const namedRecords = 1000
+
+func (e *RecordsError) Error() string {
+	return fmt.Sprintf("%v: record %d of the batch and maybe others: %s", ErrInvalid, e.Records[0], e.Reason)
+}
+
+// Unwrap is ErrInvalid.
+func (e *RecordsError) Unwrap() error { return ErrInvalid }
+
 // BatchBytes is the default of Limits.BatchBytes.
 const BatchBytes = 1<<20 + lengthEnd
 
@@ -41,13 +62,13 @@ func NewValidator(limits Limits) *Validator {
 	return &Validator{limits: limits, readers: sync.Pool{New: func() any { return new(Reader) }}}
 }
 
-// Validate checks that b is exactly one batch that a producer may send. A max timestamp in the header that is not that of the
+// Validate checks that b is exactly one batch that a producer may send to a topic with these rules. A max timestamp in the header that is not that of the
 // records is corrected in b, with the checksum, as Kafka does: searches by time rest on it. The header is that of b afterwards.
 //
 // Errors are ErrCorrupt (Kafka's CORRUPT_MESSAGE, which clients retry: damaged on the way), ErrMagic (UNSUPPORTED_FOR_MESSAGE_FORMAT),
 // ErrCodec (UNSUPPORTED_COMPRESSION_TYPE), ErrTooLarge (MESSAGE_TOO_LARGE), ErrInvalid (INVALID_RECORD: made wrong, and under a right
-// checksum), and ErrTransactional.
-func (v *Validator) Validate(b []byte) (Header, error) {
+// checksum; a *RecordsError where single records break the rules), and ErrTransactional.
+func (v *Validator) Validate(b []byte, rules Rules) (Header, error) {
 	if len(b) > v.limits.BatchBytes {
 		return Header{}, fmt.Errorf("%w: %d bytes, %d are allowed", ErrTooLarge, len(b), v.limits.BatchBytes)
 	}
@@ -64,7 +85,7 @@ func (v *Validator) Validate(b []byte) (Header, error) {
 	if err := h.validate(); err != nil {
 		return h, err
 	}
-	latest, err := v.validateRecords(b)
+	latest, err := v.validateRecords(b, rules)
 	if errors.Is(err, ErrCorrupt) {
 		return h, fmt.Errorf("%w: %v", ErrInvalid, err) // no ErrCorrupt any more: sending it again would not help
 	}
@@ -99,7 +120,7 @@ func (h *Header) validate() error {
 }
 
 // validateRecords walks all records and gives the latest of their timestamps.
-func (v *Validator) validateRecords(b []byte) (latest int64, err error) {
+func (v *Validator) validateRecords(b []byte, rules Rules) (latest int64, err error) {
 	r := v.readers.Get().(*Reader)
 	defer v.readers.Put(r)
 	defer r.release()
@@ -108,10 +129,18 @@ func (v *Validator) validateRecords(b []byte) (latest int64, err error) {
 	}
 	latest = math.MinInt64
 	var rec Record
-	for {
+	var keyless []int32
+	for i := int32(0); ; i++ {
 		ok, err := r.Next(&rec)
-		if err != nil || !ok {
+		switch {
+		case err != nil:
 			return latest, err
+		case !ok && keyless != nil:
+			return latest, &RecordsError{Reason: "it has no key, which a compacted topic needs", Records: keyless}
+		case !ok:
+			return latest, nil
+		case rules.Keys && rec.Key == nil && len(keyless) < namedRecords:
+			keyless = append(keyless, i)
 		}
 		latest = max(latest, rec.Timestamp)
 	}

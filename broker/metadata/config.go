@@ -62,6 +62,7 @@ func ConfigDefs() []ConfigDef {
 		{"index.interval.bytes", "4096", TypeInt, "Accepted for tools.", integer(0, math.MaxInt32)},
 		{"max.compaction.lag.ms", "9223372036854775807", TypeLong, "Accepted for tools; there is no compaction.", integer(1, math.MaxInt64)},
 		{"max.message.bytes", "1048588", TypeInt, "The largest record batch, in bytes.", integer(0, math.MaxInt32)},
+		{"message.format.version", "3.0-IV1", TypeString, "Accepted for tools; records have format 2, as in Kafka since 3.0.", formatVersion},
 		{"message.timestamp.after.max.ms", "9223372036854775807", TypeLong, "Accepted for tools.", integer(0, math.MaxInt64)},
 		{"message.timestamp.before.max.ms", "9223372036854775807", TypeLong, "Accepted for tools.", integer(0, math.MaxInt64)},
 		{"message.timestamp.type", "CreateTime", TypeString, "CreateTime keeps the producer's timestamps, LogAppendTime sets the broker's.", oneOf("CreateTime", "LogAppendTime")},
@@ -152,6 +153,21 @@ func integer(low, high int64) func(string) error {
 func ratio(v string) error {
 	if f, err := strconv.ParseFloat(v, 64); err != nil || !(f >= 0 && f <= 1) {
 		return fmt.Errorf("want a number from 0 to 1")
+	}
+	return nil
+}
+
+// formatVersion takes what Kafka's versions look like: 0.10.0, 0.11.0-IV2, 3.9.
+func formatVersion(v string) error {
+	number, internal, stated := strings.Cut(v, "-IV")
+	parts := strings.Split(number, ".")
+	ok := len(parts) >= 2 && len(parts) <= 4
+	for _, part := range parts {
+		_, err := strconv.ParseUint(part, 10, 8)
+		ok = ok && err == nil
+	}
+	if _, err := strconv.ParseUint(internal, 10, 8); !ok || stated && err != nil {
+		return fmt.Errorf("want a version such as 3.0 or 3.0-IV1")
 	}
 	return nil
 }

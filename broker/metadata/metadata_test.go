@@ -228,7 +228,8 @@ func TestConfigs(t *testing.T) {
 		}
 	}
 	for _, c := range []kfs.Config{{Key: "retention.ms", Value: "-2"}, {Key: "cleanup.policy", Value: "delete,shred"}, {Key: "min.cleanable.dirty.ratio", Value: "NaN"},
-		{Key: "preallocate", Value: "yes"}, {Key: "firn.journals", Value: "x"}, {Key: "max.message.bytes", Value: ""}, {Key: "no.such", Value: ""}} {
+		{Key: "preallocate", Value: "yes"}, {Key: "message.format.version", Value: "3"}, {Key: "message.format.version", Value: "3.0-IV"},
+		{Key: "firn.journals", Value: "x"}, {Key: "max.message.bytes", Value: ""}, {Key: "no.such", Value: ""}} {
 		if _, err := s.AlterConfigs(id(1), []kfs.Config{c}, nil); !errors.Is(err, ErrInvalidConfig) {
 			t.Errorf("%s=%s: %v", c.Key, c.Value, err)
 		}

@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults lint imports fuzz golden demo bench tools clean
+.PHONY: help build quick test race integration integration-rest faults lint imports fuzz golden demo bench conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,10 +76,19 @@ $(TOOLS)/kcat:
 	  { echo "install kcat (https://github.com/edenhill/kcat) and run this again"; exit 1; }
 	@mkdir -p $(TOOLS) && ln -sf "$$(command -v kcat)" $@
 
+IDS ?=
+conformance: build .tools/librdkafka-2.15.1/ok .tools/kafka-3.9.1/ok ## librdkafka's own tests against firn broker, half an hour; IDS="0011 0103" takes some
+	FIRN=bin/firn LIBRDKAFKA=$(TOOLS)/librdkafka-2.15.1 KAFKA_HOME=$(TOOLS)/kafka-3.9.1 broker/conformance/librdkafka/run.sh $(IDS)
+
 # Apache Kafka's server, tools and Connect, to compare with and to test with: make .tools/kafka-3.9.1/ok, or of another version.
 .tools/kafka-%/ok: broker/conformance/kafka/pom.xml
 	@command -v java mvn >/dev/null || { echo "install Java 17 and Maven and run this again"; exit 1; }
 	mvn -q -B -f $< -Dkafka.version=$* dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
+	@touch $@
+
+# librdkafka and its own tests, from the sources that come with Confluent's package for Node.
+.tools/librdkafka-%/ok:
+	broker/conformance/librdkafka/build.sh $(CURDIR)/$(@D) $*
 	@touch $@
 
 clean: ## remove what was built; .tools stays

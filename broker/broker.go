@@ -21,6 +21,7 @@ import (
 	"github.com/firn-io/firn/broker/group"
 	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
+	"github.com/firn-io/firn/broker/retention"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
@@ -46,6 +47,7 @@ type Config struct {
 	MemoryBytes int64         // for requests, answers, recent records and cold reads together; default 256 MiB, at least 16 MiB
 	Flush       time.Duration // at most one object per journal and interval; default the journal's
 	Groups      group.Config  // of consumer groups
+	HoldLimit   time.Duration // how long beyond retention.ms a job can keep records; default 7 days
 
 	Now     func() time.Time      // default time.Now
 	Rand    io.Reader             // ids; safe for concurrent use; default crypto/rand
@@ -93,6 +95,9 @@ func (c *Config) Validate() error {
 	if err := c.Groups.Validate(); err != nil {
 		errs = append(errs, err)
 	}
+	if c.HoldLimit < 0 {
+		errs = append(errs, fmt.Errorf("limit of holds %v is negative", c.HoldLimit))
+	}
 	return errors.Join(errs...)
 }
 
@@ -114,12 +119,14 @@ func (c Config) withDefaults() Config {
 
 // Broker is one broker of a cluster.
 type Broker struct {
-	cfg      Config
-	listener net.Listener
-	cluster  *cluster.Cluster
-	server   *Server
-	memory   *journal.Memory
-	ready    chan struct{}
+	cfg       Config
+	listener  net.Listener
+	cluster   *cluster.Cluster
+	groups    *coordinators
+	retention *retention.Keeper
+	server    *Server
+	memory    *journal.Memory
+	ready     chan struct{}
 }
 
 // New makes a broker and begins to listen, so that a port that is taken is an error here and Addr is known. Clients that come before
@@ -147,17 +154,20 @@ func (b *Broker) assemble() error {
 	if err != nil {
 		return err
 	}
-	groups := &coordinators{
+	b.groups = &coordinators{
 		cfg: b.cfg.Groups, now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
 	}
+	b.retention = retention.New(retention.Config{
+		Store: b.cfg.Store, Metadata: b.metadata, Limit: b.cfg.HoldLimit, Now: b.cfg.Now, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
+	})
 	b.cluster, err = cluster.New(cluster.Config{
-		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, Open: b.open, Follow: b.follow, Serve: groups.serve,
+		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, Open: b.open, Follow: b.follow, Serve: b.attend,
 		Now: b.cfg.Now, Log: b.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
-	groups.cluster = b.cluster
+	b.groups.cluster = b.cluster
 	share := b.cfg.share()
 	b.memory = journal.NewMemory(share.cache, share.reads)
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
@@ -168,7 +178,7 @@ func (b *Broker) assemble() error {
 		LogDir: b.cfg.StoreName, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
-	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: groups, Clock: clock}
+	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: b.groups, Clock: clock}
 	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	b.server = NewServer(ServerConfig{
 		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...), Requests: requests, Answers: answers,

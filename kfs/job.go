@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
 // Job is what a processing job has committed, and so what of its sources it does not need any more. The job overwrites it, as JSON, at
-// JobKey; retention keeps what a job still needs.
+// JobKey; retention keeps what a job still needs (see Job.Holds).
 type Job struct {
-	Version int        `json:"version"` // JobVersion
-	Name    string     `json:"job"`
-	Lineage TopicID    `json:"lineage,omitzero"` // of the source; zero if it has none
+	Version int     `json:"version"` // JobVersion
+	Name    string  `json:"job"`
+	Lineage TopicID `json:"lineage,omitzero"` // of the source; zero if it has none
+	// Topics or Pattern say which topics the job reads, also those that do not exist yet; see MatchTopics. Neither: it may be any.
+	Topics  []string   `json:"topics,omitempty"`
+	Pattern string     `json:"pattern,omitempty"`
 	Tables  []JobTable `json:"tables"`
 }
 
@@ -22,6 +26,7 @@ type Job struct {
 type JobTable struct {
 	Table   string      `json:"table"`
 	UUID    string      `json:"uuid,omitempty"`
+	Marked  int64       `json:"marked,omitzero"` // when the marks of the sources were made, Unix milliseconds by the job's clock
 	Sources []JobSource `json:"sources"`
 }
 
@@ -34,6 +39,11 @@ type JobSource struct {
 	Next int64 `json:"next"`
 	// Committed is the position by the newest commit's answer. A table that stands before it has lost commits.
 	Committed int64 `json:"committed"`
+	// Hold is the first offset that the job may still read: where it began, or where Next was at least a day ago, so that a table that
+	// is rolled back by less can be filled again.
+	Hold int64 `json:"hold"`
+	// Mark is what Next was at JobTable.Marked, and becomes Hold when that is a day ago.
+	Mark int64 `json:"mark"`
 }
 
 // JobVersion is the version of Job that is written and read.
@@ -88,17 +98,68 @@ func (j *Job) Validate() error {
 	if err := ValidateTopicName(j.Name); err != nil {
 		return fmt.Errorf("job name: %w", err)
 	}
+	if _, err := MatchTopics(j.Topics, j.Pattern); err != nil {
+		return err
+	}
+	if len(j.Topics) > 0 && j.Pattern != "" {
+		return errors.New("both topics and a pattern")
+	}
 	for i := range j.Tables {
+		if at := j.Tables[i].Marked; at < 0 {
+			return fmt.Errorf("table %q: marked at %d", j.Tables[i].Table, at)
+		}
 		for _, s := range j.Tables[i].Sources {
 			if err := ValidateTopicName(s.Topic); err != nil {
 				return fmt.Errorf("table %q: %w", j.Tables[i].Table, err)
 			}
-			if s.Partition < 0 || s.Next < 0 || s.Committed < 0 {
-				return fmt.Errorf("table %q: %s/%d at %d, committed %d", j.Tables[i].Table, s.Topic, s.Partition, s.Next, s.Committed)
+			if s.Partition < 0 || s.Next < 0 || s.Committed < 0 || s.Hold < 0 || s.Mark < 0 {
+				return fmt.Errorf("table %q: %s/%d at %d, committed %d, held from %d, marked %d",
+					j.Tables[i].Table, s.Topic, s.Partition, s.Next, s.Committed, s.Hold, s.Mark)
 			}
 		}
 	}
 	return nil
+}
+
+// Holds makes the function that says from which offset on the job may still read a partition: ok is false if it reads nothing of it. A
+// partition of a topic that the job reads and has not listed yet is held as a whole. j has passed Validate.
+func (j *Job) Holds() func(topic string, id PartitionID) (from int64, ok bool) {
+	listed := map[PartitionID]int64{}
+	for i := range j.Tables {
+		for _, s := range j.Tables[i].Sources {
+			id := PartitionID{Topic: s.ID, Partition: s.Partition}
+			if least, ok := listed[id]; !ok || s.Hold < least {
+				listed[id] = s.Hold
+			}
+		}
+	}
+	match, err := MatchTopics(j.Topics, j.Pattern)
+	if err != nil || len(j.Topics) == 0 && j.Pattern == "" {
+		match = func(string) bool { return true }
+	}
+	return func(topic string, id PartitionID) (int64, bool) {
+		if from, ok := listed[id]; ok {
+			return from, true
+		}
+		return 0, match(topic)
+	}
+}
+
+// MatchTopics makes the test of which topics a job reads: those that are named or, with a pattern, those whose whole name the regular
+// expression matches. With a pattern, topics that begin with __ never match.
+func MatchTopics(topics []string, pattern string) (func(topic string) bool, error) {
+	if pattern == "" {
+		wanted := map[string]bool{}
+		for _, topic := range topics {
+			wanted[topic] = true
+		}
+		return func(topic string) bool { return wanted[topic] }, nil
+	}
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	if err != nil {
+		return nil, fmt.Errorf("pattern: %w", err)
+	}
+	return func(topic string) bool { return !strings.HasPrefix(topic, "__") && re.MatchString(topic) }, nil
 }
 
 // ParseJobKey takes the key of a job apart; ok is false for any other key.

@@ -39,6 +39,7 @@ type ref struct {
 	position       int64
 	length         int64
 	before         int64 // bytes of all refs before it, ever: differences give the bytes between two
+	created        int64 // when its object was written, by the writer's clock
 	firstTimestamp int64
 	maxTimestamp   int64
 	crc            uint32
@@ -60,9 +61,9 @@ func (p *partition) settledPoint() int64 {
 }
 
 // add appends the ref of a segment. The caller has checked that it begins at next.
-func (p *partition) add(sequence uint64, s *kfs.Segment) {
+func (p *partition) add(sequence uint64, created int64, s *kfs.Segment) {
 	r := ref{
-		sequence: sequence, span: s.Span, position: s.Position, length: s.Length, crc: s.CRC,
+		sequence: sequence, created: created, span: s.Span, position: s.Position, length: s.Length, crc: s.CRC,
 		firstTimestamp: s.FirstTimestamp, maxTimestamp: s.MaxTimestamp,
 	}
 	if n := len(p.refs); n > 0 {
@@ -98,7 +99,7 @@ func (p *partition) find(offset int64) int {
 }
 
 // restore fills in the refs of a partition that came from a checkpoint, given the segments of live objects in order.
-func (p *partition) restore(sequence uint64, s *kfs.Segment) error {
+func (p *partition) restore(sequence uint64, created int64, s *kfs.Segment) error {
 	live := max(p.start, p.settledPoint())
 	if s.Span.Next <= live {
 		return nil
@@ -106,7 +107,7 @@ func (p *partition) restore(sequence uint64, s *kfs.Segment) error {
 	if n := len(p.refs); n > 0 && p.refs[n-1].span.Next != s.Span.Base {
 		return fmt.Errorf("%s/%d: object %d holds %s behind offset %d: %w", p.name, p.id.Partition, sequence, s.Span, p.refs[n-1].span.Next, kfs.ErrCorrupt)
 	}
-	p.add(sequence, s)
+	p.add(sequence, created, s)
 	return nil
 }
 

@@ -175,9 +175,10 @@ type Journal struct {
 	watchers watchers
 	shell    shell
 
-	state  atomic.Pointer[metadata.State]
-	epoch  atomic.Int32
-	groups groups
+	state    atomic.Pointer[metadata.State]
+	sequence atomic.Uint64
+	epoch    atomic.Int32
+	groups   groups
 
 	mu           sync.Mutex // guards what follows
 	inbox        []*request // appends that the core has not taken yet
@@ -323,6 +324,9 @@ func (j *Journal) Changed() <-chan struct{} {
 	defer j.mu.Unlock()
 	return j.changed
 }
+
+// Sequence is the sequence of the last object. What State told before is of no later one.
+func (j *Journal) Sequence() uint64 { return j.sequence.Load() }
 
 // Offsets are the log start and the next offset of a partition: 0 and 0 if it has no records yet.
 func (j *Journal) Offsets(id kfs.PartitionID) (start, next int64) {

@@ -227,6 +227,7 @@ func (j *Journal) opened(e opened) {
 	s := j.core.state
 	j.shell.opened = true
 	j.epoch.Store(e.epoch)
+	j.sequence.Store(s.sequence)
 	j.state.Store(s.metadata)
 	j.groups.reset(s.groups)
 	j.log.Info("journal taken over", "epoch", e.epoch, "sequence", s.sequence, "partitions", len(j.index.partitions))
@@ -236,6 +237,7 @@ func (j *Journal) opened(e opened) {
 func (j *Journal) commit(e committed) {
 	m := e.manifest
 	j.memory.cache.put(cacheKey{journal: m.Journal, sequence: m.Sequence}, e.body)
+	j.sequence.Store(m.Sequence)
 	if len(m.Entries) > 0 {
 		j.publish(j.core.state.metadata)
 		j.groups.apply(m.Entries)

@@ -135,7 +135,7 @@ func (s *state) restore(objects []kfs.Object) error {
 			if !ok {
 				return fmt.Errorf("object %d holds partition %s, which the checkpoint does not know: %w", o.Sequence, o.Segments[j].ID(), kfs.ErrCorrupt)
 			}
-			if err := p.restore(o.Sequence, &o.Segments[j]); err != nil {
+			if err := p.restore(o.Sequence, o.Created, &o.Segments[j]); err != nil {
 				return err
 			}
 		}
@@ -205,7 +205,7 @@ func (s *state) applySegment(m *kfs.Manifest, seg *kfs.Segment, at int64) error 
 	case p.ended:
 		return fmt.Errorf("object %d holds records of %s/%d, which has ended: %w", m.Sequence, seg.Name, seg.Partition, kfs.ErrCorrupt)
 	}
-	p.add(m.Sequence, seg)
+	p.add(m.Sequence, m.Created, seg)
 	p.next = seg.Span.Next
 	p.maxTimestamp = max(p.maxTimestamp, seg.MaxTimestamp)
 	for _, b := range seg.Producers {

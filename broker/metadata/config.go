@@ -17,6 +17,8 @@ type Settings struct {
 	Keys            bool     // cleanup.policy holds compact: records must have keys
 	LogAppendTime   bool     // message.timestamp.type: the broker's time replaces the producer's
 	Zstd            bool     // compression.type is zstd, which old consumers are told they do not know
+	RetentionMillis int64    // how old records get, in milliseconds; -1: any age
+	RetentionBytes  int64    // how large a partition gets; -1: any size
 	Journals        []uint32 // where its partitions must be placed; empty: anywhere
 }
 
@@ -97,7 +99,7 @@ func (t *Topic) ConfigValues() []ConfigValue {
 
 // ParseSettings validates overrides (ErrInvalidConfig) and resolves them.
 func ParseSettings(configs []kfs.Config) (Settings, error) {
-	s := Settings{MaxMessageBytes: 1048588, Delete: true}
+	s := Settings{MaxMessageBytes: 1048588, Delete: true, RetentionMillis: 604800000, RetentionBytes: -1}
 	if len(configs) == 0 {
 		return s, nil
 	}
@@ -126,6 +128,16 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 				return s, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, c.Key, err)
 			}
 			s.MaxMessageBytes = int32(n)
+		case "retention.ms", "retention.bytes":
+			n, err := strconv.ParseInt(c.Value, 10, 64)
+			if err != nil {
+				return s, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, c.Key, err)
+			}
+			if c.Key == "retention.ms" {
+				s.RetentionMillis = n
+			} else {
+				s.RetentionBytes = n
+			}
 		case "message.timestamp.type":
 			s.LogAppendTime = c.Value == "LogAppendTime"
 		case "compression.type":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,12 +29,25 @@ type brokerFlags struct {
 	kafka      string
 	partitions int32
 	memory     string
+	hold       time.Duration
 }
 
 func (f *brokerFlags) register(c *cobra.Command, memory string) {
 	c.Flags().StringVar(&f.kafka, "kafka", "127.0.0.1:9092", "`address` to listen on for the Kafka protocol; port 0 takes any free one")
 	c.Flags().Int32Var(&f.partitions, "partitions", 4, "partitions of a topic whose creator does not say `how many`")
 	c.Flags().StringVar(&f.memory, "memory", memory, "bound of all buffers")
+	c.Flags().DurationVar(&f.hold, "hold-limit", 7*24*time.Hour, "how `long` beyond a topic's retention.ms records are kept for jobs that have not read them")
+}
+
+// parse gives the memory in bytes, and checks the rest.
+func (f *brokerFlags) parse() (memory int64, err error) {
+	if f.hold <= 0 {
+		return 0, fmt.Errorf("--hold-limit: %v is no time that records can be kept for", f.hold)
+	}
+	if memory, err = job.ParseSize(f.memory); err != nil {
+		return 0, fmt.Errorf("--memory: %w", err)
+	}
+	return memory, nil
 }
 
 func (p *program) brokerCommand() *cobra.Command {
@@ -61,9 +75,9 @@ is the only one; should it not be, the store lets the one win that started last,
       --kafka 0.0.0.0:9092 --advertise broker1.example.com:9092`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			memory, err := job.ParseSize(flags.memory)
+			memory, err := flags.parse()
 			if err != nil {
-				return fmt.Errorf("--memory: %w", err)
+				return err
 			}
 			space, err := openStore(c.Context(), store)
 			if err != nil {
@@ -76,7 +90,8 @@ is the only one; should it not be, the store lets the one win that started last,
 			metrics := newMetrics()
 			b, err := broker.New(broker.Config{
 				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise, Journals: journals,
-				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, Log: p.logger, Metrics: metrics,
+				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, HoldLimit: flags.hold,
+				Log: p.logger, Metrics: metrics,
 			})
 			if err != nil {
 				return errors.Join(err, leases.Close())

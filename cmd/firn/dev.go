@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/broker"
-	"github.com/firn-io/firn/cmd/firn/job"
 	"github.com/firn-io/firn/kfs/lease"
 )
 
@@ -43,9 +42,9 @@ etcd, and a job that turns every topic into a table of its name. All files are b
 }
 
 func (p *program) dev(ctx context.Context, d dev) (err error) {
-	memory, err := job.ParseSize(d.memory)
+	memory, err := d.parse()
 	if err != nil {
-		return fmt.Errorf("--memory: %w", err)
+		return err
 	}
 	jobs, err := readJobs(d.files)
 	if err != nil {
@@ -97,7 +96,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	}
 	b, err := broker.New(broker.Config{
 		Store: space, StoreName: storeName(d.store), Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
-		MemoryBytes: memory / 2, Log: p.logger, Metrics: metrics,
+		MemoryBytes: memory / 2, HoldLimit: d.hold, Log: p.logger, Metrics: metrics,
 	})
 	if err != nil {
 		return err

@@ -78,6 +78,13 @@ func (f *feed) position(id kfs.PartitionID, start int64) int64 {
 	return start
 }
 
+// move moves the next offset to be offered of a partition of which nothing was offered yet.
+func (f *feed) move(id kfs.PartitionID, to int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next[id] = to
+}
+
 // known is the next offset to be offered of a partition, if there is one.
 func (f *feed) known(id kfs.PartitionID) (next int64, ok bool) {
 	f.mu.Lock()
@@ -95,6 +102,17 @@ func (f *feed) sourcesOf(topic kfs.TopicID) []kfs.PartitionID {
 		if id.Topic == topic {
 			all = append(all, id)
 		}
+	}
+	return all
+}
+
+// sources lists the sources of a topic's name that have a position.
+func (f *feed) sources(topic string) []processor.Source {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []processor.Source
+	for id := range f.next {
+		all = append(all, processor.Source{Topic: topic, ID: id.Topic, Partition: id.Partition})
 	}
 	return all
 }

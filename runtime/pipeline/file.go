@@ -15,38 +15,52 @@ import (
 	"github.com/firn-io/firn/runtime/processor"
 )
 
-// statusPause is how often the job's object is written at most.
-const statusPause = 5 * time.Second
+const (
+	// statusPause is how often the job's object is written at most, but for a job's start.
+	statusPause = 5 * time.Second
+	// holdTrail is for how long at least a job holds what it has committed, so that a table that is rolled back can be filled again.
+	holdTrail = 24 * time.Hour
+)
 
 // known is what was seen of a table before: in this process, or by the job's object.
 type known struct {
 	identity  string
 	positions processor.Positions
+	filed     kfs.JobTable // as the job's object had it; the zero value if it had not
 }
 
+// trail is what a job holds of a source: records from hold on. mark is where it stood at Job.marked.
+type trail struct{ hold, mark int64 }
+
 // readFile reads what the job had committed before this process. Nobody's position rests on it: an object that cannot be understood is left out.
-func (j *Job) readFile(ctx context.Context) (tables map[string]known, lineage kfs.TopicID, err error) {
+func (j *Job) readFile(ctx context.Context) (tables map[string]known, f *kfs.Job, err error) {
+	f = new(kfs.Job)
 	body, _, err := blob.ReadAll(ctx, j.cfg.Store, kfs.JobKey(j.cfg.Name), blob.All, kfs.MaxJobBytes)
 	if errors.Is(err, blob.ErrNotFound) {
-		return nil, lineage, nil
+		return nil, f, nil
 	}
 	if err != nil {
-		return nil, lineage, err
+		return nil, f, err
 	}
-	f, err := kfs.DecodeJob(body)
+	decoded, err := kfs.DecodeJob(body)
 	if err != nil {
 		j.cfg.Logger.Warn("what the job had committed before cannot be read; tables are not compared with it", "key", kfs.JobKey(j.cfg.Name), "err", err)
-		return nil, kfs.TopicID{}, nil
+		return nil, f, nil
 	}
 	tables = map[string]known{}
-	for _, t := range f.Tables {
-		k := known{identity: t.UUID, positions: processor.Positions{}}
+	for _, t := range decoded.Tables {
+		k := known{identity: t.UUID, positions: processor.Positions{}, filed: t}
 		for _, s := range t.Sources {
-			k.positions[processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}] = max(s.Next, s.Committed)
+			k.positions[sourceOf(s)] = max(s.Next, s.Committed)
 		}
 		tables[t.Table] = k
 	}
-	return tables, f.Lineage, nil
+	j.filed = body
+	return tables, decoded, nil
+}
+
+func sourceOf(s kfs.JobSource) processor.Source {
+	return processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}
 }
 
 // compare halts a table that is not what it was: another one under its name, or one that has lost commits.
@@ -67,51 +81,104 @@ func (k known) compare(table, file, identity string, committed processor.Positio
 	return nil
 }
 
-// keepStatus writes the job's object while it changes, until ctx has ended. It gives what it wrote last.
-func (j *Job) keepStatus(ctx context.Context) (written []byte) {
+// keepStatus writes the job's object while it changes, until ctx has ended.
+func (j *Job) keepStatus(ctx context.Context) {
 	for sleep(ctx, statusPause) {
 		j.measureLag()
-		written = j.writeStatus(ctx, written)
+		j.writeStatus(ctx)
 	}
-	return written
 }
 
-func (j *Job) writeStatus(ctx context.Context, written []byte) []byte {
+// writeStatus writes the job's object if it has changed.
+func (j *Job) writeStatus(ctx context.Context) {
+	select {
+	case j.filing <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-j.filing }()
 	body, err := kfs.EncodeJob(j.file())
-	if err == nil && bytes.Equal(body, written) {
-		return written
+	if err == nil && bytes.Equal(body, j.filed) {
+		return
 	}
 	if err == nil {
 		_, err = j.cfg.Store.Put(ctx, kfs.JobKey(j.cfg.Name), body, false)
 	}
 	if err != nil {
 		j.cfg.Logger.Warn("writing what the job has committed", "key", kfs.JobKey(j.cfg.Name), "err", err)
-		return written
+		return
 	}
-	return body
+	j.filed = body
 }
 
+// file makes the job's object. It says of every source that is known what the job still needs of it, from the job's start on: retention
+// goes by that. What the object said before of a table that this process has not met yet stays as it was.
 func (j *Job) file() *kfs.Job {
-	f := &kfs.Job{Version: kfs.JobVersion, Name: j.cfg.Name, Tables: []kfs.JobTable{}}
+	now := j.cfg.Now().UnixMilli()
+	f := &kfs.Job{Version: kfs.JobVersion, Name: j.cfg.Name, Topics: j.cfg.Topics, Pattern: j.cfg.Pattern, Tables: []kfs.JobTable{}}
 	j.mu.Lock()
 	tables := slices.Collect(maps.Values(j.tables))
 	f.Lineage = j.lineage
 	j.mu.Unlock()
+	met := map[string]bool{}
 	for _, t := range tables {
 		if t == nil {
 			continue
 		}
-		one := kfs.JobTable{Table: t.name, Sources: []kfs.JobSource{}}
-		t.note(func(s *tableStatus) {
-			one.UUID = s.identity
-			for _, source := range slices.SortedFunc(maps.Keys(s.sent), compareSources) {
-				one.Sources = append(one.Sources, kfs.JobSource{
-					Topic: source.Topic, ID: source.ID, Partition: source.Partition, Next: s.seen[source], Committed: s.sent[source],
-				})
-			}
-		})
+		met[t.name] = true
+		one := kfs.JobTable{Table: t.name}
+		t.note(func(s *tableStatus) { one.Sources, one.UUID, one.Marked = s.file(now), s.identity, s.marked })
 		f.Tables = append(f.Tables, one)
+	}
+	for name, k := range j.before {
+		if !met[name] && j.fills(name, k.filed.Sources) {
+			f.Tables = append(f.Tables, k.filed)
+		}
 	}
 	slices.SortFunc(f.Tables, func(a, b kfs.JobTable) int { return strings.Compare(a.Table, b.Table) })
 	return f
+}
+
+// fills reports whether the job, as it is configured now, fills a table from one of the sources.
+func (j *Job) fills(table string, sources []kfs.JobSource) bool {
+	return slices.ContainsFunc(sources, func(s kfs.JobSource) bool { return j.match(s.Topic) && j.cfg.Route(s.Topic) == table })
+}
+
+// file lists the sources. Once in holdTrail what they hold moves on to their marks, and the marks to where they stand: but only of a
+// table that was loaded, for what one needs that is not what it was, a person decides.
+func (s *tableStatus) file(now int64) []kfs.JobSource {
+	turn := s.loads && now-s.marked >= holdTrail.Milliseconds()
+	if turn {
+		s.marked = now
+	}
+	listed := []kfs.JobSource{}
+	for _, source := range slices.SortedFunc(maps.Keys(s.trails), compareSources) {
+		t, at := s.trails[source], s.needs(source)
+		if turn {
+			t.hold, t.mark = t.mark, at
+		}
+		t.hold, t.mark = min(t.hold, at), min(t.mark, at)
+		s.trails[source] = t
+		listed = append(listed, kfs.JobSource{
+			Topic: source.Topic, ID: source.ID, Partition: source.Partition, Next: s.seen[source], Committed: s.sent[source], Hold: t.hold, Mark: t.mark,
+		})
+	}
+	return listed
+}
+
+// register makes the job's object say what the job needs of these sources, if it does not yet. It reports whether it had to be written.
+func (j *Job) register(ctx context.Context, sources map[*table][]processor.Source) bool {
+	fresh := false
+	for t, all := range sources {
+		t.note(func(s *tableStatus) {
+			for _, source := range all {
+				fresh = fresh || !s.listed[source]
+				s.listed[source] = true
+			}
+		})
+	}
+	if fresh {
+		j.writeStatus(ctx)
+	}
+	return fresh
 }

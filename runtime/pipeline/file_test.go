@@ -76,8 +76,7 @@ func TestTableIsNotWhatItWas(t *testing.T) {
 // TestRolledBackAfterTheLastCommit rolls a table back by its newest commit, of which no later load has told, after the job has ended
 // without a look back.
 func TestRolledBackAfterTheLastCommit(t *testing.T) {
-	var s tableStatus
-	s.sources = map[processor.Source]*SourceStatus{}
+	s := newTableStatus(kfs.JobTable{})
 	one, two := processor.Source{Topic: "events", ID: events.ID}, processor.Source{Topic: "events", ID: events.ID, Partition: 1}
 	s.loaded(processor.Positions{one: 5}, "")
 	s.committed(&group{from: processor.Positions{one: 5, two: 0}, to: processor.Positions{one: 9, two: 4}}, "first", 0)
@@ -87,7 +86,7 @@ func TestRolledBackAfterTheLastCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.tables["events"] = &table{name: "db.events", status: s}
-	j.writeStatus(t.Context(), nil)
+	j.writeStatus(t.Context())
 	tables, _, err := j.readFile(t.Context())
 	if err != nil {
 		t.Fatal(err)

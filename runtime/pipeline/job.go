@@ -29,6 +29,9 @@ type Job struct {
 
 	before map[string]known // what the job had committed to tables before this process; set before anything else runs
 
+	filing chan struct{} // holds a token while the job's object is made and written; what follows belongs to whoever put it there
+	filed  []byte        // the object as it is in the store, as far as is known
+
 	work sync.WaitGroup // readers and workers
 
 	mu      sync.Mutex        // guards what follows
@@ -57,7 +60,7 @@ func New(cfg Config) (*Job, error) {
 		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
 	}
 	cfg.setDefaults()
-	match, err := cfg.matcher()
+	match, err := kfs.MatchTopics(cfg.Topics, cfg.Pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +71,7 @@ func New(cfg Config) (*Job, error) {
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
 		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
-		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{})}
+		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1)}
 	if cfg.Errors == DeadLetter {
 		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
 	}
@@ -88,13 +91,13 @@ func (j *Job) Run(ctx context.Context) error {
 		}
 		return nil
 	}
+	j.writeStatus(ctx) // before anything is read: from now on retention waits for the job
 	j.mu.Lock()
 	j.spawn = func(run func(ctx, last context.Context)) { j.work.Go(func() { run(ctx, last) }) }
 	j.readJournal(0)
 	j.mu.Unlock()
-	var written []byte
 	var status sync.WaitGroup
-	status.Go(func() { written = j.keepStatus(ctx) })
+	status.Go(func() { j.keepStatus(ctx) })
 
 	select {
 	case <-ctx.Done():
@@ -106,7 +109,7 @@ func (j *Job) Run(ctx context.Context) error {
 	j.work.Wait()
 	status.Wait()
 	j.measureLag()
-	j.writeStatus(last, written)
+	j.writeStatus(last)
 	if j.letters != nil {
 		if err := j.letters.close(); err != nil {
 			j.cfg.Logger.Warn("closing the dead-letter table", "err", err)
@@ -127,7 +130,9 @@ var errDone = errors.New("everything is committed")
 // remember reads what the job had committed before, as long as it takes.
 func (j *Job) remember(ctx context.Context) (err error) {
 	for failures := 0; ; failures++ {
-		if j.before, j.lineage, err = j.readFile(ctx); err == nil {
+		var file *kfs.Job
+		if j.before, file, err = j.readFile(ctx); err == nil {
+			j.lineage = file.Lineage
 			return nil
 		}
 		wait := j.backoff(failures)

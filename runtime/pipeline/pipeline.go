@@ -16,8 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -105,8 +103,8 @@ func (c *Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if _, err := regexp.Compile(c.Pattern); err != nil {
-		wrong("pattern: %w", err)
+	if _, err := kfs.MatchTopics(nil, c.Pattern); err != nil {
+		errs = append(errs, err)
 	}
 	if c.From.Latest && !c.From.At.IsZero() {
 		wrong("a job starts at the latest record or at a time, not both")
@@ -144,20 +142,4 @@ func setDefault[T comparable](v *T, to T) {
 	if *v == zero {
 		*v = to
 	}
-}
-
-// matcher makes the test of topic names.
-func (c *Config) matcher() (func(topic string) bool, error) {
-	if c.Pattern == "" {
-		wanted := map[string]bool{}
-		for _, topic := range c.Topics {
-			wanted[topic] = true
-		}
-		return func(topic string) bool { return wanted[topic] }, nil
-	}
-	re, err := regexp.Compile("^(?:" + c.Pattern + ")$")
-	if err != nil {
-		return nil, fmt.Errorf("pattern: %w", err)
-	}
-	return func(topic string) bool { return !strings.HasPrefix(topic, "__") && re.MatchString(topic) }, nil
 }

@@ -28,8 +28,9 @@ type reader struct {
 type session struct {
 	*reader
 	tailer *tail.Tailer
-	feeds  map[*table]*feed // as they were when the session met them; nil if there was none
-	passed map[*table]bool  // tables that have missed records in this session
+	feeds  map[*table]*feed         // as they were when the session met them; nil if there was none
+	passed map[*table]bool          // tables that have missed records in this session
+	fresh  map[kfs.PartitionID]bool // began in this session, and nothing of them was read
 }
 
 // run reads until ctx has ended, or the journal cannot be read any more.
@@ -85,7 +86,7 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	if err := r.readEnd(ctx); err != nil {
 		return err
 	}
-	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}}
+	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}}
 	s.tailer = tail.New(r.job.tailConfig(r.journal))
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
@@ -136,18 +137,37 @@ func (r *reader) readEnd(ctx context.Context) error {
 	return err
 }
 
-// start learns from the checkpoint, waits for the tables that it names, and seeks their positions.
+// start learns from the checkpoint, waits for the tables that it names, and seeks their positions. Where the job's object did not say yet
+// what is needed, it is written first and the checkpoint read again: what retention has taken meanwhile shows now.
 func (s *session) start(ctx context.Context) error {
-	if err := s.tailer.Open(ctx); err != nil {
-		return err
+	for {
+		if err := s.tailer.Open(ctx); err != nil {
+			return err
+		}
+		offsets, err := s.positions(ctx, s.tailer.Checkpoint())
+		if err != nil {
+			return err
+		}
+		sources := map[*table][]processor.Source{}
+		for t, f := range s.feeds {
+			if f != nil {
+				sources[t] = f.sources(t.topic)
+			}
+		}
+		if !s.job.register(ctx, sources) {
+			return s.tailer.Seek(ctx, offsets)
+		}
 	}
-	c := s.tailer.Checkpoint()
+}
+
+// positions gives the offsets at which the partitions are to be read that a checkpoint knows, which may be nil.
+func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.PartitionID]int64, error) {
 	if c == nil {
-		return s.tailer.Seek(ctx, nil)
+		return nil, nil
 	}
 	for _, e := range c.Metadata {
 		if err := s.job.learn(e); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	var wanted []*kfs.PartitionState
@@ -159,7 +179,7 @@ func (s *session) start(ctx context.Context) error {
 	}
 	starts, err := s.starts(ctx, wanted)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	patient, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
@@ -183,20 +203,33 @@ func (s *session) start(ctx context.Context) error {
 			if at, ok = starts[p.ID()]; !ok {
 				continue // behind the checkpoint, perhaps
 			}
-			f.position(p.ID(), at)
+			s.begin(t, f, p.Name, p.ID(), at)
+			s.fresh[p.ID()] = true
+		}
+		if at < p.LogStart && s.fresh[p.ID()] { // trimmed before the job's object said that it is needed: it begins behind that
+			at = p.LogStart
+			f.move(p.ID(), at)
 		}
 		if at < p.LogStart {
 			if err := s.offerLoss(ctx, f, p, kfs.Span{Base: at, Next: p.LogStart}); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
 		offsets[p.ID()] = at
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	return s.tailer.Seek(ctx, offsets)
+	return offsets, nil
+}
+
+// begin gives a source its first position.
+func (s *session) begin(t *table, f *feed, topic string, id kfs.PartitionID, at int64) {
+	at = f.position(id, at)
+	t.note(func(st *tableStatus) {
+		st.began(processor.Source{Topic: topic, ID: id.Topic, Partition: id.Partition}, at)
+	})
 }
 
 // offerLoss tells the worker that the next records of a partition are gone.
@@ -311,7 +344,7 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 			return nil
 		}
 		it.fault = errors.Join(it.fault, err)
-		f.position(p.ID, start)
+		s.begin(t, f, p.Topic, p.ID, start)
 	}
 	t.note(func(st *tableStatus) { st.source(it.source).End = max(st.source(it.source).End, p.Span.Next) })
 	all.uses.Add(1)

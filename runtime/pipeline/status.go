@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
@@ -42,8 +43,13 @@ type SourceStatus struct {
 // tableStatus is what a table keeps for Status, under its lock.
 type tableStatus struct {
 	sources   map[processor.Source]*SourceStatus
-	seen      processor.Positions // that a load of the table has shown
-	sent      processor.Positions // that commits have answered; it has every source of seen
+	seen      processor.Positions        // that a load of the table has shown
+	sent      processor.Positions        // that commits have answered; it has every source of seen
+	begun     processor.Positions        // where sources began of which the table had no position
+	trails    map[processor.Source]trail // what is held of each source; all that are known
+	listed    map[processor.Source]bool  // sources that the job's object has had since before they were read
+	marked    int64                      // when what is held moved on last, Unix milliseconds
+	loads     bool                       // whether a load has shown the table to be what it was
 	identity  string
 	freshness time.Duration
 	commits   int64
@@ -57,6 +63,44 @@ func (s *tableStatus) source(of processor.Source) *SourceStatus {
 	return s.sources[of]
 }
 
+// newTableStatus begins with what the job's object has said.
+func newTableStatus(filed kfs.JobTable) tableStatus {
+	s := tableStatus{
+		sources: map[processor.Source]*SourceStatus{}, seen: processor.Positions{}, sent: processor.Positions{}, begun: processor.Positions{},
+		trails: map[processor.Source]trail{}, listed: map[processor.Source]bool{}, identity: filed.UUID, marked: filed.Marked,
+	}
+	for _, of := range filed.Sources {
+		source := sourceOf(of)
+		s.seen[source], s.sent[source] = of.Next, of.Committed
+		s.trails[source], s.listed[source] = trail{of.Hold, of.Mark}, true
+	}
+	return s
+}
+
+// began notes where a source begins that the table has no position of. The first such place counts: what lies behind it may be wanted again.
+func (s *tableStatus) began(source processor.Source, at int64) {
+	if _, ok := s.begun[source]; !ok {
+		s.begun[source] = at
+	}
+	s.follow(source)
+}
+
+// follow begins to hold a source, from where it stands.
+func (s *tableStatus) follow(source processor.Source) {
+	if _, ok := s.trails[source]; !ok {
+		at := s.needs(source)
+		s.trails[source] = trail{at, at}
+	}
+}
+
+// needs is the first offset of a source that the table, as loads have shown it, has not.
+func (s *tableStatus) needs(source processor.Source) int64 {
+	if at, ok := s.seen[source]; ok {
+		return at
+	}
+	return s.begun[source]
+}
+
 // committed notes a commit. That it began where the one before ended shows that the table has that one.
 func (s *tableStatus) committed(g *group, identity string, freshness time.Duration) {
 	s.identity = identity
@@ -64,6 +108,7 @@ func (s *tableStatus) committed(g *group, identity string, freshness time.Durati
 		if sent, ok := s.sent[source]; ok && sent == from {
 			s.seen[source] = from
 		}
+		s.follow(source)
 		s.sent[source] = g.to[source]
 		s.source(source).Committed = g.to[source]
 	}
@@ -74,10 +119,12 @@ func (s *tableStatus) committed(g *group, identity string, freshness time.Durati
 
 // loaded notes what a load of the table has shown.
 func (s *tableStatus) loaded(committed processor.Positions, identity string) {
+	s.loads = true
 	s.seen, s.sent, s.identity = processor.Positions{}, processor.Positions{}, identity
 	maps.Copy(s.seen, committed)
 	maps.Copy(s.sent, committed)
 	for source, next := range committed {
+		s.follow(source)
 		s.source(source).Committed = next
 	}
 }

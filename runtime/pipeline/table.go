@@ -40,7 +40,7 @@ type table struct {
 
 func newTable(job *Job, name, topic string, k known) *table {
 	t := &table{job: job, name: name, topic: topic, known: k, log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
-	t.status.sources = map[processor.Source]*SourceStatus{}
+	t.status = newTableStatus(k.filed)
 	return t
 }
 
@@ -211,7 +211,7 @@ func (t *table) recognize(committed processor.Positions) error {
 	if err := t.known.compare(t.name, kfs.JobKey(t.job.cfg.Name), identity, committed); err != nil {
 		return err
 	}
-	t.known = known{identity, maps.Clone(committed)}
+	t.known = known{identity: identity, positions: maps.Clone(committed)}
 	t.note(func(s *tableStatus) { s.loaded(committed, identity) })
 	return nil
 }

@@ -1,34 +1,23 @@
 package group
 
 import (
-	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
 )
 
-var seed = flag.Uint64("seed", 0, "run TestRandom with this seed only")
+// TestRandom leads groups of the classic protocol through random requests, of which few make sense, and checks after each step what
+// must always hold. A failure names its seed.
+func TestRandom(t *testing.T) { eachSeed(t, 2000, randomRequests) }
 
-// TestRandom leads groups through random lives and checks after each step what must always hold. A failure names its seed.
-func TestRandom(t *testing.T) {
-	if *seed != 0 {
-		life(t, *seed)
-		return
-	}
-	for s := range uint64(400) {
-		life(t, s+1)
-	}
-}
-
-func life(t *testing.T, seed uint64) {
-	t.Helper()
-	l := &walk{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), now: start, waiting: map[Token]Event{}}
+func randomRequests(seed uint64, log io.Writer) {
+	l := &walk{log: log, rnd: rand.New(rand.NewPCG(seed, 0)), now: start, waiting: map[Token]Event{}}
 	l.g = newClassic(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour}.withDefaults())
-	for range 300 {
+	for range 200 {
 		l.step(l.event())
 		if l.rnd.IntN(3) == 0 {
 			l.pass(time.Duration(l.rnd.IntN(8000)) * time.Millisecond)
@@ -46,29 +35,29 @@ func life(t *testing.T, seed uint64) {
 
 // walk is one random life, with everything that was done, for the message if it fails.
 type walk struct {
-	t       *testing.T
-	seed    uint64
+	log     io.Writer // nil for none
 	rnd     *rand.Rand
 	g       *classic
 	now     time.Time
-	log     []string
-	tokens  []string
+	last    Token
 	ids     []string // of all members that ever were
 	waiting map[Token]Event
 	expired bool
 	highest int32
 }
 
-func (l *walk) fail(format string, args ...any) {
-	l.t.Helper()
-	tail := l.log[max(0, len(l.log)-20):]
-	l.t.Fatalf("seed %d: %s\n%s", l.seed, fmt.Sprintf(format, args...), strings.Join(tail, "\n"))
+func (l *walk) fail(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
+
+func (l *walk) note(format string, args ...any) {
+	if l.log != nil {
+		fmt.Fprintf(l.log, format+"\n", args...)
+	}
 }
 
 // event is a random one: mostly what a client could send, from a member that may be gone.
 func (l *walk) event() Event {
-	l.tokens = append(l.tokens, fmt.Sprintf("r%d", len(l.tokens)+1))
-	token := Token(len(l.tokens))
+	l.last++
+	token := l.last
 	id, generation := "", l.g.generation
 	if len(l.ids) > 0 {
 		id = l.ids[max(0, len(l.ids)-1-l.rnd.IntN(8))]
@@ -155,7 +144,7 @@ func (l *walk) step(ev Event) {
 		l.g = newClassic(l.now, Config{InitialDelay: time.Second, OffsetRetention: time.Hour}.withDefaults())
 		l.highest = 0
 	}
-	l.log = append(l.log, fmt.Sprintf("%s %T%+v", l.now.Sub(start), ev, ev))
+	l.note("%s %T%+v", l.now.Sub(start), ev, ev)
 	token := tokenOf(ev)
 	if token != 0 {
 		l.waiting[token] = ev
@@ -164,7 +153,7 @@ func (l *walk) step(ev Event) {
 	for _, e := range l.g.Step(l.now, ev) {
 		switch e := e.(type) {
 		case Reply:
-			l.log = append(l.log, fmt.Sprintf("    %d: %s", e.To, describeAnswer(e.Answer)))
+			l.note("    %d: %+v", e.To, e.Answer)
 			l.answered(e)
 		case Persist:
 			c, ok := l.waiting[e.To].(Commit)

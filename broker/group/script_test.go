@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write what the scripts in testdata give
 //	sync TOKEN id=MEMBER gen=N [instance=I] [protocol=P] [type=T] [assign=MEMBER:BYTES,…]
 //	heartbeat TOKEN id=MEMBER gen=N [instance=I]
 //	leave TOKEN MEMBER | MEMBER/INSTANCE | /INSTANCE …
-//	commit TOKEN gen=N [id=MEMBER] [instance=I] [offset=N] [v8]
+//	commit TOKEN gen=N [id=MEMBER] [instance=I] [offset=N] [partition=N] [v8]
 //	beat TOKEN id=MEMBER epoch=N [instance=I] [rack=R] [client=C] [rebalance=D] [topics=T,…] [regex=R] [assignor=A] [owned=T:N,N;…]
 //	fetch MEMBER EPOCH whether the member may have offsets
 //	topics T:N …       the topics that there are from now on, with their partitions
@@ -157,7 +157,8 @@ func (r *runner) command(line string) {
 		r.step(ev)
 	case "commit":
 		r.step(Commit{Token: r.token(words[1]), MemberID: args["id"], InstanceID: args["instance"], Generation: gen,
-			Offsets: []kfs.GroupOffset{{Topic: "t", Offset: number("offset", 0)}}})
+			NoEpochs: slices.Contains(words, "v8"),
+			Offsets:  []kfs.GroupOffset{{Topic: "t", TopicID: topicID("t"), Partition: int32(number("partition", 0)), Offset: number("offset", 0)}}})
 	case "delete":
 		r.step(Delete{Token: r.token(words[1])})
 	default:

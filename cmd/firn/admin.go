@@ -30,6 +30,11 @@ func (a *admin) flags(c *cobra.Command) {
 
 // connect runs a command against the cluster.
 func (a *admin) connect(ctx context.Context, run func(context.Context, *kadm.Client) error) error {
+	return a.connectClient(ctx, func(ctx context.Context, client *kgo.Client) error { return run(ctx, kadm.NewClient(client)) })
+}
+
+// connectClient is connect for what kadm does not tell.
+func (a *admin) connectClient(ctx context.Context, run func(context.Context, *kgo.Client) error) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(a.brokers...), kgo.RequestRetries(2), kgo.RetryTimeout(adminTimeout))
 	if err != nil {
 		return fmt.Errorf("--brokers %s: %w", strings.Join(a.brokers, ","), err)
@@ -40,7 +45,7 @@ func (a *admin) connect(ctx context.Context, run func(context.Context, *kadm.Cli
 	if err := client.Ping(ctx); err != nil {
 		return fmt.Errorf("no broker answers at %s; start one with \"firn dev\", or say with --brokers where one is: %w", strings.Join(a.brokers, ","), err)
 	}
-	return run(ctx, kadm.NewClient(client))
+	return run(ctx, client)
 }
 
 func printJSON(out io.Writer, value any) error {

@@ -20,6 +20,16 @@ type Job struct {
 	Topics  []string   `json:"topics,omitempty"`
 	Pattern string     `json:"pattern,omitempty"`
 	Tables  []JobTable `json:"tables"`
+	// Halts are what does not go on before a person has decided something.
+	Halts []JobHalt `json:"halts,omitempty"`
+}
+
+// JobHalt is why a part of a job does not go on.
+type JobHalt struct {
+	Table     string `json:"table,omitempty"`     // "" if it is about more than a table
+	Topic     string `json:"topic,omitempty"`     // "" if it is about all of the table
+	Partition int32  `json:"partition,omitempty"` // of the topic
+	What      string `json:"what"`                // for a person: what was found and what to do
 }
 
 // JobTable is one table of a job.

@@ -55,9 +55,15 @@ func (s *setup) untilLatest(t *testing.T) error {
 // prove runs firn verify over every row of the job's tables.
 func (s *setup) prove(t *testing.T) {
 	t.Helper()
-	if _, err := run(t, fromEnv(t, "FIRN_BIN"), "verify", "-f", s.job, "--store", s.store, "--data", s.data, "--deep"); err != nil {
+	if _, err := s.tool(t, "verify", "--deep"); err != nil {
 		t.Error(err)
 	}
+}
+
+// tool runs a command about the job's tables.
+func (s *setup) tool(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	return run(t, fromEnv(t, "FIRN_BIN"), append(args, "-f", s.job, "--store", s.store, "--data", s.data)...)
 }
 
 // produce sends records numbered from first to next and returns their numbers.
@@ -269,6 +275,11 @@ func TestIntegrationDamagedObject(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if _, err := s.tool(t, "status", "--partitions"); err == nil {
+		t.Error("status finds nothing wrong")
+	} else if err := mentions(err.Error(), "HALTED", "default.damaged, damaged/0", filepath.Base(object), "Restore the object"); err != nil {
+		t.Error(err)
+	}
 	if err := os.WriteFile(object, whole, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +288,13 @@ func TestIntegrationDamagedObject(t *testing.T) {
 	}
 	if err := eachOnce(t, s.data, "default.damaged", want); err != nil {
 		t.Error(err)
+	}
+	if _, err := s.tool(t, "status"); err != nil {
+		t.Error(err)
+	}
+	s.prove(t)
+	if out, err := s.tool(t, "where", "damaged", "0", "150"); err != nil || !strings.Contains(out, "visible") {
+		t.Errorf("%s: %v", out, err)
 	}
 }
 

@@ -38,6 +38,7 @@ type jobTables struct {
 	store   blob.Store
 	catalog *catalog.Catalog
 	tables  []kfs.JobTable // the dead-letter table is not among them
+	halts   []kfs.JobHalt
 	closers []io.Closer
 }
 
@@ -99,7 +100,7 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	if err != nil {
 		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
 	}
-	opened.tables = known.Tables
+	opened.tables, opened.halts = known.Tables, known.Halts
 	return opened, nil
 }
 

@@ -101,7 +101,7 @@ func (s *seeker) run(ctx context.Context, flags *tableFlags) ([]whereabouts, err
 					if source.Topic != s.topic || source.Partition != s.partition {
 						continue
 					}
-					w, err := s.look(ctx, j, t.Table, processor.Source{Topic: source.Topic, ID: source.ID, Partition: source.Partition})
+					w, err := s.look(ctx, j, t.Table, sourceOf(source))
 					if err != nil {
 						return err
 					}
@@ -139,7 +139,7 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 	if err != nil {
 		return w, err
 	}
-	key := source.Topic + "/" + kfs.PartitionID{Topic: source.ID, Partition: source.Partition}.String()
+	key := iceberg.SourceKey(source)
 	w.Position, _ = account.Position(j.job.Name, key)
 	entry, covered := account.Covers(j.job.Name, key, s.offset)
 	switch {

@@ -55,7 +55,7 @@ func (s *Sink) seal() (processor.Staged, error) {
 	}
 	spans := make(map[processor.Source]kfs.Span, len(s.ranges))
 	for key, a := range s.ranges {
-		source, err := parseSource(key)
+		source, err := ParseSource(key)
 		if err != nil {
 			return processor.Staged{}, err
 		}
@@ -142,7 +142,7 @@ func (s *Sink) files(ctx context.Context, all []*staged) ([]iceberglib.DataFile,
 func (s *Sink) recreated(to processor.Positions) error {
 	known := s.committer.Known().Positions
 	for _, key := range slices.Sorted(maps.Keys(known)) {
-		before, err := parseSource(key)
+		before, err := ParseSource(key)
 		if err != nil {
 			return fmt.Errorf("position of table %s: %w", s.spec.Name, err)
 		}

@@ -39,7 +39,7 @@ func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map
 	}
 	out := map[string]int64{}
 	for _, key := range sources {
-		source, err := parseSource(key)
+		source, err := ParseSource(key)
 		if err != nil {
 			return nil, err
 		}

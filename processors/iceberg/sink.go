@@ -153,7 +153,7 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 	}
 	out := make(processor.Positions, len(next))
 	for key, at := range next {
-		source, err := parseSource(key)
+		source, err := ParseSource(key)
 		if err != nil {
 			return nil, fmt.Errorf("position of table %s: %w", s.spec.Name, err)
 		}
@@ -187,13 +187,13 @@ func (s *Sink) Buffered() int64 { return s.held }
 // error gives up what was staged since the last Seal.
 func (s *Sink) Stage(ctx context.Context, b processor.Batch) error {
 	if err := s.stage(ctx, b); err != nil {
-		return errors.Join(asProcessor(fmt.Errorf("stage %s %s: %w", sourceKey(b.Source), b.Span, err)), s.drop())
+		return errors.Join(asProcessor(fmt.Errorf("stage %s %s: %w", SourceKey(b.Source), b.Span, err)), s.drop())
 	}
 	return nil
 }
 
 func (s *Sink) stage(ctx context.Context, b processor.Batch) error {
-	key := sourceKey(b.Source)
+	key := SourceKey(b.Source)
 	a, ok := s.ranges[key]
 	switch {
 	case b.Span.Base < 0 || b.Span.Next < b.Span.Base:

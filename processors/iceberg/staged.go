@@ -118,13 +118,13 @@ func schemaByID(meta table.Metadata, id int) *iceberglib.Schema {
 	return nil
 }
 
-// sourceKey is how a source is named in receipts: topic/topic id/partition.
-func sourceKey(s processor.Source) string {
+// SourceKey is how a source is named in receipts: topic/topic id/partition.
+func SourceKey(s processor.Source) string {
 	return s.Topic + "/" + kfs.PartitionID{Topic: s.ID, Partition: s.Partition}.String()
 }
 
-// parseSource reads what sourceKey wrote.
-func parseSource(key string) (processor.Source, error) {
+// ParseSource reads what SourceKey wrote.
+func ParseSource(key string) (processor.Source, error) {
 	parts := strings.Split(key, "/")
 	if len(parts) != 3 {
 		return processor.Source{}, fmt.Errorf("source %q is not topic/topic id/partition", key)
@@ -153,9 +153,9 @@ func ranges(from, to processor.Positions, all []*staged) (map[string]catalog.Adv
 	for source, next := range to {
 		base, ok := from[source]
 		if !ok || next < base {
-			return nil, fmt.Errorf("commit of %s: to is %d, from is %d (given: %t)", sourceKey(source), next, base, ok)
+			return nil, fmt.Errorf("commit of %s: to is %d, from is %d (given: %t)", SourceKey(source), next, base, ok)
 		}
-		key := sourceKey(source)
+		key := SourceKey(source)
 		sum := catalog.Advance{Span: kfs.Span{Base: base, Next: next}, High: -1}
 		parts := bySource[key]
 		delete(bySource, key)
@@ -176,7 +176,7 @@ func ranges(from, to processor.Positions, all []*staged) (map[string]catalog.Adv
 	}
 	for source := range from {
 		if _, ok := to[source]; !ok {
-			return nil, fmt.Errorf("commit of %s: from is given, to is not", sourceKey(source))
+			return nil, fmt.Errorf("commit of %s: from is given, to is not", SourceKey(source))
 		}
 	}
 	if len(bySource) > 0 {

@@ -136,7 +136,36 @@ func (j *Job) file() *kfs.Job {
 		}
 	}
 	slices.SortFunc(f.Tables, func(a, b kfs.JobTable) int { return strings.Compare(a.Table, b.Table) })
+	status := j.Status()
+	f.Halts = status.halts()
 	return f
+}
+
+// What the job's object says of halts, at most.
+const (
+	maxHalts     = 1000
+	maxHaltBytes = 4 << 10
+)
+
+// halts lists what has halted.
+func (s *Status) halts() []kfs.JobHalt {
+	var all []kfs.JobHalt
+	add := func(table, topic string, partition int32, err error) {
+		if err != nil && len(all) < maxHalts {
+			what := err.Error()
+			all = append(all, kfs.JobHalt{Table: table, Topic: topic, Partition: partition, What: strings.ToValidUTF8(what[:min(len(what), maxHaltBytes)], "\uFFFD")})
+		}
+	}
+	for _, err := range s.Halted {
+		add("", "", 0, err)
+	}
+	for _, t := range s.Tables {
+		add(t.Table, "", 0, t.Halted)
+		for _, source := range t.Sources {
+			add(t.Table, source.Topic, source.Partition, source.Halted)
+		}
+	}
+	return all
 }
 
 // fills reports whether the job, as it is configured now, fills a table from one of the sources.

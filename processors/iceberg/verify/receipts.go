@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg"
 )
 
 // account is what one job, or one backfill of it, says of a source.
@@ -227,13 +227,11 @@ func (v *verifier) source(key string) (*source, error) {
 	if s, ok := v.sources[key]; ok {
 		return s, nil
 	}
-	topic, rest, _ := strings.Cut(key, "/")
-	_, number, ok := strings.Cut(rest, "/")
-	partition, err := strconv.ParseInt(number, 10, 32)
-	if !ok || err != nil {
-		return nil, fmt.Errorf("source %q is not topic/topic id/partition", key)
+	at, err := iceberg.ParseSource(key)
+	if err != nil {
+		return nil, err
 	}
-	s := &source{key: key, place: place{topic, int32(partition)}}
+	s := &source{key: key, place: place{at.Topic, at.Partition}}
 	for _, other := range v.sources {
 		if other.place == s.place {
 			return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)

@@ -24,6 +24,8 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // Config says what is verified and how.
@@ -233,7 +235,7 @@ func (v *verifier) remembered(ctx context.Context) error {
 			return nil
 		}
 		for _, s := range t.Sources {
-			key := s.Topic + "/" + kfs.PartitionID{Topic: s.ID, Partition: s.Partition}.String()
+			key := iceberg.SourceKey(processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition})
 			var next int64
 			if known := v.sources[key]; known != nil {
 				next = known.next()

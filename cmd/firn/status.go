@@ -1,0 +1,269 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/inspect"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// jobStatus is what tables and bucket say of a job.
+type jobStatus struct {
+	Job    string        `json:"job"`
+	Tables []tableStatus `json:"tables"`
+	Halts  []kfs.JobHalt `json:"halts"`
+}
+
+// tableStatus is one table of a job. Times are durations in seconds, -1 where they are not known.
+type tableStatus struct {
+	Table       string         `json:"table"`
+	Lag         int64          `json:"lag"`         // offsets that the log has and the table does not account for
+	Behind      float64        `json:"behind_s"`    // how long ago the oldest of them was acknowledged, about; 0 without lag
+	Freshness   float64        `json:"freshness_s"` // of the newest commit: how old its oldest record was
+	Commit      float64        `json:"commit_s"`    // how long ago that was
+	Rows        int64          `json:"rows"`        // that the job has added; -1 if nobody counted
+	DeadLetters int64          `json:"dead_letters"`
+	Sources     []sourceStatus `json:"sources"`
+}
+
+// sourceStatus is one source partition of a table.
+type sourceStatus struct {
+	Topic     string      `json:"topic"`
+	ID        kfs.TopicID `json:"id"`
+	Partition int32       `json:"partition"`
+	Position  int64       `json:"position"` // the next offset that the table does not account for
+	Start     int64       `json:"log_start"`
+	End       int64       `json:"log_end"`
+	Behind    float64     `json:"behind_s"`
+	Gone      bool        `json:"gone,omitempty"` // the topic is deleted
+}
+
+func (s *sourceStatus) lag() int64 { return max(0, s.End-max(s.Position, s.Start)) }
+
+func statusCommand() *cobra.Command {
+	var flags tableFlags
+	partitions := false
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "How far jobs are: lag, freshness, what has halted and why",
+		Long: `How far jobs are: lag in offsets and seconds, freshness, what has halted and why. All of it comes from the tables and the bucket:
+no job and no broker is asked, and none needs to run.
+
+Exits with 1 if something has halted.`,
+		Example: `  firn status
+  firn status -f job.yaml --partitions`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			all := []jobStatus{}
+			err := flags.each(c.Context(), func(j *jobTables) error {
+				s, err := statusOf(c.Context(), j, time.Now())
+				all = append(all, s)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if flags.asJSON {
+				err = printJSON(c.OutOrStdout(), all)
+			} else {
+				err = printStatus(c.OutOrStdout(), all, partitions)
+			}
+			for _, s := range all {
+				if err == nil && len(s.Halts) > 0 {
+					err = fmt.Errorf("job %s: %d halts", s.Job, len(s.Halts))
+				}
+			}
+			return err
+		},
+	}
+	flags.add(c)
+	c.Flags().BoolVar(&partitions, "partitions", false, "a line for each partition")
+	return c
+}
+
+func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, error) {
+	s := jobStatus{Job: j.job.Name, Tables: []tableStatus{}, Halts: j.halts}
+	ends, err := inspect.ReadEnds(ctx, j.store)
+	if err != nil {
+		return s, err
+	}
+	letters, err := j.account(ctx, j.job.DeadLetterTable())
+	if err != nil {
+		return s, err
+	}
+	for _, t := range j.tables {
+		account, err := j.account(ctx, t.Table)
+		if err != nil {
+			return s, err
+		}
+		one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}}
+		for _, source := range t.Sources {
+			at, err := sourceStatusOf(ctx, j.job.Name, account, ends, source, now)
+			if err != nil {
+				return s, err
+			}
+			one.Lag += at.lag()
+			one.Behind = max(one.Behind, at.Behind)
+			one.Sources = append(one.Sources, at)
+			key := iceberg.SourceKey(sourceOf(source))
+			one.DeadLetters += max(0, rowsOf(letters, j.job.Name, key))
+			if n := rowsOf(account, j.job.Name, key); n == catalog.UnknownRows || one.Rows == catalog.UnknownRows {
+				one.Rows = catalog.UnknownRows
+			} else {
+				one.Rows += n
+			}
+		}
+		if one.Commit, one.Freshness, err = lastCommit(ctx, j.job.Name, account, ends, now); err != nil {
+			return s, err
+		}
+		s.Tables = append(s.Tables, one)
+	}
+	return s, nil
+}
+
+// account reads what a table says; nil if there is none.
+func (j *jobTables) account(ctx context.Context, name string) (*catalog.Account, error) {
+	a, _, err := j.catalog.Account(ctx, name, j.store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil, nil
+	}
+	return a, err
+}
+
+func sourceOf(s kfs.JobSource) processor.Source {
+	return processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}
+}
+
+// rowsOf is how many rows a job has added of a source.
+func rowsOf(a *catalog.Account, job, source string) int64 {
+	if a == nil || a.Progress[job] == nil {
+		return 0
+	}
+	return a.Progress[job].Sources[source].Rows
+}
+
+func sourceStatusOf(ctx context.Context, job string, account *catalog.Account, ends *inspect.Ends, source kfs.JobSource, now time.Time) (sourceStatus, error) {
+	s := sourceStatus{Topic: source.Topic, ID: source.ID, Partition: source.Partition, Position: source.Hold}
+	if account != nil {
+		if next, ok := account.Position(job, iceberg.SourceKey(sourceOf(source))); ok {
+			s.Position = next
+		}
+	}
+	id := kfs.PartitionID{Topic: source.ID, Partition: source.Partition}
+	end, ok := ends.Find(id)
+	s.Start, s.End, s.Gone = end.Start, end.Next, ok && end.Ended
+	if s.lag() == 0 {
+		return s, nil
+	}
+	at, ok, err := ends.Written(ctx, id, max(s.Position, s.Start))
+	if s.Behind = -1; ok {
+		s.Behind = max(0, now.Sub(time.UnixMilli(at)).Seconds())
+	}
+	return s, err
+}
+
+// lastCommit is how long ago the job's newest commit of rows was, and how old the oldest record in it was then.
+func lastCommit(ctx context.Context, job string, account *catalog.Account, ends *inspect.Ends, now time.Time) (ago, freshness float64, err error) {
+	ago, freshness = -1, -1
+	if account == nil {
+		return ago, freshness, nil
+	}
+	i := slices.IndexFunc(account.Branch, func(e catalog.Entry) bool {
+		return e.Receipt != nil && e.Receipt.Job == job && e.Receipt.Kind == catalog.KindData
+	})
+	if i < 0 {
+		return ago, freshness, nil
+	}
+	committed := time.UnixMilli(account.Branch[i].Snapshot.TimestampMs)
+	for key, a := range account.Branch[i].Receipt.Ranges {
+		source, err := iceberg.ParseSource(key)
+		if err != nil || a.Span.Empty() {
+			continue
+		}
+		at, known, err := ends.Written(ctx, kfs.PartitionID{Topic: source.ID, Partition: source.Partition}, a.Span.Base)
+		if err != nil {
+			return ago, freshness, err
+		}
+		if known {
+			freshness = max(freshness, committed.Sub(time.UnixMilli(at)).Seconds())
+		}
+	}
+	return max(0, now.Sub(committed).Seconds()), freshness, nil
+}
+
+func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
+	type row struct {
+		job   string
+		table tableStatus
+	}
+	var rows []row
+	for _, s := range all {
+		for _, t := range s.Tables {
+			rows = append(rows, row{s.Job, t})
+		}
+	}
+	err := printTable(out, "JOB\tTABLE\tLAG\tBEHIND\tFRESHNESS\tLAST COMMIT\tROWS\tDEAD LETTERS", rows, func(w io.Writer, r row) {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\n", r.job, r.table.Table, r.table.Lag, seconds(r.table.Behind), seconds(r.table.Freshness),
+			cmp.Or(ago(r.table.Commit), "never"), orUnknown(r.table.Rows), r.table.DeadLetters)
+	})
+	if err == nil && partitions {
+		for _, r := range rows {
+			fmt.Fprintf(out, "\n%s\n", r.table.Table)
+			err = errors.Join(err, printTable(out, "TOPIC\tPARTITION\tPOSITION\tLOG START\tLOG END\tLAG\tBEHIND", r.table.Sources, func(w io.Writer, s sourceStatus) {
+				topic := s.Topic
+				if s.Gone {
+					topic += " (deleted)"
+				}
+				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", topic, s.Partition, s.Position, s.Start, s.End, s.lag(), seconds(s.Behind))
+			}))
+		}
+	}
+	for _, s := range all {
+		for _, h := range s.Halts {
+			where := cmp.Or(h.Table, "the job")
+			if h.Topic != "" {
+				where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)
+			}
+			fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", s.Job, where, h.What)
+		}
+	}
+	return err
+}
+
+// seconds writes a duration for people; "-" if it is not known.
+func seconds(s float64) string {
+	if s < 0 {
+		return "-"
+	}
+	d := time.Duration(s * float64(time.Second))
+	if d < 10*time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// ago writes how long ago something was; "" if it never was.
+func ago(s float64) string {
+	if s < 0 {
+		return ""
+	}
+	return seconds(s) + " ago"
+}
+
+func orUnknown(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}

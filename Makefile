@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults lint imports fuzz golden demo bench conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults chaos lint imports fuzz golden demo bench conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ integration: build tools ## tests against programs that are not ours: kcat, libr
 
 faults: ## ten commits of the sink with a fault at every single operation; some minutes
 	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg
+
+chaos: build tools ## three brokers killed, paused, and left without etcd, every acknowledged record audited; some minutes
+	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 60m -tags integration -run '^TestChaos' -v ./cmd/firn
 
 integration-rest: ## the catalog suite on a REST catalog that nobody needs: make integration-rest REST_URI=http://…
 	FIRN_TEST_REST_URI=$(REST_URI) $(GO) test -count=1 -tags integration -run REST ./catalog/catalogtest

@@ -21,6 +21,11 @@ type embeddedEtcd struct {
 
 // startEtcd starts an etcd with its files under dir on a free port of the loopback interface, and waits until it answers.
 func startEtcd(ctx context.Context, dir string) (*embeddedEtcd, error) {
+	return startEtcdAt(ctx, dir, "127.0.0.1:0")
+}
+
+// startEtcdAt is startEtcd on an address for its clients.
+func startEtcdAt(ctx context.Context, dir, addr string) (*embeddedEtcd, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("clear the folder of etcd: %w", err)
 	}
@@ -30,9 +35,9 @@ func startEtcd(ctx context.Context, dir string) (*embeddedEtcd, error) {
 	cfg.TickMs, cfg.ElectionMs = 500, 2500 // half the processor time of the defaults when idle; there is nobody to elect
 	cfg.UnsafeNoFsync = true               // nothing in it has to outlive the process
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	loopback := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{loopback}, []url.URL{loopback}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{loopback}, []url.URL{loopback}
+	clients, peers := url.URL{Scheme: "http", Host: addr}, url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{clients}, []url.URL{clients}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peers}, []url.URL{peers}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	server, err := embed.StartEtcd(cfg)
 	if err != nil {

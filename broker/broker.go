@@ -123,6 +123,7 @@ type Broker struct {
 	listener  net.Listener
 	cluster   *cluster.Cluster
 	groups    *coordinators
+	deletion  *deletion
 	retention *retention.Keeper
 	server    *Server
 	memory    *journal.Memory
@@ -172,6 +173,7 @@ func (b *Broker) assemble() error {
 	b.memory = journal.NewMemory(share.cache, share.reads)
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
 	control := &controller{cluster: b.cluster}
+	b.deletion = &deletion{b.cluster, control, b.cfg.Log}
 	topics := api.Backend{
 		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.Log), ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,

@@ -412,3 +412,36 @@ func TestJournalsGrow(t *testing.T) {
 		}
 	}
 }
+
+// TestTopicsAreDeletedEverywhere deletes topics that lie on several journals, through any broker, also when a broker goes in the middle.
+func TestTopicsAreDeletedEverywhere(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 60*time.Second)
+	var ids []kadm.TopicID
+	for life := range 3 {
+		c := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner())) // a producer does not forget the topic's id
+		admin := kadm.NewClient(c)
+		created, err := admin.CreateTopic(ctx, 6, 1, nil, "events")
+		if err != nil {
+			t.Fatalf("life %d: %v", life, err)
+		}
+		ids = append(ids, created.ID)
+		for partition := range int32(5) { // the sixth never has a record
+			if err := c.ProduceSync(ctx, &kgo.Record{Topic: "events", Partition: partition, Value: fmt.Append(nil, life)}).FirstErr(); err != nil {
+				t.Fatalf("life %d: %v", life, err)
+			}
+		}
+		if life == 2 {
+			s.end(s.other().cfg.ID)
+		}
+		if _, err := admin.DeleteTopic(ctx, "events"); err != nil {
+			t.Fatalf("life %d: %v", life, err)
+		}
+	}
+	s.until("the topic is gone", func(r *running) bool { _, ok := r.cluster.State().Topic("events"); return !ok })
+	slices.SortFunc(ids, func(a, b kadm.TopicID) int { return bytes.Compare(a[:], b[:]) })
+	if len(slices.Compact(ids)) != 3 {
+		t.Errorf("topic ids %v", ids)
+	}
+}

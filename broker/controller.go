@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/firn-io/firn/broker/api"
 	"github.com/firn-io/firn/broker/cluster"
@@ -48,10 +50,38 @@ func (c *controller) Change(ctx context.Context, plan func(*metadata.State) ([]k
 			}
 		}
 		if !overtaken {
-			return nil
+			return c.deleted(ctx, j, entries)
 		}
 	}
 	return metadata.ErrConflict
+}
+
+// deletionWait is how long a change that deletes topics waits for their names to be free. It takes a flush or two where all journals have owners.
+const deletionWait = 5 * time.Second
+
+// deleted waits, for a while, until topics whose deletion has begun are gone. The deletion is durable, and goes on, however that ends.
+func (c *controller) deleted(ctx context.Context, j *journal.Journal, entries []kfs.Entry) error {
+	ctx, cancel := context.WithTimeout(ctx, deletionWait)
+	defer cancel()
+	for {
+		changed := j.Changed()
+		state := j.State()
+		if !slices.ContainsFunc(entries, func(e kfs.Entry) bool {
+			t, ok := e.(kfs.Topic)
+			if ok && t.State == kfs.TopicDeleting {
+				_, ok = state.TopicByID(t.ID)
+				return ok
+			}
+			return false
+		}) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // producerIDs hands out producer ids of a block at a time, so that few of them cost a write.

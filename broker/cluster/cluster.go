@@ -18,7 +18,7 @@
 //
 //	cluster.go  sessions, what callers ask     place.go   who is to own what
 //	own.go      taking, having, handing over   watch.go   what the others say of themselves
-//	state.go    the metadata of journal 0
+//	state.go    the metadata of journal 0      ended.go   topics that are being deleted
 package cluster
 
 import (
@@ -79,6 +79,8 @@ type Cluster struct {
 	state    *metadata.State      // of journal 0: what the follower last read, or the owner had
 	read     bool                 // the follower has read to the end at least once
 	follower *journal.Follower    // nil while there is none
+	session  *lease.Session       // nil while there is none
+	ended    map[endedIn]bool     // as the lease service says
 	tenures  int                  // how often this broker gained journal 0
 	changed  chan struct{}        // closed at the next change
 }
@@ -126,10 +128,11 @@ func (c *Cluster) Run(ctx context.Context) error {
 
 // live is one session. What the leases said is worth nothing when it has ended; where the others are is kept, for clients have nothing better.
 func (c *Cluster) live(ctx context.Context, s *lease.Session) error {
-	defer c.see(func() { c.watched, c.owners = false, map[uint32]ownership{} })
+	defer c.see(func() { c.session, c.watched, c.owners, c.ended = nil, false, map[uint32]ownership{}, nil })
 	if err := c.register(ctx, s); err != nil {
 		return err
 	}
+	c.see(func() { c.session = s })
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.watch(ctx) })
 	g.Go(func() error { return c.keepAll(ctx, s) })

@@ -75,6 +75,10 @@ func (c *Cluster) watch(ctx context.Context) error {
 		owners := c.parseOwners(entries)
 		c.see(func() { c.owners = owners })
 	})
+	on(endedPrefix, func(entries []lease.Entry) {
+		ended := c.parseEnded(entries)
+		c.see(func() { c.ended = ended })
+	})
 	if !c.cfg.Alone {
 		on(metadataKey, func([]lease.Entry) { c.look() })
 	}

@@ -184,6 +184,7 @@ type Journal struct {
 	inbox        []*request // appends that the core has not taken yet
 	pendingBytes int64      // of appends that are not answered
 	closed       bool
+	ending       map[kfs.TopicID]bool // topics of which no more records are taken, whatever the caller believes
 	changed      chan struct{} // closed when the metadata next change
 }
 
@@ -289,10 +290,27 @@ func (j *Journal) AppendEntries(entries []kfs.Entry) *Pending {
 	return j.enqueue(r)
 }
 
+// End ends a topic that is being deleted: from the call on its records are refused, here and, once the append is done, by every later
+// owner that knows of the deletion. It may be called again.
+func (j *Journal) End(topic kfs.TopicID) *Pending {
+	j.mu.Lock()
+	if j.ending == nil {
+		j.ending = map[kfs.TopicID]bool{}
+	}
+	j.ending[topic] = true // a few bytes for each topic that is deleted while this process owns the journal
+	j.mu.Unlock()
+	return j.AppendEntries([]kfs.Entry{kfs.Ended{Topic: topic}})
+}
+
 func (j *Journal) enqueue(r *request) *Pending {
 	r.pending = &Pending{done: make(chan struct{})}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	for i := range r.batches {
+		if j.ending[r.batches[i].Topic] {
+			r.batches[i].err = ErrTopicEnded
+		}
+	}
 	switch {
 	case j.closed:
 		r.pending.finish(r.all(ErrNotOwner))

@@ -386,3 +386,20 @@ func TestConfigValidate(t *testing.T) {
 		t.Error("no defaults")
 	}
 }
+
+// TestEndRefusesWhatComesLater: whoever still takes a topic for a live one is refused from the call on, also for partitions that never had a record.
+func TestEndRefusesWhatComesLater(t *testing.T) {
+	cfg := config(blob.NewMemory(time.Now), 1)
+	cfg.Journal = 1
+	o := start(t, cfg)
+	first := o.Append([]Batch{batch(t, 1, "events", 0, nil, 1, "x")})
+	end := o.End(topicID(1))
+	late := o.Append([]Batch{batch(t, 1, "events", 0, nil, 1, "y"), batch(t, 1, "events", 1, nil, 1, "z"), batch(t, 2, "other", 0, nil, 1, "o")})
+	o.must(first)
+	o.must(end)
+	results, err := late.Wait(t.Context())
+	if err != nil || !errors.Is(results[0].Err, ErrTopicEnded) || !errors.Is(results[1].Err, ErrTopicEnded) || results[2].Err != nil {
+		t.Errorf("behind the end: %+v, %v", results, err)
+	}
+	o.must(o.End(topicID(1)))
+}

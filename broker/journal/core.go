@@ -93,6 +93,7 @@ type (
 		op uint64
 		result
 	}
+	leaving  struct{} // write a checkpoint, if another owner would have more to read than he reads at a time
 	closed   struct{} // write what waits, then stop
 	followed struct{} // read what there is, as one who never writes
 	looked   struct{} // read on
@@ -103,6 +104,7 @@ func (running) event()  {}
 func (tick) event()     {}
 func (arrived) event()  {}
 func (answered) event() {}
+func (leaving) event()  {}
 func (closed) event()   {}
 func (followed) event() {}
 func (looked) event()   {}
@@ -210,6 +212,8 @@ func (c *core) Step(now time.Time, ev event) []effect {
 				then(now, ev.result)
 			}
 		}
+	case leaving:
+		c.upkeep.leaving = true
 	case closed:
 		c.closing = true
 	case followed:

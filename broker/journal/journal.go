@@ -185,7 +185,7 @@ type Journal struct {
 	pendingBytes int64      // of appends that are not answered
 	closed       bool
 	ending       map[kfs.TopicID]bool // topics of which no more records are taken, whatever the caller believes
-	changed      chan struct{} // closed when the metadata next change
+	changed      chan struct{}        // closed when the metadata next change
 }
 
 // Open takes the journal over: from its return on every earlier owner's writes fail. A journal that does not exist yet is begun; journal

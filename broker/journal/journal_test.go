@@ -403,3 +403,37 @@ func TestEndRefusesWhatComesLater(t *testing.T) {
 	}
 	o.must(o.End(topicID(1)))
 }
+
+// TestLeavingWritesACheckpoint: whoever takes over from an owner that was asked to stop has no long chain to read.
+func TestLeavingWritesACheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for objects, want := range map[int]bool{3: false, 3 * chainReads: true} {
+			store := blob.NewMemory(nil)
+			o := start(t, config(store, 1))
+			o.create(1, "events", 1)
+			for range objects {
+				o.must(o.Append([]Batch{batch(t, 1, "events", 0, nil, 1, "x")}))
+			}
+			if err := o.stop(); err != nil {
+				t.Fatal(err)
+			}
+			written := false
+			for page, err := range store.List(t.Context(), kfs.CheckpointPrefix(0), "") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				written = written || len(page.Objects) > 0
+			}
+			if written != want {
+				t.Errorf("%d objects, checkpoint written: %v", objects, written)
+			}
+			next := start(t, config(store, 2))
+			if got := values(t, next.Journal, id(1, 0)); len(got) != objects {
+				t.Errorf("%d of %d records are there", len(got), objects)
+			}
+			if err := next.stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

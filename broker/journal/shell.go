@@ -14,6 +14,7 @@ import (
 
 const (
 	ioTimeout    = 15 * time.Second // of one store operation; then its outcome is unknown
+	leaveTimeout = 2 * time.Second  // of a last checkpoint when Run's context has ended
 	drainTimeout = 5 * time.Second  // of writing what waits when Run's context has ended
 	answerBuffer = 64               // answers that wait for the loop; more operations than that are never on their way
 )
@@ -63,6 +64,7 @@ func (j *Journal) serve(ctx context.Context) error {
 	j.step(running{})
 	for !j.shell.halted && j.turn(ctx.Done(), true) == nil {
 	}
+	j.leave(context.WithoutCancel(ctx))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if !j.shell.halted {
@@ -72,6 +74,17 @@ func (j *Journal) serve(ctx context.Context) error {
 	for !j.shell.halted && j.turn(drain.Done(), true) == nil {
 	}
 	return j.shell.err
+}
+
+// leave makes it short for the next owner: a checkpoint is written while appends are still taken.
+func (j *Journal) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	if !j.shell.halted {
+		j.step(leaving{})
+	}
+	for !j.shell.halted && j.core.upkeep.writing != nil && j.turn(ctx.Done(), true) == nil {
+	}
 }
 
 // turn waits for one event and takes it. It returns errDone when done is closed.

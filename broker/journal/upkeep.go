@@ -14,6 +14,7 @@ import (
 type upkeep struct {
 	enabled bool
 	writing *checkpoint
+	leaving bool   // the next owner is to have little to read
 	notYet  uint64 // no checkpoint is begun before this sequence; set when one has failed
 }
 
@@ -34,7 +35,11 @@ type metaObject struct {
 // tryCheckpoint begins a checkpoint when enough objects lie behind the last one.
 func (c *core) tryCheckpoint(now time.Time) {
 	u := &c.upkeep
-	if !u.enabled || c.closing || u.writing != nil || c.state.behind() < c.checkpointEvery || c.state.sequence < u.notYet {
+	every := c.checkpointEvery
+	if u.leaving {
+		every = min(every, chainReads)
+	}
+	if !u.enabled || c.closing || u.writing != nil || c.state.behind() < every || c.state.sequence < u.notYet {
 		return
 	}
 	c.state.release()

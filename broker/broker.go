@@ -19,6 +19,7 @@ import (
 	"github.com/firn-io/firn/broker/api"
 	"github.com/firn-io/firn/broker/cluster"
 	"github.com/firn-io/firn/broker/group"
+	"github.com/firn-io/firn/broker/health"
 	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/broker/retention"
@@ -127,6 +128,7 @@ type Broker struct {
 	retention *retention.Keeper
 	server    *Server
 	memory    *journal.Memory
+	store     *health.Monitor
 	ready     chan struct{}
 }
 
@@ -137,6 +139,9 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{cfg: cfg.withDefaults(), ready: make(chan struct{})}
+	b.store = health.NewMonitor(health.Config{
+		Store: cfg.Store, Probe: kfs.ObjectKey(0, 0), Now: b.cfg.Now, Log: b.cfg.Log, Metrics: cfg.Metrics,
+	})
 	listener, err := net.Listen("tcp", b.cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("broker: listening on %s: %w", b.cfg.Listen, err)
@@ -171,17 +176,17 @@ func (b *Broker) assemble() error {
 	b.groups.cluster = b.cluster
 	share := b.cfg.share()
 	b.memory = journal.NewMemory(share.cache, share.reads)
+	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
 	control := &controller{cluster: b.cluster}
 	b.deletion = &deletion{b.cluster, control, b.cfg.Log}
 	topics := api.Backend{
 		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.Log), ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
-		LogDir: b.cfg.StoreName, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
+		LogDir: b.cfg.StoreName, Throttle: func() time.Duration { return throttle(b.store.State(), requests) }, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
 	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: b.groups, Clock: clock}
-	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	b.server = NewServer(ServerConfig{
 		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...), Requests: requests, Answers: answers,
 		Admit: b.admit, Metrics: NewMetrics(b.cfg.Metrics, requests, answers), Log: b.cfg.Log,
@@ -208,7 +213,7 @@ func (c *Config) share() shares {
 // open takes a journal over.
 func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Journal, error) {
 	return journal.Open(ctx, journal.Config{
-		Store: b.cfg.Store, Journal: number, Journals: journals, FlushInterval: b.cfg.Flush,
+		Store: b.store.Store(), Journal: number, Journals: journals, FlushInterval: b.cfg.Flush,
 		PendingBytes: b.cfg.share().requests, // what waits is counted there already
 		Memory:       b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
@@ -216,7 +221,7 @@ func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Jo
 
 // follow makes a follower of journal 0.
 func (b *Broker) follow(news func(*metadata.State)) (*journal.Follower, error) {
-	return journal.NewFollower(journal.Config{Store: b.cfg.Store, Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log}, news)
+	return journal.NewFollower(journal.Config{Store: b.store.Store(), Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log}, news)
 }
 
 // Addr is the address that the broker listens on.
@@ -258,11 +263,12 @@ func (b *Broker) Run(ctx context.Context) error {
 	}()
 	// Clients are told by this broker where the journals have gone. A store or a lease service that does not answer must not keep it from stopping.
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(b.server.config.DrainTimeout, stopServing) })()
-	var announcing sync.WaitGroup
-	announcing.Go(func() { b.announce(serving) })
+	var beside sync.WaitGroup
+	beside.Go(func() { b.announce(serving) })
+	beside.Go(func() { b.store.Run(serving, b.reachable) })
 	err := b.server.Run(serving, b.listener)
 	stopServing()
-	announcing.Wait()
+	beside.Wait()
 	return errors.Join(err, <-owned)
 }
 

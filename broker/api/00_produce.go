@@ -175,6 +175,9 @@ func (p *producer) finish(w *production) (kmsg.Response, error) {
 	if w.acks == 0 {
 		return nil, failed
 	}
+	if p.Throttle != nil {
+		w.response.ThrottleMillis = int32(p.Throttle().Milliseconds())
+	}
 	for _, n := range p.endpoints(w.leaders) {
 		broker := kmsg.NewProduceResponseBroker()
 		broker.NodeID, broker.Host, broker.Port = n.ID, n.Host, n.Port

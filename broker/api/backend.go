@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -24,7 +25,9 @@ type Backend struct {
 	FetchBytes int64 // the most that one fetch answers, beyond a first batch; default 50 MiB
 	// SessionBytes is the memory for fetch sessions; default 4 MiB.
 	SessionBytes int64
-	LogDir       string       // what people call the store; default "store"
+	LogDir       string // what people call the store; default "store"
+	// Throttle is how long producers are asked to wait before their next request; nil never asks.
+	Throttle     func() time.Duration
 	Clock        func() int64 // Unix milliseconds
 	NewID        func() kfs.TopicID
 	NewSessionID func() int32 // a random number, of which those above 0 are used

@@ -60,6 +60,7 @@ type core struct {
 	expected      map[producerKey]expectation
 	upkeep        upkeep
 	closing       bool
+	unreachable   bool // the store answers nobody: whoever waits is told at once
 
 	out    []effect
 	ops    map[uint64]func(time.Time, result)
@@ -93,8 +94,11 @@ type (
 		op uint64
 		result
 	}
-	leaving  struct{} // write a checkpoint, if another owner would have more to read than he reads at a time
-	closed   struct{} // write what waits, then stop
+	leaving struct{} // write a checkpoint, if another owner would have more to read than he reads at a time
+	closed  struct{} // write what waits, then stop
+	reached struct { // the store answers, or nothing is taken until it does
+		ok bool
+	}
 	followed struct{} // read what there is, as one who never writes
 	looked   struct{} // read on
 )
@@ -106,6 +110,7 @@ func (arrived) event()  {}
 func (answered) event() {}
 func (leaving) event()  {}
 func (closed) event()   {}
+func (reached) event()  {}
 func (followed) event() {}
 func (looked) event()   {}
 
@@ -216,6 +221,8 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.upkeep.leaving = true
 	case closed:
 		c.closing = true
+	case reached:
+		c.reach(ev.ok)
 	case followed:
 		c.phase = following
 		c.followAnew(now)

@@ -54,9 +54,31 @@ func (c *core) take(now time.Time, requests []*request) {
 			c.answer(r, r.all(ErrNotOwner))
 			continue
 		}
+		if c.unreachable {
+			c.expect(r)
+			c.answer(r, r.all(ErrUnavailable))
+			continue
+		}
 		c.gathered = append(c.gathered, r)
 		c.gatheredBytes += r.bytes
 	}
+}
+
+// reach notes whether the store answers. While it does not, whoever waits or comes is told so at once, and may come again. The flight stays on its way,
+// for its key is open; who comes again with a batch of it is judged when that is decided.
+func (c *core) reach(ok bool) {
+	c.unreachable = !ok
+	if ok {
+		return
+	}
+	if c.flight != nil {
+		c.failAll(c.flight.requests, ErrUnavailable)
+	}
+	for _, r := range c.gathered {
+		c.expect(r)
+	}
+	c.failAll(c.gathered, ErrUnavailable)
+	c.gathered, c.gatheredBytes = nil, 0
 }
 
 // flushDue is when what is gathered is to be written.

@@ -184,6 +184,7 @@ type Journal struct {
 	inbox        []*request // appends that the core has not taken yet
 	pendingBytes int64      // of appends that are not answered
 	closed       bool
+	unreachable  bool                 // as SetReachable said
 	ending       map[kfs.TopicID]bool // topics of which no more records are taken, whatever the caller believes
 	changed      chan struct{}        // closed when the metadata next change
 }
@@ -325,6 +326,17 @@ func (j *Journal) enqueue(r *request) *Pending {
 		j.shell.notify()
 	}
 	return r.pending
+}
+
+// SetReachable says whether the store answers at all. While it does not, appends fail with ErrUnavailable at once, those that wait already too; what was
+// sent may still be written. Reads are not concerned: what is in memory is read on.
+func (j *Journal) SetReachable(ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.unreachable != !ok {
+		j.unreachable = !ok
+		j.shell.notify()
+	}
 }
 
 // Number is the journal's number.

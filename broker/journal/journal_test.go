@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -434,6 +435,95 @@ func TestLeavingWritesACheckpoint(t *testing.T) {
 			if err := next.stop(); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// TestUnreachableStore: while the store does not answer, nobody waits; what was on its way is decided afterwards, and a producer that comes again
+// finds it, in order.
+func TestUnreachableStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away, late atomic.Bool
+		store := blobtest.NewFault(blob.NewMemory(nil), func(op blobtest.Op) blobtest.Action {
+			switch {
+			case late.Load() && op.Verb == blobtest.Put:
+				late.Store(false)
+				away.Store(true)
+				return blobtest.FailAfter // it is there, and nobody is told
+			case away.Load():
+				return blobtest.FailBefore
+			}
+			return blobtest.Pass
+		})
+		o := start(t, config(store, 1))
+		o.create(1, "events", 1)
+		time.Sleep(time.Second)
+		send := func(first int32, value string) *Pending {
+			return o.Append([]Batch{batch(t, 1, "events", 0, &record.Producer{ID: 7, Sequence: first}, 1, value)})
+		}
+		refused := func(what string, p *Pending) {
+			t.Helper()
+			begun := time.Now()
+			results, err := p.Wait(t.Context())
+			if err != nil || !errors.Is(results[0].Err, ErrUnavailable) || time.Since(begun) > 0 {
+				t.Errorf("%s: %+v after %v, %v", what, results, time.Since(begun), err)
+			}
+		}
+		late.Store(true)
+		flying := send(0, "a")
+		time.Sleep(time.Second) // its outcome is open
+		gathered := send(1, "b")
+		o.SetReachable(false)
+		refused("in flight", flying)
+		refused("gathered", gathered)
+		refused("new", send(1, "b"))
+		away.Store(false)
+		time.Sleep(time.Minute)
+		refused("new, and nobody has said that the store is back", send(2, "c"))
+		o.SetReachable(true)
+		if results, err := send(2, "c").Wait(t.Context()); err != nil || !errors.Is(results[0].Err, ErrOutOfOrderSequence) {
+			t.Errorf("a batch behind one that was refused: %+v, %v", results, err)
+		}
+		if r := o.must(send(0, "a")); r[0].Base != 0 {
+			t.Errorf("the batch that was on its way is at %d", r[0].Base)
+		}
+		o.must(send(1, "b"))
+		o.must(send(2, "c"))
+		if got := values(t, o.Journal, id(1, 0)); fmt.Sprint(got) != "[a b c]" {
+			t.Errorf("records %v", got)
+		}
+		if err := o.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestUnreachableStoreForgetsNoBeginning: a new producer whose first batch was refused has to begin with that one, not with the next.
+func TestUnreachableStoreForgetsNoBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := start(t, config(blob.NewMemory(nil), 1))
+		o.create(1, "events", 1)
+		send := func(first int32) Result {
+			t.Helper()
+			results, err := o.Append([]Batch{batch(t, 1, "events", 0, &record.Producer{ID: 7, Sequence: first}, 1, "x")}).Wait(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return results[0]
+		}
+		o.SetReachable(false)
+		if r := send(0); !errors.Is(r.Err, ErrUnavailable) {
+			t.Errorf("while the store is away: %+v", r)
+		}
+		o.SetReachable(true)
+		if r := send(1); !errors.Is(r.Err, ErrOutOfOrderSequence) {
+			t.Errorf("the second batch before the first: %+v", r)
+		}
+		if r := send(0); r.Err != nil || r.Base != 0 {
+			t.Errorf("the first batch: %+v", r)
+		}
+		if err := o.stop(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -68,7 +68,8 @@ func (j *Journal) serve(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if !j.shell.halted {
-		j.step(arrived{j.collect()})
+		requests, _ := j.collect()
+		j.step(arrived{requests})
 		j.step(closed{})
 	}
 	for !j.shell.halted && j.turn(drain.Done(), true) == nil {
@@ -104,7 +105,11 @@ func (j *Journal) turn(done <-chan struct{}, appends bool) error {
 		j.shell.open--
 		j.step(a)
 	case <-woken:
-		j.step(arrived{j.collect()})
+		requests, reachable := j.collect()
+		if reachable == j.core.unreachable { // that has changed
+			j.step(reached{reachable})
+		}
+		j.step(arrived{requests})
 	case <-due:
 		j.step(tick{})
 	case <-done:
@@ -113,13 +118,13 @@ func (j *Journal) turn(done <-chan struct{}, appends bool) error {
 	return nil
 }
 
-// collect empties the inbox.
-func (j *Journal) collect() []*request {
+// collect empties the inbox, and tells whether the store is to be reached.
+func (j *Journal) collect() (requests []*request, reachable bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	requests := j.inbox
+	requests = j.inbox
 	j.inbox = nil
-	return requests
+	return requests, !j.unreachable
 }
 
 // step feeds the core and carries out what it wants.

@@ -124,7 +124,7 @@ func onlyBroker(err error) error {
 func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string, metrics *prometheus.Registry, lines []line) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if http != "" {
-		status, err := listenStatus(http, metrics, []check{{"broker", b.Serving}})
+		status, err := listenStatus(http, metrics, brokerChecks(b))
 		if err != nil {
 			stopped, cancel := context.WithCancel(ctx)
 			cancel()
@@ -144,6 +144,11 @@ func (p *program) serveBroker(ctx context.Context, b *broker.Broker, http string
 		return nil
 	})
 	return group.Wait()
+}
+
+// brokerChecks are the readiness checks of a broker.
+func brokerChecks(b *broker.Broker) []check {
+	return []check{{name: "broker", ready: b.Serving}, {name: "store", ready: b.StoreReady, state: b.StoreState}}
 }
 
 // dialLeases connects to etcd, or makes leases for one process alone.

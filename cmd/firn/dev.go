@@ -101,7 +101,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	if err != nil {
 		return err
 	}
-	status, err := listenStatus(d.http, metrics, append(jobChecks(running), check{"broker", b.Serving}))
+	status, err := listenStatus(d.http, metrics, append(jobChecks(running), brokerChecks(b)...))
 	if err != nil {
 		stopped, cancel := context.WithCancel(ctx)
 		cancel()

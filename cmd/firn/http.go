@@ -16,9 +16,10 @@ import (
 type check struct {
 	name  string
 	ready func() error
+	state func() string // how the part does, in a word; nil for parts that only are ready or not
 }
 
-// statusServer answers /healthz (the process lives), /readyz (every part serves) and /metrics.
+// statusServer answers /healthz (the process lives, and how its parts do), /readyz (every part serves) and /metrics.
 type statusServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -30,7 +31,14 @@ func listenStatus(addr string, metrics prometheus.Gatherer, checks []check) (*st
 		return nil, fmt.Errorf("--http %s: %w (choose another address, or 127.0.0.1:0 for any free port)", addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+		for _, c := range checks {
+			if c.state != nil {
+				fmt.Fprintf(w, "%s: %s\n", c.name, c.state())
+			}
+		}
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		status, lines := http.StatusOK, ""
 		for _, c := range checks {
@@ -39,7 +47,11 @@ func listenStatus(addr string, metrics prometheus.Gatherer, checks []check) (*st
 				lines += fmt.Sprintf("%s: %v\n", c.name, err)
 				continue
 			}
-			lines += c.name + ": ok\n"
+			state := "ok"
+			if c.state != nil {
+				state = c.state()
+			}
+			lines += c.name + ": " + state + "\n"
 		}
 		w.WriteHeader(status)
 		fmt.Fprint(w, lines)

@@ -190,7 +190,7 @@ func (p *program) reportProgress(running []*runningJob, finished <-chan struct{}
 func jobChecks(running []*runningJob) []check {
 	var checks []check
 	for _, r := range running {
-		checks = append(checks, check{"job " + r.name, r.pipeline.Ready})
+		checks = append(checks, check{name: "job " + r.name, ready: r.pipeline.Ready})
 	}
 	return checks
 }

@@ -57,10 +57,11 @@ func testList(t *testing.T, s blob.Store) {
 		if err != nil || len(page.Objects) != 1 {
 			t.Fatalf("%+v, %v", page, err)
 		}
-		_, info, err := s.Get(t.Context(), "b/d", blob.All)
+		body, info, err := s.Get(t.Context(), "b/d", blob.All)
 		if err != nil {
 			t.Fatal(err)
 		}
+		body.Close()
 		if o := page.Objects[0]; o.Size != 3 || o.Version != info.Version || o.Modified.Sub(info.Modified).Abs() > tolerance || !o.ServerTime.IsZero() {
 			t.Errorf("list says %+v, get says %+v", o, info)
 		}

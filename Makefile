@@ -94,5 +94,7 @@ conformance: build .tools/librdkafka-2.15.1/ok .tools/kafka-3.9.1/ok ## librdkaf
 	broker/conformance/librdkafka/build.sh $(CURDIR)/$(@D) $*
 	@touch $@
 
+include broker/conformance/clients/clients.mk
+
 clean: ## remove what was built; .tools stays
 	rm -rf bin

@@ -5,24 +5,11 @@
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 : "${TOOLS:?say where the clients are installed}"
+source ../firn.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/firn-clients.XXXXXX")
-broker=
-cleanup() {
-  if [ -n "$broker" ]; then kill "$broker" 2>/dev/null; wait "$broker" 2>/dev/null; fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
+trap 'stop_firn; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-
-if [ -z "${BOOTSTRAP:-}" ]; then
-  "${FIRN:?say where firn is}" broker --store "file://$work/store" --kafka 127.0.0.1:0 >"$work/out" 2>"$work/firn.log" &
-  broker=$!
-  until grep -qs '^ready' "$work/out"; do
-    kill -0 "$broker" 2>/dev/null || { echo "firn broker did not start:"; cat "$work/out" "$work/firn.log"; exit 1; }
-    sleep 0.1
-  done
-  BOOTSTRAP=$(awk '$1 == "kafka" {print $2}' "$work/out")
-fi
+start_firn
 
 # names of the runs of a client.
 runs() {
@@ -65,6 +52,6 @@ for name in $(for c in "$@"; do runs "$c"; done); do
 done
 if [ "$failed" != 0 ]; then
   echo "$failed failed"
-  [ -z "$broker" ] || { echo "the end of the broker's log:"; tail -n 20 "$work/firn.log"; }
+  [ -z "$firn_broker" ] || { echo "the end of the broker's log:"; tail -n 20 "$work/firn.log"; }
   exit 1
 fi

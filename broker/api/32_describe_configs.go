@@ -21,6 +21,9 @@ func describeConfigs(b *Backend) API {
 	return serve(32, concurrent(c.handle))
 }
 
+// groupConfigs is why nothing is told or changed of a group's configs.
+const groupConfigs = "groups have no configs of their own: the session timeout and the heartbeat interval are the same for all"
+
 type configDescriber struct{ *Backend }
 
 func (c *configDescriber) handle(_ context.Context, r *Request) (kmsg.Response, error) {
@@ -65,6 +68,8 @@ func (c *configDescriber) describe(r *kmsg.DescribeConfigsRequestResource) ([]km
 			return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("broker %s tells only its own configs, not those of %q", self, r.ResourceName))
 		}
 		return c.ownConfigs(), nil
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return nil, refuse(kerr.InvalidRequest, groupConfigs)
 	}
 	return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("configs of resource type %d are not known", r.ResourceType))
 }

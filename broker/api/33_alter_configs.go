@@ -107,6 +107,8 @@ func planAlteration(s *metadata.State, wanted []alteration, i int) (*kfs.Topic, 
 	case kmsg.ConfigResourceTypeTopic:
 	case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
 		return nil, refuse(kerr.InvalidRequest, "a broker's configs are the settings that it was started with: change them there and start it again")
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return nil, refuse(kerr.InvalidRequest, groupConfigs)
 	default:
 		return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("configs of resource type %d are not known", w.kind))
 	}

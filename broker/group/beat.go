@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 // consumerMember is a member of a group of the consumer protocol.
 type consumerMember struct {
 	id, instance string
+	key          string // sorts members: static ones first, by what stays when they start anew
 	rack         string
 	client, host string
 	rebalance    time.Duration
@@ -26,6 +28,14 @@ type consumerMember struct {
 
 	session time.Time // it is removed then, if it says nothing
 	release time.Time // and then, if it has not let go; zero unless it must
+}
+
+func newConsumerMember(id, instance string) *consumerMember {
+	m := &consumerMember{id: id, instance: instance, phase: settled, key: "1" + id}
+	if instance != "" {
+		m.key = "0" + instance
+	}
+	return m
 }
 
 // due is when the member is removed.
@@ -46,7 +56,7 @@ func (ev *ConsumerHeartbeat) Bytes() int {
 		n += regexBytes
 	}
 	for _, t := range ev.Topics {
-		n += 48 + 2*len(t)
+		n += 48 + 3*len(t) // see subscription.bytes
 	}
 	return n
 }
@@ -97,6 +107,9 @@ func (c *consumer) heartbeat(now time.Time, ev ConsumerHeartbeat) {
 	})
 }
 
+// maxOwned is how many partitions a member may say it owns: more than anybody has, but a client can send any number.
+const maxOwned = 200_000
+
 // whole reports whether the member says all of itself.
 func (ev *ConsumerHeartbeat) whole() bool {
 	return ev.Epoch == epochJoin || ev.Rebalance > 0 && (ev.Topics != nil || ev.Regex != nil) && ev.Owned != nil
@@ -124,6 +137,9 @@ func (ev *ConsumerHeartbeat) check() *refusal {
 		return invalid("A member that joins owns no partitions, and has to say so.")
 	case ev.Epoch == epochJoin && ev.Topics == nil && ev.Regex == nil:
 		return invalid("A member that joins has to say which topics it wants.")
+	}
+	if len(ev.Owned) > maxOwned {
+		return invalid(fmt.Sprintf("A member says that it owns %d partitions, %d are allowed.", len(ev.Owned), maxOwned))
 	}
 	if _, known := assignorOf(ev.Assignor); ev.Assignor != "" && !known {
 		text := fmt.Sprintf("The assignor %q is not one of those that are there:", ev.Assignor)
@@ -183,8 +199,9 @@ func (c *consumer) room(ev ConsumerHeartbeat, m *consumerMember) *refusal {
 func (c *consumer) admit(m *consumerMember, ev ConsumerHeartbeat) *consumerMember {
 	switch {
 	case m == nil:
-		m = &consumerMember{id: ev.MemberID, instance: ev.InstanceID, phase: settled}
-		c.members = append(c.members, m)
+		m = newConsumerMember(ev.MemberID, ev.InstanceID)
+		at, _ := slices.BinarySearchFunc(c.members, m, func(a, b *consumerMember) int { return cmp.Compare(a.key, b.key) })
+		c.members = slices.Insert(c.members, at, m)
 		c.moveOn()
 	case ev.Epoch != epochJoin:
 		return m
@@ -208,8 +225,9 @@ func (c *consumer) update(m *consumerMember, ev ConsumerHeartbeat) {
 	if ev.Rebalance > 0 {
 		m.rebalance = max(ev.Rebalance, minRebalance)
 	}
-	if ev.Assignor != "" {
+	if ev.Assignor != "" && ev.Assignor != m.assignor {
 		m.assignor = ev.Assignor
+		c.moveOn()
 	}
 	c.said -= m.bytes
 	m.bytes = 512 + len(m.id) + len(m.instance) + len(m.rack) + len(m.client) + len(m.host) + len(m.assignor)

@@ -20,7 +20,7 @@ type consumer struct {
 	target     int32  // the epoch that the members' targets are of
 	assignor   string // that made them
 	cluster    *metadata.State
-	members    []*consumerMember // in the order in which they came
+	members    []*consumerMember // in order of key
 	byID       map[string]*consumerMember
 	static     map[string]*consumerMember // by instance id
 	subs       map[string]*subscription   // by key

@@ -14,7 +14,7 @@ import (
 
 // clusterOf is a cluster with topics, each written NAME:PARTITIONS. A topic's id is its name, so a topic that is created again has the
 // id that it had; NAME=ID:PARTITIONS gives it another.
-func clusterOf(t *testing.T, topics ...string) *metadata.State {
+func clusterOf(t testing.TB, topics ...string) *metadata.State {
 	t.Helper()
 	d := new(metadata.State).Edit()
 	apply := func(e kfs.Entry) {

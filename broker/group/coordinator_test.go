@@ -308,6 +308,51 @@ func TestDeleteOffsets(t *testing.T) {
 	})
 }
 
+func TestConsumersAreBounded(t *testing.T) {
+	cluster := clusterOf(t, "t:1")
+	empty := ""
+	joins := func(id string, topics ...string) ConsumerHeartbeat {
+		return ConsumerHeartbeat{Token: 1, MemberID: id, Rebalance: time.Minute, Topics: topics, Regex: &empty, Owned: []kfs.PartitionID{}, Cluster: cluster}
+	}
+	answerOf := func(g *Group, ev Event) *kerr.Error { return g.Step(start, ev)[0].(Reply).Answer.(Beaten).Err }
+	g := New(start, Config{})
+	if err := answerOf(g, joins("first", "t")); err != nil {
+		t.Fatal(err)
+	}
+	c := g.protocol.(*consumer)
+	for i := range MaxMembers - 2 { // as if they had joined one by one, which takes seconds
+		m := newConsumerMember(fmt.Sprint(i), "")
+		m.sub = c.members[0].sub
+		m.sub.members++
+		c.members, c.byID[m.id] = append(c.members, m), m
+	}
+	for i, want := range []*kerr.Error{nil, kerr.GroupMaxSizeReached} {
+		if err := answerOf(g, joins(fmt.Sprint("late ", i), "t")); err != want {
+			t.Errorf("member %d: %v, want %v", len(c.members), err, want)
+		}
+	}
+	if err := answerOf(g, joins("first", "u")); err != nil {
+		t.Errorf("a member of a full group changes its mind: %v", err)
+	}
+
+	g = New(start, Config{})
+	long := strings.Repeat("x", MaxBytes/8)
+	for i, want := range []*kerr.Error{nil, nil, kerr.GroupMaxSizeReached} {
+		if err := answerOf(g, joins(fmt.Sprint(i), fmt.Sprint(i, long))); err != want {
+			t.Errorf("member %d: %v, want %v", i, err, want)
+		}
+	}
+	if n := g.Bytes(); n > MaxBytes || n < MaxBytes/2 {
+		t.Errorf("%d bytes of %d are counted", n, MaxBytes)
+	}
+
+	much := joins("m", "t")
+	much.Epoch, much.Owned = 1, make([]kfs.PartitionID, maxOwned+1)
+	if err := answerOf(g, much); err != kerr.InvalidRequest {
+		t.Errorf("a member with %d partitions: %v", len(much.Owned), err)
+	}
+}
+
 func TestMembersAreBounded(t *testing.T) {
 	g := New(start, Config{})
 	big := join("")

@@ -24,30 +24,19 @@ func (c *consumer) moveOn() {
 
 // retarget decides what each member is to have, if the group has moved on since it was decided last.
 func (c *consumer) retarget() {
-	name := c.vote()
-	if name != c.assignor {
-		c.moveOn()
-	}
 	if c.epoch == c.target {
 		return
 	}
+	name := c.vote()
 	members := make([]assignee, len(c.members))
 	for i, m := range c.members {
-		members[i] = assignee{key: m.key(), topics: m.sub.topics, has: m.target}
+		members[i] = assignee{key: m.key, topics: m.sub.topics, has: m.target}
 	}
 	by, _ := assignorOf(name)
 	for i, target := range by.assign(members) {
 		c.members[i].target = target
 	}
 	c.target, c.assignor = c.epoch, name
-}
-
-// key sorts members: static ones first, by what stays when they start anew.
-func (m *consumerMember) key() string {
-	if m.instance != "" {
-		return "0" + m.instance
-	}
-	return "1" + m.id
 }
 
 // vote is the assignor that most members ask for; among equals the order of the assignors decides.

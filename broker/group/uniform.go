@@ -23,6 +23,9 @@ func assignUniform(members []assignee) []partitions {
 		for u.balance() {
 		}
 	}
+	for i, n := range u.load {
+		u.out[i] = make(partitions, 0, n)
+	}
 	for _, w := range u.topics {
 		for p, i := range u.owner[w.id] {
 			out := &u.out[i]
@@ -62,6 +65,8 @@ func (u *uniform) keep(order []int) {
 	}
 	for _, i := range order {
 		wants := u.members[i].topics
+		var at kfs.TopicID // no topic has the zero id
+		var owner []int
 		for _, p := range u.members[i].has {
 			for len(wants) > 0 && bytes.Compare(wants[0].id[:], p.Topic[:]) < 0 {
 				wants = wants[1:]
@@ -69,7 +74,10 @@ func (u *uniform) keep(order []int) {
 			if len(wants) == 0 || wants[0].id != p.Topic {
 				continue
 			}
-			if owner := u.owner[p.Topic]; int(p.Partition) < len(owner) && owner[p.Partition] == nobody {
+			if at != p.Topic {
+				at, owner = p.Topic, u.owner[p.Topic]
+			}
+			if int(p.Partition) < len(owner) && owner[p.Partition] == nobody {
 				owner[p.Partition] = i
 				u.load[i]++
 			}

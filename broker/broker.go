@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firn-io/firn/broker/api"
+	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/cluster"
 	"github.com/firn-io/firn/broker/group"
 	"github.com/firn-io/firn/broker/health"
@@ -35,6 +37,7 @@ type Config struct {
 	Alone  bool           // no other broker shares Leases: one that takes a journal over ends this one
 	ID     int32          // the node id; brokers that live at the same time need different ones; default 0
 	Listen string         // host:port to listen on; port 0 takes a free one
+	TLS    *auth.TLS      // the listener's certificates; nil: connections are plain
 	// Advertise is the host:port that clients are told. Default: what is listened on; in place of all interfaces, the address
 	// of one that others can reach.
 	Advertise string
@@ -181,13 +184,18 @@ func (b *Broker) assemble() error {
 	control := &controller{cluster: b.cluster}
 	b.deletion = &deletion{b.cluster, control, b.cfg.Log}
 	topics := api.Backend{
-		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.Log), ProducerIDs: newProducerIDs(control),
+		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.TLS, b.cfg.Log), ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
 		LogDir: b.cfg.StoreName, Throttle: func() time.Duration { return throttle(b.store.State(), requests) }, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
 	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: b.groups, Clock: clock}
+	var secure *tls.Config
+	if b.cfg.TLS != nil {
+		secure = b.cfg.TLS.Server()
+	}
 	b.server = NewServer(ServerConfig{
+		TLS:      secure,
 		Registry: api.NewRegistry(append(topics.APIs(), consumers.APIs()...)...), Requests: requests, Answers: answers,
 		Admit: b.admit, Metrics: NewMetrics(b.cfg.Metrics, requests, answers), Log: b.cfg.Log,
 	})
@@ -266,10 +274,14 @@ func (b *Broker) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { b.announce(serving) })
 	beside.Go(func() { b.store.Run(serving, b.reachable) })
+	var reading error
+	if b.cfg.TLS != nil {
+		beside.Go(func() { reading = b.cfg.TLS.Run(serving, b.cfg.Log) })
+	}
 	err := b.server.Run(serving, b.listener)
 	stopServing()
 	beside.Wait()
-	return errors.Join(err, <-owned)
+	return errors.Join(err, reading, <-owned)
 }
 
 // random draws a random id. Without randomness there is no id that is sure to be new, so there is no going on.

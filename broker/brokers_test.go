@@ -38,10 +38,13 @@ func startSeveral(t *testing.T, n int32) *several {
 	return s
 }
 
-func (s *several) start(id int32, journals uint32) {
+func (s *several) start(id int32, journals uint32, changes ...func(*Config)) {
 	s.t.Helper()
 	s.all[id] = start(s.t, s.store, func(c *Config) {
 		c.ID, c.Leases, c.Journals = id, s.leases.Service("firn/", time.Second), journals
+		for _, change := range changes {
+			change(c)
+		}
 	})
 }
 

@@ -52,13 +52,15 @@ const (
 	closedByPanic     = "panic"
 	closedAtStop      = "stop"
 	closedUnadmitted  = "not admitted"
+	closedHandshake   = "handshake"
 )
 
 // connection is one client. One goroutine reads requests and starts them in order, one writes the answers in order, and each request
 // has one that finishes it.
 type connection struct {
 	*ServerConfig
-	net      net.Conn
+	net      net.Conn // through TLS, if there is any
+	out      *outlet  // below it
 	host     string
 	in       *bufio.Reader
 	queue    chan *exchange // in order of arrival
@@ -94,11 +96,11 @@ func (e *exchange) ReserveShare(ctx context.Context, least, most int64) (int64, 
 }
 
 // serveConnection serves one client until it leaves, misbehaves or ctx is done, and returns when all its goroutines have.
-func serveConnection(ctx context.Context, config *ServerConfig, conn net.Conn) {
+func serveConnection(ctx context.Context, config *ServerConfig, conn net.Conn, out *outlet) {
 	config.Metrics.connections.Inc()
 	defer config.Metrics.connections.Dec()
 	handlers, cancel := context.WithCancelCause(ctx)
-	c := &connection{ServerConfig: config, net: conn, host: hostOf(conn.RemoteAddr()), in: bufio.NewReaderSize(conn, readBuffer),
+	c := &connection{ServerConfig: config, net: conn, out: out, host: hostOf(conn.RemoteAddr()), in: bufio.NewReaderSize(conn, readBuffer),
 		queue: make(chan *exchange, maxInFlight), cancel: cancel}
 	stopReading := context.AfterFunc(handlers, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stopReading()
@@ -449,23 +451,17 @@ func (c *connection) answer(ctx context.Context, e *exchange) error {
 // send writes an answer. A client may leave it unread for a while; but not while others wait for the memory that it takes.
 func (c *connection) send(b []byte, held int64) error {
 	began := time.Now()
-	p := newPace(began, c.patience(len(b)))
-	for {
-		c.net.SetWriteDeadline(p.deadline())
-		n, err := c.net.Write(b)
-		c.Metrics.sent.Add(float64(n))
-		p.add(n)
-		b = b[n:]
-		switch {
-		case err == nil:
-			c.appetite.read(held, time.Since(began))
-			return nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return closeFor(closedByClient, err)
-		case p.turn(time.Now(), held > 0 && c.Answers.Wanted()):
-			return closeFor(closedStalled, fmt.Errorf("the client does not read its answers: %w", err))
-		}
+	defer c.out.begin(c.patience(len(b)), func() bool { return held > 0 && c.Answers.Wanted() })()
+	n, err := c.net.Write(b)
+	c.Metrics.sent.Add(float64(n))
+	switch {
+	case errors.Is(err, errStalled):
+		return closeFor(closedStalled, err)
+	case err != nil:
+		return closeFor(closedByClient, err)
 	}
+	c.appetite.read(held, time.Since(began))
+	return nil
 }
 
 // encode frames an answer: length, correlation id, in flexible versions an empty list of tagged fields (never for ApiVersions), body.

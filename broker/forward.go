@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firn-io/firn/broker/api"
+	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/cluster"
 	"github.com/firn-io/firn/broker/journal"
 )
@@ -29,14 +31,15 @@ const (
 // controller while there is none, and tries again while nothing was sent. What was sent and not answered may have been done.
 type forwarder struct {
 	cluster *cluster.Cluster
+	tls     *auth.TLS // nil: brokers listen without TLS
 	log     *slog.Logger
 	turns   chan struct{} // holds a token for each request that may go
 }
 
 var _ api.Forwarder = (*forwarder)(nil)
 
-func newForwarder(c *cluster.Cluster, log *slog.Logger) *forwarder {
-	f := &forwarder{cluster: c, log: log, turns: make(chan struct{}, maxForwards)}
+func newForwarder(c *cluster.Cluster, secure *auth.TLS, log *slog.Logger) *forwarder {
+	f := &forwarder{cluster: c, tls: secure, log: log, turns: make(chan struct{}, maxForwards)}
 	for range maxForwards {
 		f.turns <- struct{}{}
 	}
@@ -63,7 +66,7 @@ func (f *forwarder) Forward(ctx context.Context, req kmsg.Request) (resp kmsg.Re
 		if ctx.Err() != nil {
 			return nil, false, api.ErrNotController
 		}
-		conn, err := dial(ctx, controller)
+		conn, err := f.dial(ctx, controller)
 		if err != nil {
 			f.log.Warn("the controller is not reached", "broker", controller.ID, "error", err)
 			select {
@@ -99,9 +102,14 @@ func (f *forwarder) controller(ctx context.Context) (b cluster.Broker, here bool
 	}
 }
 
-func dial(ctx context.Context, b cluster.Broker) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: forwardDialTimeout}
-	return dialer.DialContext(ctx, "tcp", net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
+func (f *forwarder) dial(ctx context.Context, b cluster.Broker) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: forwardDialTimeout}
+	address := net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+	if f.tls == nil {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	secured := &tls.Dialer{NetDialer: dialer, Config: f.tls.Client(b.Host)}
+	return secured.DialContext(ctx, "tcp", address)
 }
 
 // roundTrip sends a request, reads its answer, and closes the connection.

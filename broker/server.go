@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ type ServerConfig struct {
 	// Admit holds a new connection until it may be served, and gives the context for as long as it may; an error closes it.
 	// Nil admits all.
 	Admit   func(context.Context) (context.Context, error)
+	TLS     *tls.Config  // nil: connections are plain
 	Metrics *Metrics     // may be nil
 	Log     *slog.Logger // may be nil
 }
@@ -94,16 +96,38 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 }
 
 // serve admits and serves a connection.
-func (s *Server) serve(ctx context.Context, conn net.Conn) {
+func (s *Server) serve(ctx context.Context, raw net.Conn) {
+	out := &outlet{Conn: raw, patience: s.config.StallTimeout}
+	var conn net.Conn = out
+	if s.config.TLS != nil {
+		secured := tls.Server(out, s.config.TLS)
+		if err := s.shakeHands(ctx, secured); err != nil {
+			s.refuse(raw, closedHandshake, err)
+			return
+		}
+		conn = secured
+	}
 	if s.config.Admit != nil {
 		admitted, err := s.config.Admit(ctx)
 		if err != nil {
-			s.config.Metrics.closed.WithLabelValues(closedUnadmitted).Inc()
-			s.config.Log.Debug("connection not admitted", "client", conn.RemoteAddr(), "error", err)
-			conn.Close()
+			s.refuse(raw, closedUnadmitted, err)
 			return
 		}
 		ctx = admitted
 	}
-	serveConnection(ctx, &s.config, conn)
+	serveConnection(ctx, &s.config, conn, out)
+}
+
+// shakeHands makes sure of the client before anything is kept for it.
+func (s *Server) shakeHands(ctx context.Context, conn *tls.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, s.config.StallTimeout)
+	defer cancel()
+	return conn.HandshakeContext(ctx)
+}
+
+// refuse closes a connection that is not served.
+func (s *Server) refuse(conn net.Conn, reason string, err error) {
+	s.config.Metrics.closed.WithLabelValues(reason).Inc()
+	s.config.Log.Debug("connection is not served", "client", conn.RemoteAddr(), "reason", reason, "error", err)
+	conn.Close()
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,10 +24,48 @@ const adminTimeout = 15 * time.Second
 type admin struct {
 	brokers []string
 	asJSON  bool
+	tls     tlsFlags
+}
+
+// tlsFlags are how a command is a client of brokers that listen with TLS.
+type tlsFlags struct {
+	on        bool
+	ca        string
+	cert, key string
+}
+
+// config is nil for plain connections. Any file turns TLS on.
+func (f *tlsFlags) config() (*tls.Config, error) {
+	if !f.on && f.ca == "" && f.cert == "" && f.key == "" {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--tls-ca: %s holds no certificate in PEM", f.ca)
+		}
+	}
+	if f.cert != "" || f.key != "" {
+		own, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{own}
+	}
+	return c, nil
 }
 
 func (a *admin) flags(c *cobra.Command) {
 	c.PersistentFlags().StringSliceVar(&a.brokers, "brokers", []string{"127.0.0.1:9092"}, "brokers to begin with, host:port,...")
+	c.PersistentFlags().BoolVar(&a.tls.on, "tls", false, "connect with TLS, and trust what the system trusts")
+	c.PersistentFlags().StringVar(&a.tls.ca, "tls-ca", "", "connect with TLS, and trust the certificates in this `file`")
+	c.PersistentFlags().StringVar(&a.tls.cert, "tls-cert", "", "`file` with the certificate that this client shows")
+	c.PersistentFlags().StringVar(&a.tls.key, "tls-key", "", "`file` with that certificate's private key")
 	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "print JSON in place of a table")
 }
 
@@ -35,7 +76,15 @@ func (a *admin) connect(ctx context.Context, run func(context.Context, *kadm.Cli
 
 // connectClient is connect for what kadm does not tell.
 func (a *admin) connectClient(ctx context.Context, run func(context.Context, *kgo.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(a.brokers...), kgo.RequestRetries(2), kgo.RetryTimeout(adminTimeout))
+	opts := []kgo.Opt{kgo.SeedBrokers(a.brokers...), kgo.RequestRetries(2), kgo.RetryTimeout(adminTimeout)}
+	secure, err := a.tls.config()
+	if err != nil {
+		return err
+	}
+	if secure != nil {
+		opts = append(opts, kgo.DialTLSConfig(secure))
+	}
+	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		return fmt.Errorf("--brokers %s: %w", strings.Join(a.brokers, ","), err)
 	}

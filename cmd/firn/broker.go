@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/broker"
+	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/cmd/firn/job"
 	"github.com/firn-io/firn/kfs/lease"
@@ -30,6 +31,19 @@ type brokerFlags struct {
 	partitions int32
 	memory     string
 	hold       time.Duration
+	tls        auth.Files
+}
+
+// secure reads the certificates of the listener; nil without any.
+func (f *brokerFlags) secure() (*auth.TLS, error) {
+	if f.tls == (auth.Files{}) {
+		return nil, nil
+	}
+	t, err := auth.Load(f.tls)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert, --tls-key, --tls-client-ca: %w", err)
+	}
+	return t, nil
 }
 
 func (f *brokerFlags) register(c *cobra.Command, memory string) {
@@ -37,6 +51,9 @@ func (f *brokerFlags) register(c *cobra.Command, memory string) {
 	c.Flags().Int32Var(&f.partitions, "partitions", 4, "partitions of a topic whose creator does not say `how many`")
 	c.Flags().StringVar(&f.memory, "memory", memory, "bound of all buffers")
 	c.Flags().DurationVar(&f.hold, "hold-limit", 7*24*time.Hour, "how `long` beyond a topic's retention.ms records are kept for jobs that have not read them")
+	c.Flags().StringVar(&f.tls.Cert, "tls-cert", "", "`file` with the listener's certificate and its chain, in PEM; turns TLS on; read again when it changes")
+	c.Flags().StringVar(&f.tls.Key, "tls-key", "", "`file` with the certificate's private key, in PEM")
+	c.Flags().StringVar(&f.tls.ClientCA, "tls-client-ca", "", "`file` with the certificates that those of clients must be signed by; turns mutual TLS on, between brokers too")
 }
 
 // parse gives the memory in bytes, and checks the rest.
@@ -79,6 +96,10 @@ is the only one; should it not be, the store lets the one win that started last,
 			if err != nil {
 				return err
 			}
+			secure, err := flags.secure()
+			if err != nil {
+				return err
+			}
 			space, err := openStore(c.Context(), store)
 			if err != nil {
 				return err
@@ -89,7 +110,7 @@ is the only one; should it not be, the store lets the one win that started last,
 			}
 			metrics := newMetrics()
 			b, err := broker.New(broker.Config{
-				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, Advertise: advertise, Journals: journals,
+				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, TLS: secure, Advertise: advertise, Journals: journals,
 				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, HoldLimit: flags.hold,
 				Log: p.logger, Metrics: metrics,
 			})

@@ -94,8 +94,12 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 		running = append(running, r)
 		closers = append(closers, r.Close)
 	}
+	secure, err := d.secure()
+	if err != nil {
+		return err
+	}
 	b, err := broker.New(broker.Config{
-		Store: space, StoreName: storeName(d.store), Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
+		Store: space, TLS: secure, StoreName: storeName(d.store), Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
 		MemoryBytes: memory / 2, HoldLimit: d.hold, Log: p.logger, Metrics: metrics,
 	})
 	if err != nil {

@@ -78,9 +78,6 @@ func (p *producer) startTopic(w *production, state *metadata.State, req *kmsg.Pr
 	if req.Version >= 13 {
 		topic, err = byID(state, t.TopicID)
 	}
-	if err == nil && (req.Acks < -1 || req.Acks > 1) {
-		err = refuse(kerr.InvalidRequiredAcks, fmt.Sprintf("acks=%d is none of -1, 0 and 1", req.Acks))
-	}
 	answer.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(t.Partitions))
 	for i := range t.Partitions {
 		part := &answer.Partitions[i]
@@ -88,7 +85,7 @@ func (p *producer) startTopic(w *production, state *metadata.State, req *kmsg.Pr
 		part.Partition, part.BaseOffset = t.Partitions[i].Partition, -1
 		refused := err
 		if refused == nil {
-			refused = p.startPartition(w, topic, req.Version, &t.Partitions[i], part)
+			refused = p.startPartition(w, topic, req, &t.Partitions[i], part)
 		}
 		if refused != nil {
 			part.ErrorCode, part.ErrorMessage = Code(refused), message(refused)
@@ -98,8 +95,8 @@ func (p *producer) startTopic(w *production, state *metadata.State, req *kmsg.Pr
 	}
 }
 
-func (p *producer) startPartition(w *production, topic *metadata.Topic, version int16, req *kmsg.ProduceRequestTopicPartition, answer *kmsg.ProduceResponseTopicPartition) error {
-	part, err := p.partition(topic, req.Partition)
+func (p *producer) startPartition(w *production, topic *metadata.Topic, req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopicPartition, answer *kmsg.ProduceResponseTopicPartition) error {
+	part, err := p.partition(topic, t.Partition)
 	if err != nil {
 		if errors.Is(err, journal.ErrNotOwner) {
 			answer.CurrentLeader.LeaderID, answer.CurrentLeader.LeaderEpoch = part.owner.Broker, part.owner.Epoch
@@ -107,30 +104,38 @@ func (p *producer) startPartition(w *production, topic *metadata.Topic, version 
 		}
 		return err
 	}
-	if err := p.check(topic, version, req.Records); err != nil {
+	if err := p.check(topic, req, t.Records); err != nil {
 		return err
 	}
 	i := w.forJournal(part.journal)
 	w.parts = append(w.parts, produced{answer: answer, append: i, place: len(w.batches[i].batches)})
 	w.batches[i].batches = append(w.batches[i].batches, journal.Batch{
-		Topic: topic.ID, Name: topic.Name, Partition: req.Partition, Records: req.Records, AppendTime: topic.Settings.LogAppendTime,
+		Topic: topic.ID, Name: topic.Name, Partition: t.Partition, Records: t.Records, AppendTime: topic.Settings.LogAppendTime,
 	})
 	return nil
 }
 
-// check validates a partition's records for a topic.
-func (p *producer) check(topic *metadata.Topic, version int16, records []byte) error {
+// check validates a partition's records for a topic, in Kafka's order: what is wrong with the request comes before what is wrong with
+// the records.
+func (p *producer) check(topic *metadata.Topic, req *kmsg.ProduceRequest, records []byte) error {
+	first, err := record.ParseHeader(records)
+	if errors.Is(err, record.ErrTruncated) {
+		return fmt.Errorf("%w: %w", record.ErrInvalid, err) // it came like this over TCP: sending it again would not help
+	}
+	if err == nil && first.Codec() == record.Zstd && req.Version < 7 {
+		return fmt.Errorf("%w: zstd needs version 7 of Produce", record.ErrCodec)
+	}
+	if req.Acks < -1 || req.Acks > 1 {
+		return refuse(kerr.InvalidRequiredAcks, fmt.Sprintf("acks=%d is none of -1, 0 and 1", req.Acks))
+	}
+	if err == nil && first.BaseOffset != 0 {
+		return fmt.Errorf("%w: base offset %d, a producer's is 0", record.ErrInvalid, first.BaseOffset)
+	}
 	if len(records) > int(topic.Settings.MaxMessageBytes) {
 		return fmt.Errorf("%w: %d bytes, topic %s takes %d", record.ErrTooLarge, len(records), topic.Name, topic.Settings.MaxMessageBytes)
 	}
-	h, err := p.validator.Validate(records, record.Rules{Keys: topic.Settings.Keys})
-	if err != nil {
-		return err
-	}
-	if h.Codec() == record.Zstd && version < 7 {
-		return fmt.Errorf("%w: zstd needs version 7 of Produce", record.ErrCodec)
-	}
-	return nil
+	_, err = p.validator.Validate(records, record.Rules{Keys: topic.Settings.Keys})
+	return err
 }
 
 // refusedRecords are the records that an error names.

@@ -86,13 +86,13 @@ func kafkaError(err error) *kerr.Error {
 		{metadata.ErrConflict, kerr.RequestTimedOut},
 		{metadata.ErrNoCluster, kerr.CoordinatorNotAvailable},
 
-		{record.ErrCorrupt, kerr.CorruptMessage},
 		{record.ErrInvalid, kerr.InvalidRecord},
+		{record.ErrCorrupt, kerr.CorruptMessage},
 		{record.ErrMagic, kerr.UnsupportedForMessageFormat},
 		{record.ErrCodec, kerr.UnsupportedCompressionType},
 		{record.ErrTooLarge, kerr.MessageTooLarge},
-		// Fatal to every client, and as close to "no transactions here" as codes come.
-		{record.ErrTransactional, kerr.UnsupportedVersion},
+		// Kafka's code for a producer that is nobody's transaction, and what InitProducerID and FindCoordinator say here.
+		{record.ErrTransactional, kerr.TransactionalIDAuthorizationFailed},
 
 		{context.Canceled, kerr.RequestTimedOut}, // the broker stops
 		{context.DeadlineExceeded, kerr.RequestTimedOut},

@@ -39,12 +39,13 @@ import (
 
 // What is wrong with a batch. Every error of this package that input can cause is one of these by errors.Is.
 var (
-	ErrCorrupt       = errors.New("corrupt record batch")         // truncated, wrong lengths or checksum, undecodable body
-	ErrInvalid       = errors.New("invalid record batch")         // well formed, but not what a producer may send
-	ErrMagic         = errors.New("unsupported message format")   // a format before record batches, or one we do not know
-	ErrCodec         = errors.New("unsupported compression type") // a codec number that Kafka has not defined
-	ErrTooLarge      = errors.New("record batch too large")       // larger than a limit that the caller gave
-	ErrTransactional = errors.New("transactional record batch")   // transactions are not supported
+	ErrCorrupt       = errors.New("corrupt record batch")          // truncated, wrong lengths or checksum, undecodable body
+	ErrTruncated     = fmt.Errorf("%w: it ends early", ErrCorrupt) // the bytes end before the batch does
+	ErrInvalid       = errors.New("invalid record batch")          // well formed, but not what a producer may send
+	ErrMagic         = errors.New("unsupported message format")    // a format before record batches, or one we do not know
+	ErrCodec         = errors.New("unsupported compression type")  // a codec number that Kafka has not defined
+	ErrTooLarge      = errors.New("record batch too large")        // larger than a limit that the caller gave
+	ErrTransactional = errors.New("transactional record batch")    // transactions are not supported
 )
 
 // HeaderSize is the size of a batch header in bytes; the records follow it.
@@ -102,13 +103,13 @@ type Header struct {
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
 	if len(b) <= magicAt {
-		return h, fmt.Errorf("%w: %d bytes are shorter than any batch", ErrCorrupt, len(b))
+		return h, fmt.Errorf("%w: %d bytes are shorter than any batch", ErrTruncated, len(b))
 	}
 	if m := int8(b[magicAt]); m != magic {
 		return h, fmt.Errorf("%w: magic %d, want %d", ErrMagic, m, magic)
 	}
 	if len(b) < HeaderSize {
-		return h, fmt.Errorf("%w: %d bytes are shorter than a batch header", ErrCorrupt, len(b))
+		return h, fmt.Errorf("%w: %d bytes are shorter than a batch header", ErrTruncated, len(b))
 	}
 	h = Header{
 		BaseOffset:      int64(binary.BigEndian.Uint64(b)),
@@ -128,7 +129,7 @@ func ParseHeader(b []byte) (Header, error) {
 	case h.Length < minLength:
 		return h, fmt.Errorf("%w: length %d is below %d", ErrCorrupt, h.Length, minLength)
 	case int64(h.Length) > int64(len(b)-lengthEnd):
-		return h, fmt.Errorf("%w: length %d, but only %d bytes follow", ErrCorrupt, h.Length, len(b)-lengthEnd)
+		return h, fmt.Errorf("%w: length %d, but only %d bytes follow", ErrTruncated, h.Length, len(b)-lengthEnd)
 	case h.BaseOffset < 0:
 		return h, fmt.Errorf("%w: base offset %d", ErrCorrupt, h.BaseOffset)
 	case h.Records < 0:

@@ -49,8 +49,8 @@ func (g *Groups) ownerOf(kind int8, key string) (Broker, error) {
 		return Broker{}, refuse(kerr.TransactionalIDAuthorizationFailed, "this broker has no transactions: leave out transactional.id")
 	case kind != 0:
 		return Broker{}, refuse(kerr.InvalidRequest, "share groups have no coordinators here")
-	case key == "" || len(key) > maxGroupName:
-		return Broker{}, refuse(kerr.InvalidGroupID, "the group id is empty or too long")
+	case len(key) > maxGroupName:
+		return Broker{}, refuse(kerr.InvalidGroupID, "the group id is too long")
 	}
 	owner, ok := g.Cluster.Owner(g.Cluster.State().GroupJournal(key))
 	if ok {

@@ -46,8 +46,8 @@ func (g *Groups) coordinator(name string) (*group.Coordinator, error) {
 	return g.Coordinators.Coordinator(g.Cluster.State().GroupJournal(name))
 }
 
-// do hands an event to a group and gives how to wait for the answer. Members' requests need a group id; offsets may belong to the
-// group without a name, as in Kafka.
+// do hands an event to a group and gives how to wait for the answer. Members' requests and commits need a group id; what only asks or
+// deletes finds nothing in the group without a name.
 func (g *Groups) do(name string, ev group.Event) func(context.Context) (group.Answer, error) {
 	c, err := g.coordinator(name)
 	return doWith(c, err, name, ev)

@@ -381,7 +381,7 @@ func TestFindCoordinator(t *testing.T) {
 				kind int8
 				node int32
 				want *kerr.Error
-			}{{"g", 0, 7, nil}, {"elsewhere", 0, 8, nil}, {"", 0, -1, kerr.InvalidGroupID},
+			}{{"g", 0, 7, nil}, {"elsewhere", 0, 8, nil}, {"", 0, 7, nil}, {strings.Repeat("g", 1001), 0, -1, kerr.InvalidGroupID},
 				{"tx", 1, -1, kerr.TransactionalIDAuthorizationFailed}, {"share", 2, -1, kerr.InvalidRequest}} {
 				req := kmsg.NewPtrFindCoordinatorRequest()
 				req.CoordinatorKey, req.CoordinatorType, req.CoordinatorKeys = c.key, c.kind, []string{c.key}

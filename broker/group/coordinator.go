@@ -220,6 +220,9 @@ func (c *Coordinator) find(name string, ev Event, now time.Time) (*entry, *kerr.
 	if e := c.groups[name]; e != nil {
 		return e, nil
 	}
+	if _, commits := ev.(Commit); commits && !creates {
+		return nil, kerr.IllegalGeneration // of a group that is no more
+	}
 	if creates && len(c.groups) >= MaxGroups {
 		return nil, kerr.CoordinatorNotAvailable
 	}

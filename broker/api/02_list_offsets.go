@@ -13,7 +13,7 @@ import (
 // ListOffsets: versions 0 to 11, all that kmsg knows.
 //
 // Special times: -1 the end, -2 the start, -3 the record with the latest timestamp, -4 the start of what is on local disk and -5 the end of
-// what is not: all of a log is equally near here, so -4 is the start and -5 is unknown. Version 0 answers a list of offsets, of
+// what is not: all of a log is equally near here, so -4 is the start and -5 is unknown. They came with versions 7, 8 and 9. Version 0 answers a list of offsets, of
 // which there is one. There are no transactions, so the isolation level changes nothing.
 func listOffsets(b *Backend) API {
 	l := &offsetLister{b}
@@ -48,6 +48,9 @@ func (l *offsetLister) handle(ctx context.Context, r *Request) (kmsg.Response, e
 				refused = refuse(kerr.InvalidRequest, fmt.Sprintf("partition %d comes twice", p.Partition))
 			}
 			seen[p.Partition] = true
+			if unknown := checkTime(p.Timestamp, req.Version); unknown != nil {
+				refused = unknown
+			}
 			if refused == nil {
 				refused = l.find(ctx, topic, p, &part)
 			}
@@ -67,6 +70,28 @@ func (l *offsetLister) handle(ctx context.Context, r *Request) (kmsg.Response, e
 	return resp, nil
 }
 
+// checkTime refuses special times that a version does not have.
+func checkTime(timestamp int64, version int16) error {
+	since := int16(0)
+	switch timestamp {
+	case latestOffset, earliestOffset:
+	case maxTimestampOffset:
+		since = 7
+	case earliestLocalOffset:
+		since = 8
+	case latestTieredOffset:
+		since = 9
+	default:
+		if timestamp < 0 {
+			return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d is not known", timestamp))
+		}
+	}
+	if version < since {
+		return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d needs version %d", timestamp, since))
+	}
+	return nil
+}
+
 func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kmsg.ListOffsetsRequestTopicPartition, answer *kmsg.ListOffsetsResponseTopicPartition) error {
 	p, err := l.partition(topic, req.Partition)
 	if err != nil {
@@ -81,7 +106,7 @@ func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kms
 	return p.journal.Serving()
 }
 
-// list answers for a time, special or not.
+// list answers for a time, special or not, that checkTime has let pass.
 func (p *partition) list(ctx context.Context, timestamp int64, answer *kmsg.ListOffsetsResponseTopicPartition) error {
 	start, next := p.journal.Offsets(p.id)
 	answer.LeaderEpoch = p.owner.Epoch
@@ -97,9 +122,6 @@ func (p *partition) list(ctx context.Context, timestamp int64, answer *kmsg.List
 			return p.byTime(ctx, latest, answer)
 		}
 	default:
-		if timestamp < 0 {
-			return refuse(kerr.UnsupportedVersion, fmt.Sprintf("the special time %d is not known", timestamp))
-		}
 		return p.byTime(ctx, timestamp, answer)
 	}
 	return nil

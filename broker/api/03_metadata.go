@@ -106,7 +106,7 @@ func (m *describer) topics(ctx context.Context, r *Request, state *metadata.Stat
 func (m *describer) find(state *metadata.State, t *kmsg.MetadataRequestTopic) (*metadata.Topic, error) {
 	switch {
 	case t.Topic != nil:
-		return byName(state, *t.Topic)
+		return byValidName(state, *t.Topic)
 	case t.TopicID != [16]byte{}:
 		return byID(state, t.TopicID)
 	}
@@ -142,7 +142,7 @@ func (m *describer) create(ctx context.Context, req *kmsg.MetadataRequest) {
 		if t.Topic == nil {
 			continue
 		}
-		if _, err := byName(state, *t.Topic); errors.Is(err, errUnknownTopic) {
+		if _, err := byValidName(state, *t.Topic); errors.Is(err, errUnknownTopic) {
 			missing = append(missing, *t.Topic)
 		}
 	}

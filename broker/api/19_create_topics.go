@@ -30,11 +30,14 @@ func (c *creator) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 		times[t.Topic]++
 	}
 	wanted := make([]metadata.NewTopic, len(req.Topics))
-	refused := make([]error, len(req.Topics))
+	refused := make([]objection, len(req.Topics))
 	for i := range req.Topics {
-		wanted[i], refused[i] = c.parse(&req.Topics[i])
+		wanted[i], refused[i].rest = c.parse(&req.Topics[i])
+		if err := kfs.ValidateTopicName(wanted[i].Name); err != nil {
+			refused[i].name = errInvalidTopic{err}
+		}
 		if times[req.Topics[i].Topic] > 1 {
-			refused[i] = refuse(kerr.InvalidRequest, fmt.Sprintf("topic %s comes twice", req.Topics[i].Topic))
+			refused[i].name = refuse(kerr.InvalidRequest, fmt.Sprintf("topic %s comes twice", req.Topics[i].Topic))
 		}
 	}
 	var created []error // of the last plan
@@ -49,10 +52,15 @@ func (c *creator) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 	} else {
 		err = c.Controller.Change(ctx, plan)
 	}
-	if created == nil {
-		created = refused
+	if created == nil { // there was no plan
+		created = make([]error, len(wanted))
 	}
+	told := map[string]bool{}
 	for i := range req.Topics {
+		if told[wanted[i].Name] {
+			continue // a topic that comes twice is refused once
+		}
+		told[wanted[i].Name] = true
 		if created[i] == nil {
 			created[i] = err
 		}
@@ -61,17 +69,28 @@ func (c *creator) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 	return resp, nil
 }
 
+// objection is why a topic cannot be created, whatever there is. What is wrong with the name comes before that the topic is there already,
+// all else after it.
+type objection struct{ name, rest error }
+
 // planTopics plans all that are not refused already, each against the state with those before it.
-func planTopics(s *metadata.State, wanted []metadata.NewTopic, refused []error) ([]kfs.Entry, []error) {
+func planTopics(s *metadata.State, wanted []metadata.NewTopic, refused []objection) ([]kfs.Entry, []error) {
 	draft := s.Edit()
 	outcome := make([]error, len(wanted))
 	var entries []kfs.Entry
 	for i := range wanted {
-		if outcome[i] = refused[i]; outcome[i] != nil {
+		if outcome[i] = refused[i].name; outcome[i] != nil {
 			continue
 		}
 		if _, done := s.TopicByID(wanted[i].ID); done {
 			continue // by an earlier plan, another part of which was overtaken
+		}
+		if t, exists := draft.State().Topic(wanted[i].Name); exists && t.State == kfs.TopicLive {
+			outcome[i] = fmt.Errorf("topic %s: %w", wanted[i].Name, metadata.ErrTopicExists)
+			continue
+		}
+		if outcome[i] = refused[i].rest; outcome[i] != nil {
+			continue
 		}
 		var t kfs.Topic
 		if t, outcome[i] = draft.State().CreateTopic(wanted[i]); outcome[i] != nil {
@@ -93,8 +112,8 @@ func (c *creator) parse(t *kmsg.CreateTopicsRequestTopic) (metadata.NewTopic, er
 		}
 		n.Configs = append(n.Configs, kfs.Config{Key: config.Name, Value: *config.Value})
 	}
-	if err := kfs.ValidateTopicName(t.Topic); err != nil {
-		return n, errInvalidTopic{err}
+	if _, err := metadata.ParseSettings(n.Configs); err != nil {
+		return n, err
 	}
 	switch {
 	case len(t.ReplicaAssignment) > 0 && (t.NumPartitions != -1 || t.ReplicationFactor != -1):

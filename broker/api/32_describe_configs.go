@@ -54,7 +54,7 @@ func (c *configDescriber) handle(_ context.Context, r *Request) (kmsg.Response, 
 func (c *configDescriber) describe(r *kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	switch r.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
-		topic, err := byName(c.Cluster.State(), r.ResourceName)
+		topic, err := byValidName(c.Cluster.State(), r.ResourceName)
 		if err != nil {
 			return nil, err
 		}

@@ -45,10 +45,15 @@ func (a *configAlterer) replace(ctx context.Context, r *Request) (kmsg.Response,
 
 // replacement sets the given configs and removes all others.
 func replacement(t *metadata.Topic, configs []kmsg.AlterConfigsRequestResourceConfig) (set []kfs.Config, remove []string, err error) {
+	seen := map[string]bool{}
 	for _, c := range configs {
-		if c.Value == nil {
+		switch {
+		case seen[c.Name]:
+			return nil, nil, refuse(kerr.InvalidRequest, fmt.Sprintf("config %s is given twice", c.Name))
+		case c.Value == nil:
 			return nil, nil, refuse(kerr.InvalidRequest, fmt.Sprintf("config %s has no value", c.Name))
 		}
+		seen[c.Name] = true
 		set = append(set, kfs.Config{Key: c.Name, Value: *c.Value})
 	}
 	for _, c := range t.Configs {
@@ -111,6 +116,9 @@ func planAlteration(s *metadata.State, wanted []alteration, i int) (*kfs.Topic, 
 		return nil, refuse(kerr.InvalidRequest, groupConfigs)
 	default:
 		return nil, refuse(kerr.InvalidRequest, fmt.Sprintf("configs of resource type %d are not known", w.kind))
+	}
+	if w.name == "" {
+		return nil, refuse(kerr.InvalidRequest, "topics have no common defaults to change: name a topic")
 	}
 	topic, err := byName(s, w.name)
 	if err != nil {

@@ -79,7 +79,8 @@ func editList(t *metadata.Topic, name, elements string, add bool) (string, error
 		return "", fmt.Errorf("topic %s: %w: %s is no list", t.Name, metadata.ErrInvalidConfig, name)
 	}
 	list := splitList(values[i].Value)
-	for _, e := range splitList(elements) {
+	for e := range strings.SplitSeq(elements, ",") { // an empty one is an element too, which no config takes
+		e = strings.TrimSpace(e)
 		at := slices.Index(list, e)
 		switch {
 		case add && at < 0:

@@ -30,7 +30,7 @@ func (d *producerDescriber) handle(ctx context.Context, r *Request) (kmsg.Respon
 	for _, t := range req.Topics {
 		answer := kmsg.NewDescribeProducersResponseTopic()
 		answer.Topic = t.Topic
-		topic, err := byName(state, t.Topic)
+		topic, err := byValidName(state, t.Topic)
 		for _, number := range t.Partitions {
 			part := kmsg.NewDescribeProducersResponseTopicPartition()
 			part.Partition = number

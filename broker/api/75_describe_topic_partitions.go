@@ -43,7 +43,7 @@ func (d *partitionDescriber) handle(_ context.Context, r *Request) (kmsg.Respons
 			resp.NextCursor = cursorAt(name, 0)
 			break
 		}
-		topic, err := byName(state, name)
+		topic, err := byValidName(state, name)
 		if err != nil {
 			answer := kmsg.NewDescribeTopicPartitionsResponseTopic()
 			answer.Topic, answer.ErrorCode = kmsg.StringPtr(name), Code(err)

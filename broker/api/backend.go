@@ -169,10 +169,19 @@ func byName(s *metadata.State, name string) (*metadata.Topic, error) {
 	if t, ok := s.Topic(name); ok && t.State == kfs.TopicLive {
 		return t, nil
 	}
-	if err := kfs.ValidateTopicName(name); err != nil {
-		return nil, errInvalidTopic{err}
-	}
 	return nil, errUnknownTopic
+}
+
+// byValidName is byName for the APIs that say, as Kafka's do, that no topic can have a name: those that describe topics.
+func byValidName(s *metadata.State, name string) (*metadata.Topic, error) {
+	t, err := byName(s, name)
+	if err == nil {
+		return t, nil
+	}
+	if invalid := kfs.ValidateTopicName(name); invalid != nil {
+		return nil, errInvalidTopic{invalid}
+	}
+	return nil, err
 }
 
 // byID finds a live topic.

@@ -124,7 +124,7 @@ func TestElectLeaders(t *testing.T) {
 		"all":           {0, nil, 0, nil, []*kerr.Error{kerr.PreferredLeaderNotAvailable}},
 		"none":          {0, []kmsg.ElectLeadersRequestTopic{}, 0, nil, nil},
 		"unknown topic": {0, named("nobody", 0), 0, nil, []*kerr.Error{kerr.UnknownTopicOrPartition}},
-		"evil topic":    {0, named("../../evil", 0), 0, nil, []*kerr.Error{kerr.InvalidTopicException}},
+		"evil topic":    {0, named("../../evil", 0), 0, nil, []*kerr.Error{kerr.UnknownTopicOrPartition}},
 		"unknown kind":  {2, named("events", 0), 1, kerr.InvalidRequest, nil},
 	} {
 		for version := test.from; version <= 2; version++ {

@@ -155,6 +155,8 @@ func TestCreateTopics(t *testing.T) {
 		"assigned":          {wanted{Topic: "new", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: assigned(1, 0)}, nil, 2},
 		"config":            {wanted{Topic: "new", NumPartitions: 1, ReplicationFactor: 1, Configs: config("retention.ms", kmsg.StringPtr("5"))}, nil, 1},
 		"exists":            {wanted{Topic: "events", NumPartitions: 1, ReplicationFactor: 1}, kerr.TopicAlreadyExists, 0},
+		"exists, all wrong": {wanted{Topic: "events", NumPartitions: -2, ReplicationFactor: -2, Configs: config("no.such", nil)}, kerr.TopicAlreadyExists, 0},
+		"config, all wrong": {wanted{Topic: "new", NumPartitions: -2, ReplicationFactor: -2, Configs: config("no.such", kmsg.StringPtr("5"))}, kerr.InvalidConfig, 0},
 		"evil name":         {wanted{Topic: "../../evil", NumPartitions: 1, ReplicationFactor: 1}, kerr.InvalidTopicException, 0},
 		"no name":           {wanted{NumPartitions: 1, ReplicationFactor: 1}, kerr.InvalidTopicException, 0},
 		"no partitions":     {wanted{Topic: "new", ReplicationFactor: 1}, kerr.InvalidPartitions, 0},
@@ -205,7 +207,7 @@ func TestCreateTopicsTogether(t *testing.T) {
 		req.Topics = append(req.Topics, kmsg.CreateTopicsRequestTopic{Topic: name, NumPartitions: 1, ReplicationFactor: 1})
 	}
 	resp := f.call(t, 5, req).(*kmsg.CreateTopicsResponse)
-	want := []int16{0, 0, kerr.InvalidRequest.Code, kerr.InvalidTopicException.Code, kerr.InvalidRequest.Code, 0}
+	want := []int16{0, 0, kerr.InvalidRequest.Code, kerr.InvalidTopicException.Code, 0}
 	for i, code := range want {
 		if resp.Topics[i].ErrorCode != code {
 			t.Errorf("%s: %d, want %d", resp.Topics[i].Topic, resp.Topics[i].ErrorCode, code)
@@ -220,7 +222,7 @@ func TestDeleteTopics(t *testing.T) {
 	for version := int16(0); version <= 6; version++ {
 		f := newFake(t, topic(1, "events", 2), topic(2, "orders", 1))
 		req := kmsg.NewPtrDeleteTopicsRequest()
-		want := []int16{0, kerr.UnknownTopicOrPartition.Code, kerr.InvalidTopicException.Code}
+		want := []int16{0, kerr.UnknownTopicOrPartition.Code, kerr.UnknownTopicOrPartition.Code}
 		req.TopicNames = []string{"events", "nobody", "../../evil"}
 		if version >= 6 {
 			req.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: [16]byte{1}}, {Topic: kmsg.StringPtr("nobody")},
@@ -285,6 +287,7 @@ func TestListOffsets(t *testing.T) {
 		"max timestamp":      {0, -3, 2, 1_600_000_000_002},
 		"earliest local":     {0, -4, 0, -1},
 		"latest tiered":      {0, -5, -1, -1},
+		"no such time":       {0, -6, -1, -1},
 		"by time":            {0, 1_600_000_000_001, 1, 1_600_000_000_001},
 		"before all":         {0, 0, 0, 1_600_000_000_000},
 		"after all":          {0, 1_600_000_000_003, -1, -1},
@@ -299,6 +302,12 @@ func TestListOffsets(t *testing.T) {
 				p.Partition, p.Timestamp = test.partition, test.time
 				req.Topics = append(req.Topics, kmsg.ListOffsetsRequestTopic{Topic: "events", Partitions: []kmsg.ListOffsetsRequestTopicPartition{p}})
 				got := f.call(t, version, req).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+				if since, special := map[int64]int16{-3: 7, -4: 8, -5: 9, -6: 100}[test.time]; special && version < since {
+					if got.ErrorCode != kerr.UnsupportedVersion.Code || version > 0 && got.Offset != -1 {
+						t.Errorf("v%d: %+v", version, got)
+					}
+					continue
+				}
 				if version == 0 {
 					if want := []int64{test.offset}; test.offset >= 0 && !slices.Equal(got.OldStyleOffsets, want) || test.offset < 0 && len(got.OldStyleOffsets) > 0 {
 						t.Errorf("v0: %v", got.OldStyleOffsets)

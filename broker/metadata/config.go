@@ -196,6 +196,9 @@ func oneOf(values ...string) func(string) error {
 func each(values ...string) func(string) error {
 	one := oneOf(values...)
 	return func(v string) error {
+		if v == "" {
+			return nil // no element is a wrong one
+		}
 		for part := range strings.SplitSeq(v, ",") {
 			if err := one(strings.TrimSpace(part)); err != nil {
 				return err

@@ -16,7 +16,7 @@ func offsetDelete(g *Groups) API {
 		req := r.Body.(*kmsg.OffsetDeleteRequest)
 		var subscribed map[string]bool
 		wait := func(context.Context) (group.Answer, error) { return nil, nil }
-		if c, err := g.coordinator(req.Group); err != nil {
+		if c, err := g.memberCoordinator(req.Group); err != nil {
 			wait = func(context.Context) (group.Answer, error) { return nil, err }
 		} else {
 			var call *group.Call

@@ -167,7 +167,7 @@ func (b *Broker) assemble() error {
 		cfg: b.cfg.Groups, now: b.cfg.Now, newID: func() string { id := b.random(); return hex.EncodeToString(id[:]) }, here: map[*journal.Journal]*group.Coordinator{},
 	}
 	b.retention = retention.New(retention.Config{
-		Store: b.cfg.Store, Metadata: b.metadata, Limit: b.cfg.HoldLimit, Now: b.cfg.Now, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
+		Store: b.store.Store(), Metadata: func() (*metadata.State, uint64) { return b.cluster.StateAt() }, Limit: b.cfg.HoldLimit, Now: b.cfg.Now, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
 	b.cluster, err = cluster.New(cluster.Config{
 		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, Open: b.open, Follow: b.follow, Serve: b.attend,
@@ -228,7 +228,7 @@ func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Jo
 }
 
 // follow makes a follower of journal 0.
-func (b *Broker) follow(news func(*metadata.State)) (*journal.Follower, error) {
+func (b *Broker) follow(news func(*metadata.State, uint64)) (*journal.Follower, error) {
 	return journal.NewFollower(journal.Config{Store: b.store.Store(), Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log}, news)
 }
 

@@ -14,9 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/kfs/record"
 )
 
 // several are brokers of one cluster in this process.
@@ -446,5 +448,66 @@ func TestTopicsAreDeletedEverywhere(t *testing.T) {
 	slices.SortFunc(ids, func(a, b kadm.TopicID) int { return bytes.Compare(a[:], b[:]) })
 	if len(slices.Compact(ids)) != 3 {
 		t.Errorf("topic ids %v", ids)
+	}
+}
+
+// TestDuplicatesAfterAFailover: a batch that was acknowledged and is sent again to the partition's next leader is answered with its first offset, one that
+// leaves a gap is refused, and the next one goes on.
+func TestDuplicatesAfterAFailover(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	ctx := within(t, 60*time.Second)
+	if _, err := kadm.NewClient(s.client()).CreateTopic(ctx, 3, 1, nil, "events"); err != nil {
+		t.Fatal(err)
+	}
+	leader := func() int32 {
+		owner := int32(-1)
+		s.until("partition 0 has a leader", func(r *running) bool {
+			topic, ok := r.cluster.State().Topic("events")
+			if !ok {
+				return false
+			}
+			b, _, ok := r.cluster.Owner(topic.Journals[0])
+			owner = b.ID
+			return ok && s.all[owner] != nil
+		})
+		return owner
+	}
+	send := func(sequence int32) (int64, error) {
+		t.Helper()
+		builder := record.Builder{Producer: &record.Producer{ID: 77, Epoch: 3, Sequence: sequence}}
+		builder.Add(1_700_000_000_000, nil, fmt.Append(nil, sequence))
+		records, err := builder.AppendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := kmsg.NewPtrProduceRequest()
+		req.SetVersion(9)
+		req.Acks = -1
+		req.Topics = []kmsg.ProduceRequestTopic{{Topic: "events", Partitions: []kmsg.ProduceRequestTopicPartition{{Records: records}}}}
+		id := leader()
+		resp, err := req.RequestWith(ctx, s.all[id].client(t, kgo.MaxVersions(kversion.V3_0_0())).Broker(int(id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := resp.Topics[0].Partitions[0]
+		return p.BaseOffset, kerr.ErrorForCode(p.ErrorCode)
+	}
+	for sequence := range int32(8) {
+		if base, err := send(sequence); err != nil || base != int64(sequence) {
+			t.Fatalf("batch %d is at %d: %v", sequence, base, err)
+		}
+	}
+	s.end(leader())
+	for sequence := int32(3); sequence < 8; sequence++ { // the last five are remembered, as Kafka does
+		if base, err := send(sequence); err != nil || base != int64(sequence) {
+			t.Errorf("batch %d again is at %d: %v", sequence, base, err)
+		}
+	}
+	if _, err := send(9); !errors.Is(err, kerr.OutOfOrderSequenceNumber) {
+		t.Errorf("a batch that leaves a gap: %v", err)
+	}
+	if base, err := send(8); err != nil || base != 8 {
+		t.Errorf("the next batch is at %d: %v", base, err)
 	}
 }

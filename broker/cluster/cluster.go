@@ -59,7 +59,7 @@ type Config struct {
 	// Open takes a journal over. A cluster that is not there yet is made with so many journals.
 	Open func(ctx context.Context, number, journals uint32) (*journal.Journal, error)
 	// Follow makes a follower of journal 0.
-	Follow func(news func(*metadata.State)) (*journal.Follower, error)
+	Follow func(news func(s *metadata.State, sequence uint64)) (*journal.Follower, error)
 	// Serve runs beside a journal while this broker owns it, until ctx ends. Another error ends the Cluster; nil means nothing to run.
 	Serve func(ctx context.Context, j *journal.Journal) error
 
@@ -77,6 +77,7 @@ type Cluster struct {
 	watched  bool                 // brokers is what the lease service said in this session
 	owners   map[uint32]ownership // as the leases say
 	state    *metadata.State      // of journal 0: what the follower last read, or the owner had
+	sequence uint64               // of journal 0, that state is of
 	read     bool                 // the follower has read to the end at least once
 	follower *journal.Follower    // nil while there is none
 	session  *lease.Session       // nil while there is none
@@ -111,8 +112,8 @@ func New(cfg Config) (*Cluster, error) {
 	}, nil
 }
 
-// Run registers the broker, watches the others, and owns the journals that are its own, until ctx ends (nil), a journal is damaged, or another owner
-// is met who cannot be (Config.Alone). It owns nothing any more when it returns. A lost session costs the journals, and is begun anew.
+// Run registers the broker, watches the others, and owns the journals that are its own, until ctx ends (nil), journal 0 is damaged, or,
+// where it is alone, any journal is, or another owner is met. Of several brokers one that met another damaged journal serves the rest. It owns nothing any more when it returns. A lost session costs the journals, and is begun anew.
 func (c *Cluster) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.cfg.Leases.Run(running, c.live) })
@@ -159,6 +160,11 @@ func (c *Cluster) see(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change()
+	c.tell()
+}
+
+// tell wakes those who wait for a change. The caller holds c.mu.
+func (c *Cluster) tell() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }

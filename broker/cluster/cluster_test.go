@@ -34,7 +34,7 @@ func beginWith(t *testing.T, store blob.Store, cfg Config) *broker {
 	cfg.Open = func(ctx context.Context, number, journals uint32) (*journal.Journal, error) {
 		return journal.Open(ctx, journal.Config{Store: store, Journal: number, Journals: journals})
 	}
-	cfg.Follow = func(news func(*metadata.State)) (*journal.Follower, error) {
+	cfg.Follow = func(news func(*metadata.State, uint64)) (*journal.Follower, error) {
 		return journal.NewFollower(journal.Config{Store: store}, news)
 	}
 	c, err := New(cfg)

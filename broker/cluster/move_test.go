@@ -165,3 +165,32 @@ func TestEveryBrokerKnowsTheState(t *testing.T) {
 		c.leaveAll()
 	})
 }
+
+// TestDamageOfOneJournal: the other journals are served, and so is that one when it is mended.
+func TestDamageOfOneJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCast(t)
+		for id := int32(1); id <= 3; id++ {
+			c.join(id)
+		}
+		c.after(gatherBrokers+handOverAfter+time.Second, "3 1 2")
+		c.leaveAll()
+		key := kfs.ObjectKey(1, 100)
+		if _, err := c.store.Put(t.Context(), key, []byte("no object of ours"), true); err != nil {
+			t.Fatal(err)
+		}
+		for id := int32(1); id <= 3; id++ {
+			c.join(id)
+		}
+		time.Sleep(handOverAfter + time.Second)
+		synctest.Wait()
+		if got := c.owners(); got != "3 ? 2" {
+			t.Errorf("with journal 1 damaged, the owners are %s", got)
+		}
+		if err := c.store.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		c.after(damagedPause, "3 1 2")
+		c.leaveAll()
+	})
+}

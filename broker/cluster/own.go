@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/lease"
 )
 
 const (
 	fencedPause    = time.Second     // before a journal that another has taken without the lease is tried again
+	damagedPause   = time.Minute     // before a journal that a person has to look at is tried again
 	releaseTimeout = 2 * time.Second // of a lease that is given up; then it ends with its session
 	// handOverAfter is for how long another broker must have been the one to own a journal before it is handed over: brokers that come
 	// and go at once move nothing.
@@ -50,11 +52,20 @@ func (c *Cluster) keep(ctx context.Context, s *lease.Session, number uint32) err
 			return ctx.Err()
 		case err == nil:
 			continue
-		case c.cfg.Alone || !errors.Is(err, journal.ErrFenced):
+		case c.cfg.Alone:
 			return err
 		}
-		c.cfg.Log.Warn("journal is gone to another owner although its lease was here; trying again", "journal", number, "err", err)
-		pause := time.NewTimer(fencedPause)
+		var pause *time.Timer
+		switch {
+		case errors.Is(err, journal.ErrFenced):
+			c.cfg.Log.Warn("journal is gone to another owner although its lease was here; trying again", "journal", number, "err", err)
+			pause = time.NewTimer(fencedPause)
+		case number != 0 && (errors.Is(err, kfs.ErrCorrupt) || errors.Is(err, kfs.ErrVersion)):
+			c.cfg.Log.Error("journal is damaged, and not served; the others are", "journal", number, "err", err, "retry", damagedPause)
+			pause = time.NewTimer(damagedPause)
+		default:
+			return err
+		}
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -191,6 +202,7 @@ func (c *Cluster) lose(number uint32) {
 		o, here := c.owned[number]
 		if number == 0 && here {
 			c.state = o.journal.State()
+			c.sequence = o.journal.Sequence()
 		}
 		delete(c.owned, number)
 	})

@@ -23,6 +23,17 @@ func (c *Cluster) State() *metadata.State {
 	return c.stateNow()
 }
 
+// StateAt is State, and a sequence of journal 0 that it is not newer than.
+func (c *Cluster) StateAt() (*metadata.State, uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o, ok := c.owned[0]; ok {
+		state := o.journal.State()
+		return state, o.journal.Sequence()
+	}
+	return c.state, c.sequence
+}
+
 func (c *Cluster) stateNow() *metadata.State {
 	if o, ok := c.owned[0]; ok {
 		return o.journal.State()
@@ -80,18 +91,17 @@ func (c *Cluster) followOnce(ctx context.Context) error {
 	c.mu.Lock()
 	tenures := c.tenures
 	c.mu.Unlock()
-	f, err := c.cfg.Follow(func(s *metadata.State) {
+	f, err := c.cfg.Follow(func(s *metadata.State, sequence uint64) {
 		c.mu.Lock()
-		same := c.tenures != tenures || c.read && c.state == s
-		c.mu.Unlock()
-		if same {
+		defer c.mu.Unlock()
+		if c.tenures != tenures {
 			return // what was begun before this broker had journal 0 itself may be older than what it knows since
 		}
-		c.see(func() {
-			if c.tenures == tenures {
-				c.state, c.read = s, true
-			}
-		})
+		c.sequence = sequence
+		if !c.read || c.state != s {
+			c.state, c.read = s, true
+			c.tell()
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)

@@ -16,7 +16,7 @@ const followEvery = time.Minute
 // Follower knows the cluster's metadata where another broker owns journal 0. It writes nothing. All methods are safe for concurrent use.
 type Follower struct {
 	journal *Journal // never opened: its loop only reads
-	news    func(*metadata.State)
+	news    func(*metadata.State, uint64)
 
 	mu      sync.Mutex      // guards what follows
 	asked   []chan struct{} // who waits for a reading that begins from now on
@@ -25,8 +25,8 @@ type Follower struct {
 }
 
 // NewFollower makes a follower of journal 0. cfg needs a Store. news is called, by one goroutine, each time when everything was read that
-// was there when the reading began, with the state that it adds up to: before the journal has begun, the zero state.
-func NewFollower(cfg Config, news func(*metadata.State)) (*Follower, error) {
+// was there when the reading began, with the state that it adds up to and the last sequence: before the journal has begun, the zero state.
+func NewFollower(cfg Config, news func(s *metadata.State, sequence uint64)) (*Follower, error) {
 	cfg.Journal, cfg.Metrics = 0, nil // the metrics are the owner's
 	j, err := newJournal(cfg)
 	if err != nil {
@@ -74,7 +74,7 @@ func (f *Follower) read(how event) {
 
 // tell says what was read.
 func (f *Follower) tell() {
-	f.news(f.journal.core.state.metadata)
+	f.news(f.journal.core.state.metadata, f.journal.core.state.sequence)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, done := range f.reading {

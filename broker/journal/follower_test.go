@@ -27,7 +27,7 @@ func follow(t *testing.T, store blob.Store) *follower {
 	t.Helper()
 	f := &follower{t: t, ended: make(chan error, 1)}
 	var err error
-	if f.Follower, err = NewFollower(config(store, 99), func(s *metadata.State) { f.state = s }); err != nil {
+	if f.Follower, err = NewFollower(config(store, 99), func(s *metadata.State, _ uint64) { f.state = s }); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context

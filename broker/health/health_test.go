@@ -122,9 +122,9 @@ func TestWatchedStoreIsAStore(t *testing.T) {
 func TestMonitor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
-		asked := 0
+		var asked atomic.Int64
 		store := blobtest.NewFault(blob.NewMemory(nil), func(blobtest.Op) blobtest.Action {
-			asked++
+			asked.Add(1)
 			if away.Load() {
 				return blobtest.FailBefore
 			}
@@ -157,9 +157,9 @@ func TestMonitor(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		before := asked
+		before := asked.Load()
 		time.Sleep(10 * time.Second)
-		if n := asked - before; n < 9 || n > 11 {
+		if n := asked.Load() - before; n < 9 || n > 11 {
 			t.Errorf("an unavailable store was asked %d times in 10 s", n)
 		}
 		away.Store(false)

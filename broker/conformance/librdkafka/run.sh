@@ -8,7 +8,7 @@
 #   OUT         a folder for the logs (default a new temporary one)
 #   MULTIPLIER  of all time limits of the tests, for busy machines (default 3)
 #
-# Prints a line for each id. lacking.txt lists the ids that need what Firn does not have; any other failure makes the exit status 1.
+# Tests of a broker that creates no topics by itself come last, against a Firn of its own. Prints a line for each id. lacking.txt lists the ids that need what Firn does not have; any other failure makes the exit status 1.
 # Ids whose tests are all for something else, such as a mock, are left out.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -21,20 +21,22 @@ out=$(cd "$out" && pwd)
 limit=600
 
 firn=
-cleanup() {
-  if [ -n "$firn" ]; then
-    kill "$firn" 2>/dev/null || true
-    wait "$firn" 2>/dev/null || true
-    rm -rf "$out/store"
-  fi
+stop() {
+  [ -n "$firn" ] || return 0
+  kill "$firn" 2>/dev/null || true
+  wait "$firn" 2>/dev/null || true
+  firn=
+  rm -rf "$out/store"
 }
-trap cleanup EXIT
+trap stop EXIT
 trap 'exit 130' INT TERM
 
+# serve FLAG… starts a Firn in place of the one before.
 serve() {
+  stop
   rm -rf "$out/store"
   : >"$out/firn.out"
-  "${FIRN:?}" broker --store "file://$out/store" --kafka 127.0.0.1:0 >"$out/firn.out" 2>"$out/firn.log" &
+  "${FIRN:?}" broker --store "file://$out/store" --kafka 127.0.0.1:0 "$@" >"$out/firn.out" 2>>"$out/firn.log" &
   firn=$!
   until grep -q '^ready' "$out/firn.out"; do
     kill -0 "$firn" 2>/dev/null || {
@@ -43,18 +45,19 @@ serve() {
     }
     sleep 0.1
   done
-  BOOTSTRAP=$(awk '$1 == "kafka" {print $2}' "$out/firn.out")
+  use "$(awk '$1 == "kafka" {print $2}' "$out/firn.out")"
 }
-[ -n "${BOOTSTRAP:-}" ] || serve
 
-printf 'bootstrap.servers=%s\ntest.timeout.multiplier=%s\n' "$BOOTSTRAP" "${MULTIPLIER:-3}" >"$out/test.conf"
-export KAFKA_HOME KAFKA_PATH=$out PATH="$out/bin:$PATH" BROKERS=$BOOTSTRAP RDKAFKA_TEST_CONF=$out/test.conf
-export LD_LIBRARY_PATH=$tests/../src:$tests/../src-cpp
-# The tests that need a newer Kafka are those of share groups.
-export TEST_KAFKA_VERSION=3.9.1
+# use ADDRESS makes it the broker that the tests talk to.
+use() {
+  export BROKERS=$1
+  printf 'bootstrap.servers=%s\ntest.timeout.multiplier=%s\n' "$1" "${MULTIPLIER:-3}" >"$out/test.conf"
+}
 
-# The tests look for the tools by these names.
+# The tests look for Kafka's tools by these names. Those of share groups need a newer Kafka.
 for tool in kafka-topics kafka-configs kafka-acls; do ln -sf "$here/../kafka/tool.sh" "$out/bin/$tool.sh"; done
+export KAFKA_HOME KAFKA_PATH=$out PATH="$out/bin:$PATH" RDKAFKA_TEST_CONF=$out/test.conf TEST_KAFKA_VERSION=3.9.1
+export LD_LIBRARY_PATH=$tests/../src:$tests/../src-cpp
 
 # runner ID LOG FLAG… runs the tests of an id, without local ones (-L) and those that put a proxy of sockets between (-E).
 runner() {
@@ -74,8 +77,9 @@ verdict() {
   if grep -qa 'TEST FAILURE' "$1"; then
     echo FAILED -
   elif grep -qaE '^\| <MAIN>' "$1"; then
-    results "$1" | awk '{n[$2]++; s += $3} END {
-      r = n["FAILED"] ? "FAILED" : n["PASSED"] ? "PASSED" : n["SKIPPED"] ? "SKIPPED" : "NONE"
+    # A test for another scenario is in the summary, but it has not said why it is skipped.
+    results "$1" | awk -v skipped="$(grep -a 'SKIPPING TEST' "$1" | grep -cv 'Filtered due to')" '{n[$2]++; s += $3} END {
+      r = n["FAILED"] ? "FAILED" : n["PASSED"] ? "PASSED" : skipped ? "SKIPPED" : "NONE"
       printf "%s %.1f\n", r, s}'
   else
     echo TIMEOUT -
@@ -90,12 +94,12 @@ cause() {
 
 # whole ID sets result, seconds, mode and note.
 whole() {
-  local log=$out/$1.log
+  local log=$out/$1${TEST_SCENARIO:+-$TEST_SCENARIO}.log
   mode=quick
   runner "$1" "$log" -Q
-  # What has nothing to do in quick mode passes in no time: that says nothing.
-  if results "$log" | grep -q ' PASSED 0$'; then
-    log=$out/$1-full.log mode=full
+  # What has nothing to do in quick mode passes in no time, or is skipped: that says nothing.
+  if results "$log" | grep -q ' PASSED 0$' || grep -qa 'SKIPPING TEST: .*quick mode' "$log"; then
+    log=${log%.log}-full.log mode=full
     runner "$1" "$log"
   fi
   read -r result seconds < <(verdict "$log")
@@ -121,13 +125,12 @@ parts() {
   seconds=$all
 }
 
-if [ $# -eq 0 ]; then
-  # shellcheck disable=SC2046 # ids are words
-  set -- $(cd "$tests" && printf '%s\n' 0*.c 0*.cpp | cut -c1-4 | sort -u)
-fi
 declare -A total=([PASSED]=0 [PARTLY]=0 [SKIPPED]=0 [LACKING]=0 [FAILED]=0 [TIMEOUT]=0 [NONE]=0)
 unexpected=() surprising=()
-for id in "$@"; do
+
+# judge ID runs it, counts the result and prints it.
+judge() {
+  local id=$1 listed needs failing some
   IFS='|' read -r listed needs failing some < <(grep "^$id " "$here/lacking.txt" | sed 's/ *| */|/g' || echo '|||')
   if [ -n "$some" ]; then parts "$id" "$some"; else whole "$id"; fi
   case $result in
@@ -147,8 +150,23 @@ for id in "$@"; do
     ;;
   esac
   total[$result]=$((total[$result] + 1))
-  [ "$result" = NONE ] || printf '%s  %-7s  %6s s  %-5s  %s\n' "$id" "$result" "$seconds" "$mode" "$note"
-done
+  [ "$result" = NONE ] || printf '%s  %-7s  %6s s  %-5s  %s\n' "$id" "$result" "$seconds" "$mode" "${TEST_SCENARIO:+$TEST_SCENARIO }$note"
+}
+
+if [ $# -eq 0 ]; then
+  # shellcheck disable=SC2046 # ids are words
+  set -- $(cd "$tests" && printf '%s\n' 0*.c 0*.cpp | cut -c1-4 | sort -u)
+fi
+if [ -n "${BOOTSTRAP:-}" ]; then use "$BOOTSTRAP"; else serve; fi
+for id in "$@"; do judge "$id"; done
+
+creating=$(awk '/_TEST\(0/ {id = substr($1, 7, 4)} /scenario = "noautocreate"/ {print id}' "$tests/test.c" | sort -u)
+creating=$(comm -12 <(printf '%s\n' "$@" | sort -u) <(echo "$creating"))
+if [ -z "${BOOTSTRAP:-}" ] && [ -n "$creating" ]; then
+  serve --auto-create=false
+  export TEST_SCENARIO=noautocreate
+  for id in $creating; do judge "$id"; done
+fi
 
 echo "passed ${total[PASSED]}, partly ${total[PARTLY]}, lacking ${total[LACKING]}, skipped ${total[SKIPPED]}," \
   "failed $((total[FAILED] + total[TIMEOUT])); logs in $out"

@@ -59,11 +59,11 @@ for tool in kafka-topics kafka-configs kafka-acls; do ln -sf "$here/../kafka/too
 export KAFKA_HOME KAFKA_PATH=$out PATH="$out/bin:$PATH" RDKAFKA_TEST_CONF=$out/test.conf TEST_KAFKA_VERSION=3.9.1
 export LD_LIBRARY_PATH=$tests/../src:$tests/../src-cpp
 
-# runner ID LOG FLAG… runs the tests of an id, without local ones (-L) and those that put a proxy of sockets between (-E).
+# runner ID LOG FLAG… runs the tests of an id, but for those that need no broker (-L).
 runner() {
   local id=$1 log=$2
   shift 2
-  (cd "$tests" && TESTS=$id timeout -k 5 "$limit" ./test-runner -L -E -p1 "$@" || true) 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >"$log"
+  (cd "$tests" && TESTS=$id timeout -k 5 "$limit" ./test-runner -L -p1 "$@" || true) 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >"$log"
 }
 
 # results LOG gives a line for each test that was not filtered out: name, result, seconds.

@@ -189,7 +189,7 @@ func (b *Broker) assemble() error {
 		LogDir: b.cfg.StoreName, Throttle: func() time.Duration { return throttle(b.store.State(), requests) }, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },
 	}
-	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: b.groups, Clock: clock}
+	consumers := api.Groups{Cluster: view{b.cluster}, Coordinators: b.groups, Clock: clock, OffsetsTopic: topics.CreateOffsetsTopic}
 	var secure *tls.Config
 	if b.cfg.TLS != nil {
 		secure = b.cfg.TLS.Server()

@@ -128,6 +128,9 @@ func (p *producer) check(topic *metadata.Topic, req *kmsg.ProduceRequest, record
 	if req.Acks < -1 || req.Acks > 1 {
 		return refuse(kerr.InvalidRequiredAcks, fmt.Sprintf("acks=%d is none of -1, 0 and 1", req.Acks))
 	}
+	if err := notInternal(topic.Name); err != nil {
+		return err
+	}
 	if err == nil && first.BaseOffset != 0 {
 		return fmt.Errorf("%w: base offset %d, a producer's is 0", record.ErrInvalid, first.BaseOffset)
 	}

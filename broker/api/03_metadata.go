@@ -115,7 +115,7 @@ func (m *describer) find(state *metadata.State, t *kmsg.MetadataRequestTopic) (*
 
 func (m *describer) describe(t *metadata.Topic) kmsg.MetadataResponseTopic {
 	answer := kmsg.NewMetadataResponseTopic()
-	answer.Topic, answer.TopicID = kmsg.StringPtr(t.Name), t.ID
+	answer.Topic, answer.TopicID, answer.IsInternal = kmsg.StringPtr(t.Name), t.ID, isInternal(t.Name)
 	for i, journal := range t.Journals {
 		p := kmsg.NewMetadataResponseTopicPartition()
 		p.Partition = int32(i)
@@ -146,15 +146,18 @@ func (m *describer) create(ctx context.Context, req *kmsg.MetadataRequest) {
 			missing = append(missing, *t.Topic)
 		}
 	}
-	if len(missing) == 0 {
-		return
+	if len(missing) > 0 {
+		m.createMissing(ctx, missing)
 	}
+}
+
+func (m *describer) createMissing(ctx context.Context, missing []string) {
 	_, here, err := m.Forwarder.Forward(ctx, m.creation(missing))
 	if here {
 		err = m.createHere(ctx, missing)
 	}
 	if err != nil {
-		m.Log.Warn("creating topics that a client asked for", "topics", missing, "error", err)
+		m.Log.Warn("creating topics that a client asked for or needs", "topics", missing, "error", err)
 	}
 }
 
@@ -165,7 +168,7 @@ func (m *describer) creation(names []string) *kmsg.CreateTopicsRequest {
 	req.TimeoutMillis = 15_000
 	for _, name := range names {
 		t := kmsg.NewCreateTopicsRequestTopic()
-		t.Topic, t.NumPartitions, t.ReplicationFactor = name, m.Partitions, -1
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, m.partitionsOf(name), -1
 		req.Topics = append(req.Topics, t)
 	}
 	return req
@@ -176,7 +179,7 @@ func (m *describer) createHere(ctx context.Context, missing []string) error {
 		draft := s.Edit()
 		var entries []kfs.Entry
 		for _, name := range missing {
-			t, err := draft.State().CreateTopic(metadata.NewTopic{ID: m.NewID(), Name: name, Partitions: m.Partitions, Created: m.Clock()})
+			t, err := draft.State().CreateTopic(metadata.NewTopic{ID: m.NewID(), Name: name, Partitions: m.partitionsOf(name), Created: m.Clock()})
 			if err != nil || draft.Apply(t) != nil {
 				continue // somebody else has created it meanwhile, or its predecessor is still being deleted
 			}

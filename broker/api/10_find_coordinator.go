@@ -10,13 +10,16 @@ import (
 // FindCoordinator: versions 0 to 6, all that kmsg knows.
 //
 // Up to version 3 a request names one key, from then on several. A group's coordinator is the owner of the journal that the group's
-// slot is placed on. There are no coordinators of transactions here, and the code is TRANSACTIONAL_ID_AUTHORIZATION_FAILED with a text
+// slot is placed on. Who asks for one gets the topic __consumer_offsets created, as with Kafka (internal_topics.go). There are no coordinators of transactions here, and the code is TRANSACTIONAL_ID_AUTHORIZATION_FAILED with a text
 // that says so: librdkafka takes that code alone for final and asks forever on any other. Nor are there any of share groups:
 // INVALID_REQUEST.
 func findCoordinator(g *Groups) API {
-	return serve(10, concurrent(func(_ context.Context, r *Request) (kmsg.Response, error) {
+	return serve(10, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.FindCoordinatorRequest)
 		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		if req.CoordinatorType == 0 {
+			g.OffsetsTopic(ctx)
+		}
 		if req.Version < 4 {
 			c := g.findCoordinator(req.CoordinatorType, req.CoordinatorKey)
 			resp.ErrorCode, resp.ErrorMessage = c.ErrorCode, c.ErrorMessage

@@ -90,7 +90,7 @@ func cursorAt(topic string, partition int32) *kmsg.DescribeTopicPartitionsRespon
 
 func (d *partitionDescriber) describe(t *metadata.Topic, from, next int32) kmsg.DescribeTopicPartitionsResponseTopic {
 	answer := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	answer.Topic, answer.TopicID, answer.AuthorizedOperations = kmsg.StringPtr(t.Name), t.ID, topicOperations
+	answer.Topic, answer.TopicID, answer.IsInternal, answer.AuthorizedOperations = kmsg.StringPtr(t.Name), t.ID, isInternal(t.Name), topicOperations
 	for i := from; i < next; i++ {
 		p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		p.Partition = i

@@ -15,7 +15,8 @@ import (
 type Groups struct {
 	Cluster      Cluster
 	Coordinators Coordinators
-	Clock        func() int64 // Unix milliseconds
+	Clock        func() int64          // Unix milliseconds
+	OffsetsTopic func(context.Context) // a Backend's CreateOffsetsTopic
 }
 
 // Coordinators finds the group coordinators on this broker.

@@ -44,7 +44,7 @@ func newGroups(t *testing.T) *fakeGroups {
 	}
 	n := 0
 	f.coordinator = group.NewCoordinator(group.Config{}, f, f.cluster.State, time.Now, func() string { n++; return fmt.Sprint(n) })
-	f.served = &Groups{Cluster: f.cluster, Coordinators: f, Clock: f.cluster.backend.Clock}
+	f.served = &Groups{Cluster: f.cluster, Coordinators: f, Clock: f.cluster.backend.Clock, OffsetsTopic: f.cluster.backend.CreateOffsetsTopic}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- f.coordinator.Run(ctx) }()

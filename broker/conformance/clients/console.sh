@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # The round trip with the console tools of Apache Kafka, which are its Java clients: console.sh BOOTSTRAP. KAFKA_HOME says which
-# Kafka. The producer is idempotent, as Java's is by default, and the second consumer ends where the group's offsets say.
+# Kafka, GROUP_PROTOCOL how the group is led, classic or consumer. The producer is idempotent, as Java's is by default.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 bootstrap=$1
 kafka=$(basename "$(echo "$KAFKA_HOME"/lib/kafka-clients-[0-9]*.jar)" .jar)
 version=${kafka#kafka-clients-}
-topic=console-$version group=console-$version-readers
+protocol=${GROUP_PROTOCOL:-classic}
+topic=console-$version-$protocol
+group=$topic-readers
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "console tools: $*" >&2; exit 1; }
@@ -30,7 +32,7 @@ all=$(wc -l <"$work/want")
 
 consume() {
   tool kafka-console-consumer --topic "$topic" --group "$group" --max-messages "$1" --timeout-ms 60000 $formats print.key=true $formats print.headers=true \
-    $consumes auto.offset.reset=earliest
+    $consumes auto.offset.reset=earliest $consumes group.protocol="$protocol"
 }
 consume 70 >"$work/got"
 [ "$(wc -l <"$work/got")" = 70 ] || fail "the first member reads $(wc -l <"$work/got") records, not 70"
@@ -43,4 +45,4 @@ awk -v topic="$topic" -v all="$all" '$2 == topic { committed += $4; behind += $6
 # A tool that asks for transactions is told that there are none.
 if timeout 60 "$here/../kafka/tool.sh" kafka-transactions --bootstrap-server "$bootstrap" list >"$work/out" 2>&1; then fail "transactions are listed"; fi
 grep -q 'does not support LIST_TRANSACTIONS' "$work/out" || { cat "$work/out" >&2; fail "it does not say that transactions are not supported"; }
-printf '%s\tfive codecs, idempotent, a group resumes; transactions: kafka-transactions says that the node does not support them\n' "$version"
+printf '%s\tfive codecs, idempotent, a %s group resumes; transactions: kafka-transactions says that the node does not support them\n' "$version" "$protocol"

@@ -14,6 +14,8 @@ start_firn
 # names of the runs of a client.
 runs() {
   case $1 in
+  # these also with the group protocol of KIP-848
+  confluent-kafka-python | console-4.3.0) echo "$1" "$1/consumer" ;;
   sarama) echo sarama-2.1 sarama-2.8 sarama-3.6 sarama-newest ;;
   *) echo "$1" ;;
   esac
@@ -22,6 +24,7 @@ runs() {
 # client NAME prints the version and what passed, with a tab between, or fails.
 client() {
   case $1 in
+  */consumer) GROUP_PROTOCOL=consumer client "${1%/consumer}" ;;
   kcat) ./kcat.sh "$BOOTSTRAP" ;;
   console-*) KAFKA_HOME=$TOOLS/kafka-${1#console-} ./console.sh "$BOOTSTRAP" ;;
   confluent-kafka-python) "$TOOLS/clients/python/bin/python" python/confluent.py "$BOOTSTRAP" ;;
@@ -38,14 +41,14 @@ client() {
 
 export PYTHONDONTWRITEBYTECODE=1
 failed=0
-printf '%-23s %-25s %-7s %5s  %s\n' CLIENT VERSION RESULT TIME WHAT
+printf '%-31s %-25s %-7s %5s  %s\n' CLIENT VERSION RESULT TIME WHAT
 for name in $(for c in "$@"; do runs "$c"; done); do
   begun=$SECONDS
   if client "$name" >"$work/said" 2>"$work/log"; then
     IFS=$'\t' read -r version what <"$work/said"
-    printf '%-23s %-25s %-7s %4ds  %s\n' "$name" "$version" passed $((SECONDS - begun)) "$what"
+    printf '%-31s %-25s %-7s %4ds  %s\n' "$name" "$version" passed $((SECONDS - begun)) "$what"
   else
-    printf '%-23s %-25s %-7s %4ds\n' "$name" - FAILED $((SECONDS - begun))
+    printf '%-31s %-25s %-7s %4ds\n' "$name" - FAILED $((SECONDS - begun))
     sed 's/^/    /' "$work/said" "$work/log" | tail -n 20
     failed=$((failed + 1))
   fi

@@ -1,5 +1,6 @@
-"""confluent-kafka, which is librdkafka: confluent.py BOOTSTRAP."""
+"""confluent-kafka, which is librdkafka: confluent.py BOOTSTRAP. GROUP_PROTOCOL is how the group is led, classic or consumer."""
 
+import os
 import sys
 import time
 
@@ -10,8 +11,11 @@ import roundtrip
 from roundtrip import LIMIT, Read, Record, data, text
 
 
+PROTOCOL = os.environ.get("GROUP_PROTOCOL", "classic")
+
+
 class Client:
-    name = "confluent-kafka-python"
+    name = "confluent-kafka-python-" + PROTOCOL
     version = f"{ck.__version__}, librdkafka {ck.libversion()[0]}"
     idempotent = True
 
@@ -31,7 +35,7 @@ class Client:
         assert errors == [None] * len(records), errors
 
     def consume(self, topic, group, count):
-        consumer = ck.Consumer({**self.config, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+        consumer = ck.Consumer({**self.config, "group.id": group, "group.protocol": PROTOCOL, "auto.offset.reset": "earliest", "enable.auto.commit": False})
         consumer.subscribe([topic])
         got, end = [], time.monotonic() + LIMIT
         while len(got) < count:

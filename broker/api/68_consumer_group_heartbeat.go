@@ -13,9 +13,10 @@ import (
 
 // ConsumerGroupHeartbeat: versions 0 and 1, all that kmsg knows.
 //
-// Version 1 brought regular expressions, and members that name themselves (KIP-1082). Two things differ from Kafka. A member that the
+// Version 1 brought regular expressions, and members that name themselves (KIP-1082). Three things differ from Kafka. A member that the
 // group does not know is told so with UNKNOWN_MEMBER_ID also where there is no such group, for members are not durable: it joins
-// again. And one that joins again under its own id is taken in at once, in place of what it was, not only when that has timed out.
+// again. One that joins again under its own id is taken in at once, in place of what it was, not only when that has timed out. And the
+// answer to a regular expression has its topics already, where Kafka finds them meanwhile and tells of them with a later heartbeat.
 func consumerGroupHeartbeat(g *Groups) API {
 	return serve(68, func(_ context.Context, r *Request) Finish {
 		req := r.Body.(*kmsg.ConsumerGroupHeartbeatRequest)

@@ -36,6 +36,10 @@ var update = flag.Bool("update", false, "write what the scripts in testdata give
 //	describe           a group of the consumer protocol as ConsumerGroupDescribe shows it
 //	config delay=D retention=D
 //
+// Which script shows what Kafka's improvement proposals ask for: session and rebalance timeouts session, waiting, delay (KIP-62, KIP-134);
+// static members static (KIP-345, KIP-814); ids that are given first pending (KIP-394); cooperative (KIP-429); protocols in SyncGroup
+// refused (KIP-559); and all that begins with consumer, KIP-848 with KIP-1082 and KIP-1251.
+//
 // A new member is called CLIENT-1, CLIENT-2 and so on, unless it names itself. Times are since the beginning.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "*.txt"))

@@ -51,6 +51,7 @@ type Config struct {
 	MemoryBytes int64         // for requests, answers, recent records and cold reads together; default 256 MiB, at least 16 MiB
 	Flush       time.Duration // at most one object per journal and interval; default the journal's
 	Groups      group.Config  // of consumer groups
+	History     History       // what becomes of old records
 	HoldLimit   time.Duration // how long beyond retention.ms a job can keep records; default 7 days
 
 	Now     func() time.Time      // default time.Now
@@ -97,6 +98,9 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("flush interval %v is negative", c.Flush))
 	}
 	if err := c.Groups.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.History.validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.HoldLimit < 0 {
@@ -210,12 +214,16 @@ type shares struct {
 	fetch    int64 // the most of one fetch
 	cache    int64 // recent records
 	reads    int64 // cold reads on their way
+	settle   int64 // segments in the making
 }
 
 func (c *Config) share() shares {
 	eighth := c.MemoryBytes / 8
 	sessions := eighth / 8
-	return shares{requests: 3 * eighth, answers: 2*eighth - sessions, sessions: sessions, fetch: min(eighth/2, 50<<20), cache: 2 * eighth, reads: eighth}
+	return shares{
+		requests: 3 * eighth, answers: 2*eighth - sessions, sessions: sessions, fetch: min(eighth/2, 50<<20),
+		cache: eighth, reads: eighth, settle: eighth,
+	}
 }
 
 // open takes a journal over.
@@ -223,7 +231,8 @@ func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Jo
 	return journal.Open(ctx, journal.Config{
 		Store: b.store.Store(), Journal: number, Journals: journals, FlushInterval: b.cfg.Flush,
 		PendingBytes: b.cfg.share().requests, // what waits is counted there already
-		Memory:       b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
+		SettleBytes:  b.cfg.History.SettleBytes, SettleAge: b.cfg.History.SettleAge, SettleMemory: b.cfg.share().settle,
+		Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
 }
 

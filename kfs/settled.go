@@ -72,19 +72,33 @@ func SealSegment(created int64, bodies [][]byte) (object, index []byte, err erro
 	if size > math.MaxInt32 {
 		return nil, nil, fmt.Errorf("segment of %d bytes is longer than positions of 32 bits can reach", size)
 	}
-	e := encoder{make([]byte, SegmentHeaderSize, size)}
+	object = make([]byte, SegmentHeaderSize, size)
 	for _, body := range bodies {
-		e.b = append(e.b, body...)
+		object = append(object, body...)
 	}
-	x := Index{Interval: IndexInterval}
-	h, err := scanBatches(e.b[SegmentHeaderSize:], x.note())
-	if err != nil {
+	object = object[:size]
+	if _, index, err = FinishSegment(created, object); err != nil {
 		return nil, nil, err
 	}
-	if created < 0 {
-		return nil, nil, fmt.Errorf("segment %s: created %d is negative", h.Span, created)
+	return object, index, nil
+}
+
+// FinishSegment makes a settled segment of an object that holds the batches already, in order of offset, with SegmentHeaderSize bytes of room
+// before them and SegmentFooterSize behind. It gives what the segment says of itself, and its index.
+func FinishSegment(created int64, object []byte) (h SettledHeader, index []byte, err error) {
+	if len(object) < SegmentHeaderSize+SegmentFooterSize || len(object) > math.MaxInt32 {
+		return h, nil, fmt.Errorf("segment of %d bytes has no room for header and footer, or is longer than positions of 32 bits can reach", len(object))
 	}
-	header := encoder{e.b[:0]}
+	body := object[SegmentHeaderSize : len(object)-SegmentFooterSize]
+	x := Index{Interval: IndexInterval}
+	if h, err = scanBatches(body, x.note()); err != nil {
+		return h, nil, err
+	}
+	if created < 0 {
+		return h, nil, fmt.Errorf("segment %s: created %d is negative", h.Span, created)
+	}
+	h.Created, h.CRC = created, Checksum(body)
+	header := encoder{object[:0]}
 	header.b = append(header.b, objectMagic...)
 	header.u16(segmentVersion)
 	header.u16(0)
@@ -92,10 +106,11 @@ func SealSegment(created int64, bodies [][]byte) (object, index []byte, err erro
 	header.i32(h.Records)
 	header.i64(created)
 	header.u32(0)
-	e.u32(Checksum(e.b[SegmentHeaderSize:]))
-	e.i64(h.Span.Next - 1)
-	e.b = append(e.b, endMagic...)
-	return e.b, x.encode(), nil
+	footer := encoder{object[:len(object)-SegmentFooterSize]}
+	footer.u32(h.CRC)
+	footer.i64(h.Span.Next - 1)
+	footer.b = append(footer.b, endMagic...)
+	return h, x.encode(), nil
 }
 
 // OpenSegment checks a whole settled segment: header, footer, CRC of the body, and that the batches are in order and are what the

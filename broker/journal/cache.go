@@ -14,11 +14,12 @@ type Memory struct {
 	cache     *cache
 	reads     *semaphore.Weighted
 	readBytes int64
+	builds    chan struct{} // holds a token while a journal makes segments
 }
 
 // NewMemory is memory for recent and cold records, and for cold reads that are on their way at a time, in bytes.
 func NewMemory(cacheBytes, readBytes int64) *Memory {
-	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes}
+	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes, make(chan struct{}, 1)}
 }
 
 // cacheKey names what is cached: a whole journal object (position 0), one segment of it, or another object by name.

@@ -36,6 +36,9 @@ type settings struct {
 	appendTimeout   time.Duration
 	checkpointEvery uint64
 	producerExpiry  time.Duration // by the store's clock
+	settleBytes     int64         // of a partition that are settled as soon as they are there
+	settleAge       time.Duration // of records that are settled however few they are
+	settleMemory    int64         // of the segments that are made at a time
 }
 
 // core is the journal's state machine. It is fed with Step and never called concurrently; what readers need of it is in index, which
@@ -59,8 +62,10 @@ type core struct {
 	end           *endRead // not nil while the end is read
 	expected      map[producerKey]expectation
 	upkeep        upkeep
+	settling      settling
 	closing       bool
-	unreachable   bool // the store answers nobody: whoever waits is told at once
+	unreachable   bool      // the store answers nobody: whoever waits is told at once
+	now           time.Time // of the event that is taken
 
 	out    []effect
 	ops    map[uint64]func(time.Time, result)
@@ -157,7 +162,12 @@ type (
 		op  uint64
 		key string
 	}
-	reply struct { // a request is answered
+	buildOp struct { // make segments of ranges of journal objects
+		op    uint64
+		parts []*part
+	}
+	passEnded struct{} // the memory of segments is free
+	reply     struct { // a request is answered
 		request *request
 		results []Result
 	}
@@ -184,6 +194,8 @@ func (putOp) effect()             {}
 func (getOp) effect()             {}
 func (listOp) effect()            {}
 func (deleteOp) effect()          {}
+func (buildOp) effect()           {}
+func (passEnded) effect()         {}
 func (reply) effect()             {}
 func (committed) effect()         {}
 func (opened) effect()            {}
@@ -201,13 +213,14 @@ func newCore(s settings, ix *index) *core {
 
 // Step takes one event and gives what is to be done about it, in order.
 func (c *core) Step(now time.Time, ev event) []effect {
-	c.out = nil
+	c.out, c.now = nil, now
 	switch ev := ev.(type) {
 	case started:
 		c.phase = opening
 		c.takeOver(now)
 	case running:
 		c.upkeep.enabled = true
+		c.toSettle(now)
 	case arrived:
 		c.take(now, ev.requests)
 	case answered:
@@ -234,6 +247,7 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.expire(now)
 		c.tryFlush(now)
 		c.tryCheckpoint(now)
+		c.trySettle(now)
 	}
 	if c.closing && c.phase != stopped && (c.phase != owning || c.flight == nil && c.end == nil && len(c.gathered) == 0) {
 		c.stop(nil)
@@ -280,6 +294,9 @@ func (c *core) wake() time.Time {
 		}
 		if t, ok := c.deadline(); ok {
 			sooner(t)
+		}
+		if s := &c.settling; s.pass == nil && !s.look.IsZero() && !c.closing {
+			sooner(s.look)
 		}
 	}
 	return at

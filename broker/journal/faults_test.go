@@ -128,6 +128,7 @@ func verifyStore(t *testing.T, store blob.Store) {
 func small(store blob.Store, seed uint64) Config {
 	cfg := config(store, seed)
 	cfg.CheckpointEvery = 3
+	cfg.SettleAge = 20 * time.Second
 	return cfg
 }
 
@@ -141,7 +142,9 @@ func (c *producing) life(store blob.Store, seed uint64) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(ctx) }()
-	err = c.work(j)
+	if err = c.work(j); err == nil {
+		time.Sleep(time.Minute) // what is there is settled
+	}
 	cancel()
 	return errors.Join(err, <-ended)
 }

@@ -141,6 +141,9 @@ func (c *core) commit(now time.Time, at int64) {
 		return
 	}
 	c.emit(committed{f.sequence, f.body, f.manifest})
+	if len(f.manifest.Segments) > 0 {
+		c.toSettle(now)
+	}
 	for i := range f.manifest.Segments {
 		c.forgetExpected(&f.manifest.Segments[i])
 	}

@@ -159,9 +159,12 @@ func records(t testing.TB, b []byte) []record.Record {
 	return all
 }
 
-// config is a journal's on a store.
+// never is longer than any test lasts.
+const never = 100_000 * time.Hour
+
+// config is a journal's on a store, without settling.
 func config(store blob.Store, seed uint64) Config {
-	return Config{Store: store, Rand: seeded(seed), Now: time.Now}
+	return Config{Store: store, Rand: seeded(seed), Now: time.Now, SettleAge: never}
 }
 
 func id(n byte, partition int32) kfs.PartitionID {

@@ -78,8 +78,11 @@ func (p *partition) trim(start int64) {
 	p.dropRefs()
 }
 
-// settle notes that ranges lie in segments now.
+// settle notes that ranges lie in segments now. Segments before a gap lie before the log start: nobody reads them any more.
 func (p *partition) settle(segments []kfs.SettledSegment) {
+	if segments[0].Span.Base > p.settledPoint() {
+		p.settled = nil
+	}
 	p.settled = append(slices.Clip(p.settled), segments...)
 	p.dropRefs()
 }

@@ -55,6 +55,9 @@ type Config struct {
 	ReadBytes       int64         // cold reads on their way at a time; default 64 MiB
 	Memory          *Memory       // shared with other journals, in place of CacheBytes and ReadBytes; default none
 	CheckpointEvery int           // objects between checkpoints, and on an index page; default 300
+	SettleBytes     int64         // records of a partition that become a segment at once; default 64 MiB, at most half of SettleMemory
+	SettleAge       time.Duration // after which records become a segment however few they are; default 1 h
+	SettleMemory    int64         // of the segments that are made at a time; default 128 MiB
 
 	Now     func() time.Time      // default time.Now; deadlines and the flush interval, never what is durable
 	Rand    io.Reader             // ids and jitter; default crypto/rand
@@ -74,6 +77,7 @@ func (c *Config) Validate() error {
 	for name, v := range map[string]int64{
 		"flush interval": int64(c.FlushInterval), "gather": int64(c.Gather), "object bytes": c.ObjectBytes, "pending bytes": c.PendingBytes,
 		"append timeout": int64(c.AppendTimeout), "cache bytes": c.CacheBytes, "read bytes": c.ReadBytes, "checkpoint every": int64(c.CheckpointEvery),
+		"settle bytes": c.SettleBytes, "settle age": int64(c.SettleAge), "settle memory": c.SettleMemory,
 	} {
 		if v < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", name))
@@ -98,6 +102,10 @@ func (c Config) withDefaults() Config {
 	if c.Memory == nil {
 		c.Memory = NewMemory(c.CacheBytes, c.ReadBytes)
 	}
+	def(&c.SettleBytes, 64<<20)
+	def((*int64)(&c.SettleAge), int64(time.Hour))
+	def(&c.SettleMemory, 128<<20)
+	c.SettleBytes = min(c.SettleBytes, max(1, c.SettleMemory/2))
 	if c.CheckpointEvery == 0 {
 		c.CheckpointEvery = 300
 	}
@@ -232,6 +240,7 @@ func (c *Config) settings() (settings, error) {
 		journal: c.Journal, writer: kfs.WriterID(random[:16]), seed: binary.BigEndian.Uint64(random[48:]),
 		flushInterval: c.FlushInterval, gather: c.Gather, objectBytes: c.ObjectBytes, appendTimeout: c.AppendTimeout,
 		checkpointEvery: uint64(c.CheckpointEvery), producerExpiry: producerExpiry,
+		settleBytes: c.SettleBytes, settleAge: c.SettleAge, settleMemory: c.SettleMemory / 2, // a segment is read back before it is let go
 	}
 	if c.Journal == 0 {
 		s.bootstrap = metadata.Bootstrap(kfs.ClusterID(random[16:32]), kfs.TopicID(random[32:48]), c.Journals)

@@ -211,9 +211,12 @@ type settledSource struct {
 // maxIndex bounds the index of a segment.
 const maxIndex = 64 << 20
 
-// read finds its place by the segment's index and reads from there to an entry behind bytes, so that batches are whole. Each batch is
-// verified by its own checksum, for that of the segment covers more than is read.
-func (s *settledSource) read(ctx context.Context, j *Journal, offset, bytes int64) ([]byte, error) {
+// readAhead is how much of a settled segment is read at a time, if there is as much: who reads old records mostly goes on.
+const readAhead = 4 << 20
+
+// read finds its place by the segment's index and reads the window that holds it: whole batches, from one entry of the index to another.
+// Each batch is verified by its own checksum, for that of the segment covers more than is read.
+func (s *settledSource) read(ctx context.Context, j *Journal, offset, _ int64) ([]byte, error) {
 	index, err := s.index(ctx, j)
 	if err != nil {
 		return nil, err
@@ -222,24 +225,43 @@ func (s *settledSource) read(ctx context.Context, j *Journal, offset, bytes int6
 	if !ok {
 		return nil, fmt.Errorf("%s: index does not reach offset %d: %w", s.segment.Key, offset, kfs.ErrCorrupt)
 	}
-	start, end := int64(from.Position), s.segment.Length-kfs.SegmentFooterSize
-	for _, e := range index.Entries {
-		if e.Offset > offset && int64(e.Position)-start >= bytes {
-			end = int64(e.Position)
-			break
-		}
-	}
+	first, end := s.window(index, from)
+	start := int64(first.Position)
 	if start >= end {
 		return nil, fmt.Errorf("%s: index entry at byte %d of %d: %w", s.segment.Key, start, s.segment.Length, kfs.ErrCorrupt)
 	}
-	body, err := j.readCold(ctx, s.segment.Key, blob.Bytes(start, end-start), end-start)
-	if err != nil {
-		return nil, err
+	key := cacheKey{name: s.segment.Key, position: start}
+	if body, ok := j.memory.cache.get(key); ok {
+		return body, nil
 	}
-	if err := s.verify(body, from.Offset); err != nil {
-		return nil, fmt.Errorf("%s at byte %d: %w", s.segment.Key, start, err)
+	return j.flights.do(ctx, key, func() ([]byte, error) {
+		body, err := j.readCold(ctx, s.segment.Key, blob.Bytes(start, end-start), end-start)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.verify(body, first.Offset); err != nil {
+			return nil, fmt.Errorf("%s at byte %d: %w", s.segment.Key, start, err)
+		}
+		j.memory.cache.put(key, body)
+		return body, nil
+	})
+}
+
+// window is the part of the segment that an entry lies in: the entries of one stretch of readAhead bytes, and what follows them up to the
+// next. The same entry always gives the same window.
+func (s *settledSource) window(x *kfs.Index, at kfs.IndexEntry) (first kfs.IndexEntry, end int64) {
+	stretch := at.Position / readAhead
+	first, end = at, s.segment.Length-kfs.SegmentFooterSize
+	i, _ := slices.BinarySearchFunc(x.Entries, stretch, func(e kfs.IndexEntry, stretch int32) int { return int(e.Position/readAhead) - int(stretch) })
+	if i < len(x.Entries) {
+		first = x.Entries[i]
 	}
-	return body, nil
+	for ; i < len(x.Entries); i++ {
+		if x.Entries[i].Position/readAhead > stretch {
+			return first, int64(x.Entries[i].Position)
+		}
+	}
+	return first, end
 }
 
 // verify checks batches that were read from the middle of a segment.

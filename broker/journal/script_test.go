@@ -25,6 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the expected output of script
 //	run                         upkeep begins
 //	append P N [producer E S]   N records for partition P, of a producer with epoch E and first sequence S
 //	trim P AT · offset G AT     entries
+//	settle BYTES AGE            what is settled from now on
 //	pass D [store D]            time passes for the core, and for the store: as much, or as said
 //	do [N]                      the store does what it was asked (N operations), and the answers arrive
 //	fail · lose · late          the next operation is not done / done / done at "land", and its outcome is unknown
@@ -85,6 +86,7 @@ func runScript(t *testing.T, text string) string {
 	s.owner.core = newCore(settings{
 		journal: 0, writer: kfs.WriterID{15: 1}, seed: 1, flushInterval: 200 * time.Millisecond, gather: 5 * time.Millisecond,
 		objectBytes: 1000, appendTimeout: 20 * time.Second, checkpointEvery: 4, producerExpiry: producerExpiry,
+		settleBytes: 1 << 40, settleAge: 1000 * time.Hour, settleMemory: 1 << 40, // but for what a script says
 		bootstrap: append(metadata.Bootstrap(kfs.ClusterID{1}, kfs.TopicID{1}, 1), kfs.Topic{
 			ID: topicID(1), Name: "events", State: kfs.TopicLive, Journals: make([]uint32, 4),
 		}),
@@ -153,6 +155,8 @@ func (s *script) command(words []string) {
 		s.append(int32(number(1)), int(number(2)), words, number)
 	case "trim":
 		s.request(&request{bytes: 1, entries: []kfs.Entry{kfs.Trim{Topic: topicID(1), Partition: int32(number(1)), LogStart: number(2)}}})
+	case "settle":
+		s.owner.core.settleBytes, s.owner.core.settleAge = number(1), s.duration(words[2])
 	case "offset":
 		s.request(&request{bytes: 1, entries: []kfs.Entry{kfs.GroupOffsets{Offsets: []kfs.GroupOffset{{Group: words[1], Topic: "events", Offset: number(2), LeaderEpoch: -1}}}}})
 	case "pass":
@@ -287,7 +291,7 @@ func (s *script) step(ev event, _ ...effect) {
 	for _, e := range s.owner.core.Step(s.owner.now, ev) {
 		fmt.Fprintln(&s.out, s.describe(e))
 		switch e.(type) {
-		case putOp, getOp, listOp, deleteOp:
+		case putOp, getOp, listOp, deleteOp, buildOp:
 			s.network = append(s.network, simRequest{owner: s.owner, op: e})
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/broker/metadata"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 )
@@ -27,6 +29,7 @@ type shell struct {
 	answers chan answered
 	woken   chan struct{} // appends wait in the inbox
 	open    int           // operations on their way; the loop's own
+	builds  bool          // it has the process's turn to make segments; of the operation on its way, else the loop's
 	opened  bool
 	atEnd   bool // a follower has read to the end
 	halted  bool
@@ -160,6 +163,10 @@ func (j *Journal) carryOut(e effect) {
 			}
 			return result{outcome: done}
 		})
+	case buildOp:
+		j.build(e)
+	case passEnded:
+		j.endBuild()
 	case committed:
 		j.commit(e)
 	case reply:
@@ -194,6 +201,62 @@ func (j *Journal) do(op uint64, operation func(context.Context) result) {
 		case <-j.shell.ctx.Done():
 		}
 	})
+}
+
+// buildReads bounds the GETs of a build at a time.
+const buildReads = 8
+
+// build makes segments on a goroutine of its own, one pass at a time in the process.
+func (j *Journal) build(e buildOp) {
+	j.shell.open++
+	j.shell.running.Go(func() {
+		r := result{outcome: done}
+		if err := j.buildParts(j.shell.ctx, e.parts); err != nil {
+			r = result{err: err}
+		}
+		select {
+		case j.shell.answers <- answered{e.op, r}:
+		case <-j.shell.ctx.Done():
+		}
+	})
+}
+
+func (j *Journal) buildParts(ctx context.Context, parts []*part) error {
+	if !j.shell.builds {
+		select {
+		case j.memory.builds <- struct{}{}:
+			j.shell.builds = true
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(buildReads)
+	return build(parts, func(sequence uint64, off, n int64) ([]byte, error) {
+		if object, ok := j.memory.cache.get(cacheKey{journal: j.cfg.Journal, sequence: sequence}); ok {
+			return object[off : off+n], nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+		defer cancel()
+		j.metrics.gets.Inc()
+		key := kfs.ObjectKey(j.cfg.Journal, sequence)
+		body, _, err := blob.ReadAll(ctx, j.cfg.Store, key, blob.Bytes(off, n), n)
+		if err == nil && int64(len(body)) != n {
+			err = fmt.Errorf("%d bytes from %d on, where %d were expected: %w", len(body), off, n, kfs.ErrCorrupt)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", key, err)
+		}
+		return body, nil
+	}, group.Go, group.Wait)
+}
+
+// endBuild gives the turn back, if it is here.
+func (j *Journal) endBuild() {
+	if j.shell.builds {
+		j.shell.builds = false
+		<-j.memory.builds
+	}
 }
 
 // errNoTime is what an answer without the store's clock comes to: nothing may rest on it.
@@ -313,6 +376,7 @@ func (j *Journal) close() {
 	}
 	j.shell.cancel()
 	j.shell.running.Wait()
+	j.endBuild()
 	j.watchers.end()
 	j.metrics.unregister()
 }

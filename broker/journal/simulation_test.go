@@ -39,7 +39,7 @@ type simulation struct {
 	clients []*simClient
 	grace   time.Duration
 
-	acks, takeovers, strays, deleted, fences, checkpoints int
+	acks, takeovers, strays, deleted, fences, checkpoints, settled, adopted int
 }
 
 type simObject struct{ body []byte }
@@ -105,6 +105,7 @@ func (s *simulation) startOwner() {
 	o.core = newCore(settings{
 		journal: 0, writer: kfs.WriterID{0: 1, 15: byte(n + 1)}, seed: uint64(n), flushInterval: 200 * time.Millisecond, gather: 5 * time.Millisecond,
 		objectBytes: 8 << 20, appendTimeout: 20 * time.Second, checkpointEvery: simCheckpoint, producerExpiry: 100_000 * time.Hour,
+		settleBytes: 400, settleAge: 30 * time.Second, settleMemory: 2000,
 		bootstrap: append(metadata.Bootstrap(kfs.ClusterID{1}, kfs.TopicID{1}, 1), kfs.Topic{
 			ID: topicID(1), Name: "events", State: kfs.TopicLive, Journals: make([]uint32, simPartitions),
 		}),
@@ -118,7 +119,7 @@ func (s *simulation) startOwner() {
 func (s *simulation) step(o *simOwner, ev event) {
 	for _, e := range o.core.Step(o.now, ev) {
 		switch e := e.(type) {
-		case putOp, getOp, listOp, deleteOp:
+		case putOp, getOp, listOp, deleteOp, buildOp:
 			s.network = append(s.network, simRequest{owner: o, op: e})
 		case reply:
 			s.replied(o, e)
@@ -314,6 +315,8 @@ func opNumber(e effect) uint64 {
 		return e.op
 	case deleteOp:
 		return e.op
+	case buildOp:
+		return e.op
 	}
 	return 0
 }
@@ -354,6 +357,21 @@ func (s *simulation) apply(op effect) result {
 		slices.Sort(r.keys)
 	case deleteOp:
 		delete(s.objects, e.key)
+	case buildOp:
+		if e.parts[0].exact {
+			s.adopted++
+		}
+		var failed error
+		err := build(e.parts, func(sequence uint64, off, n int64) ([]byte, error) {
+			o, ok := s.objects[kfs.ObjectKey(0, sequence)]
+			if !ok {
+				return nil, errors.New("gone")
+			}
+			return o.body[off : off+n], nil
+		}, func(f func() error) { failed = cmp.Or(failed, f()) }, func() error { return failed })
+		if err != nil {
+			return result{err: err}
+		}
 	}
 	return r
 }
@@ -437,9 +455,11 @@ func (s *simulation) check(c *core) {
 		}
 		found := map[int64]string{}
 		next := map[string]int{} // of each producer
-		for _, r := range p.refs {
-			body := s.objects[kfs.ObjectKey(0, r.sequence)].body
-			for _, rec := range records(s.t, body[r.position:r.position+r.length]) {
+		for _, body := range s.bodies(p) {
+			for _, rec := range records(s.t, body) {
+				if found[rec.Offset] != "" {
+					s.t.Errorf("partition %d has offset %d twice", number, rec.Offset)
+				}
 				found[rec.Offset] = string(rec.Value)
 				var sequence int
 				var producer string
@@ -462,6 +482,45 @@ func (s *simulation) check(c *core) {
 	}
 }
 
+// bodies are the records of a partition: of its segments, and from its settled point on of journal objects.
+func (s *simulation) bodies(p *partition) [][]byte {
+	var all [][]byte
+	for _, e := range p.settled {
+		object := s.objects[e.Key].body
+		h, err := kfs.OpenSegment(object)
+		switch {
+		case e.Span.Next <= p.start:
+			continue // it may be gone
+		case err != nil:
+			s.t.Errorf("%s: %v", e.Key, err)
+			continue
+		case h.Span != e.Span || int64(len(object)) != e.Length || kfs.Checksum(object[:len(object)-kfs.SegmentFooterSize]) != e.CRC:
+			s.t.Errorf("%s holds %s in %d bytes, the journal says %s in %d", e.Key, h.Span, len(object), e.Span, e.Length)
+		}
+		x, err := kfs.DecodeIndex(s.objects[kfs.IndexKey(p.id.Topic, p.name, p.id.Partition, e.Span.Base)].body)
+		if err == nil {
+			err = x.Check(object)
+		}
+		if err != nil {
+			s.t.Errorf("index of %s: %v", e.Key, err)
+		}
+		s.settled++
+		all = append(all, object[kfs.SegmentHeaderSize:len(object)-kfs.SegmentFooterSize])
+	}
+	for _, r := range p.refs {
+		if r.span.Base < p.settledPoint() {
+			s.t.Errorf("object %d still counts for %s, settled up to %d", r.sequence, r.span, p.settledPoint())
+		}
+		body := s.objects[kfs.ObjectKey(0, r.sequence)].body
+		if len(body) == 0 {
+			s.t.Errorf("object %d with %s is gone", r.sequence, r.span)
+			continue
+		}
+		all = append(all, body[r.position:r.position+r.length])
+	}
+	return all
+}
+
 func TestSimulation(t *testing.T) {
 	var sum simulation
 	run := func(seed uint64, verbose bool) {
@@ -478,6 +537,8 @@ func TestSimulation(t *testing.T) {
 		sum.strays += s.strays
 		sum.deleted += s.deleted
 		sum.checkpoints += s.checkpoints
+		sum.settled += s.settled
+		sum.adopted += s.adopted
 		if verbose {
 			t.Log(s.trace.String())
 		}
@@ -492,9 +553,10 @@ func TestSimulation(t *testing.T) {
 	for seed := range *simSeeds {
 		run(seed+1, false)
 	}
-	t.Logf("%d seeds: %d batches acknowledged, %d takeovers, %d fenced, %d checkpoints, %d objects deleted, %d strays",
-		*simSeeds, sum.acks, sum.takeovers, sum.fences, sum.checkpoints, sum.deleted, sum.strays)
-	if *simSeeds >= 100 && (sum.acks == 0 || sum.takeovers == 0 || sum.fences == 0 || sum.checkpoints == 0 || sum.deleted == 0 || sum.strays == 0) {
+	t.Logf("%d seeds: %d batches acknowledged, %d takeovers, %d fenced, %d checkpoints, %d objects deleted, %d strays, %d segments read at the end, %d adopted",
+		*simSeeds, sum.acks, sum.takeovers, sum.fences, sum.checkpoints, sum.deleted, sum.strays, sum.settled, sum.adopted)
+	if *simSeeds >= 100 && (sum.acks == 0 || sum.takeovers == 0 || sum.fences == 0 || sum.checkpoints == 0 || sum.deleted == 0 || sum.strays == 0 ||
+		sum.settled == 0 || sum.adopted == 0) {
 		t.Error("the simulation does not meet what it is made for")
 	}
 }

@@ -275,7 +275,7 @@ func (s *state) checkTrim(e kfs.Trim, next func(kfs.PartitionID) (int64, bool)) 
 	return p, nil
 }
 
-// checkSettled judges settled segments: they go on from those that are there, or begin no later than what is live.
+// checkSettled judges settled segments: they go on from those that are there, or from where the log starts if that is behind them.
 func (s *state) checkSettled(e kfs.Settled) (*partition, error) {
 	id := kfs.PartitionID{Topic: e.Topic, Partition: e.Partition}
 	p, ok := s.index.partitions[id]
@@ -286,10 +286,10 @@ func (s *state) checkSettled(e kfs.Settled) (*partition, error) {
 	switch {
 	case next > p.next:
 		return nil, fmt.Errorf("segments of %s up to %d, the next offset is %d: %w", id, next, p.next, ErrOffsetOutOfRange)
-	case len(p.settled) > 0 && base != p.settledPoint():
+	case base < p.settledPoint():
 		return nil, fmt.Errorf("segments of %s from %d, those before end at %d: %w", id, base, p.settledPoint(), ErrOffsetOutOfRange)
-	case len(p.settled) == 0 && base > p.start:
-		return nil, fmt.Errorf("segments of %s from %d leave a gap behind the log start %d: %w", id, base, p.start, ErrOffsetOutOfRange)
+	case base > max(p.settledPoint(), p.start):
+		return nil, fmt.Errorf("segments of %s from %d leave a gap behind %d: %w", id, base, max(p.settledPoint(), p.start), ErrOffsetOutOfRange)
 	}
 	return p, nil
 }

@@ -31,6 +31,7 @@ type brokerFlags struct {
 	partitions int32
 	memory     string
 	hold       time.Duration
+	history    historyFlags
 	tls        auth.Files
 }
 
@@ -51,6 +52,7 @@ func (f *brokerFlags) register(c *cobra.Command, memory string) {
 	c.Flags().Int32Var(&f.partitions, "partitions", 4, "partitions of a topic whose creator does not say `how many`")
 	c.Flags().StringVar(&f.memory, "memory", memory, "bound of all buffers")
 	c.Flags().DurationVar(&f.hold, "hold-limit", 7*24*time.Hour, "how `long` beyond a topic's retention.ms records are kept for jobs that have not read them")
+	f.history.register(c)
 	c.Flags().StringVar(&f.tls.Cert, "tls-cert", "", "`file` with the listener's certificate and its chain, in PEM; turns TLS on; read again when it changes")
 	c.Flags().StringVar(&f.tls.Key, "tls-key", "", "`file` with the certificate's private key, in PEM")
 	c.Flags().StringVar(&f.tls.ClientCA, "tls-client-ca", "", "`file` with the certificates that those of clients must be signed by; turns mutual TLS on, between brokers too")
@@ -96,6 +98,10 @@ is the only one; should it not be, the store lets the one win that started last,
 			if err != nil {
 				return err
 			}
+			history, err := flags.history.parse()
+			if err != nil {
+				return err
+			}
 			secure, err := flags.secure()
 			if err != nil {
 				return err
@@ -112,7 +118,7 @@ is the only one; should it not be, the store lets the one win that started last,
 			b, err := broker.New(broker.Config{
 				Store: space, StoreName: storeName(store), Leases: leases, Alone: len(etcd) == 0, ID: id, Listen: flags.kafka, TLS: secure, Advertise: advertise, Journals: journals,
 				Partitions: flags.partitions, AutoCreate: autoCreate, MemoryBytes: memory, HoldLimit: flags.hold,
-				Log: p.logger, Metrics: metrics,
+				History: history, Log: p.logger, Metrics: metrics,
 			})
 			if err != nil {
 				return errors.Join(err, leases.Close())

@@ -46,6 +46,10 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	if err != nil {
 		return err
 	}
+	history, err := d.history.parse()
+	if err != nil {
+		return err
+	}
 	jobs, err := readJobs(d.files)
 	if err != nil {
 		return err
@@ -100,7 +104,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	}
 	b, err := broker.New(broker.Config{
 		Store: space, TLS: secure, StoreName: storeName(d.store), Leases: leases, Alone: true, Listen: d.kafka, Partitions: d.partitions, AutoCreate: true,
-		MemoryBytes: memory / 2, HoldLimit: d.hold, Log: p.logger, Metrics: metrics,
+		MemoryBytes: memory / 2, HoldLimit: d.hold, History: history, Log: p.logger, Metrics: metrics,
 	})
 	if err != nil {
 		return err

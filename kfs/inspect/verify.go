@@ -31,6 +31,7 @@ type Summary struct {
 	Checkpoints int   `json:"checkpoints"`
 	Pages       int   `json:"pages"`
 	Segments    int   `json:"segments"` // settled
+	Unlisted    int   `json:"unlisted"` // segments that no journal lists, or not any more: they were not verified
 	Batches     int64 `json:"batches"`
 	Records     int64 `json:"records"`
 	Bytes       int64 `json:"bytes"`
@@ -43,12 +44,15 @@ type Verifier struct {
 	Report   func(Finding) // called for each finding, in order
 	Progress func(Summary) // called after each object; nil if nobody looks
 
-	summary Summary
+	summary    Summary
+	listings   map[string]listing       // by key
+	partitions map[kfs.PartitionID]bool // that journals have
 }
 
 // Namespace walks every journal that is there, from its first object to its end, and every settled segment. It reads all bytes once.
 // Checked are: all checksums, down to those of the record batches; the chain; owner epochs; sequences and offsets without holes; what
-// manifests say of their batches; checkpoints and index pages against what was walked; settled segments and their indexes. The error
+// manifests say of their batches; checkpoints and index pages against what was walked; settled segments that a journal lists, against
+// what it says of them, and their indexes. The error
 // is one of the store: then not everything was verified. Damage is no error but a finding.
 func (v *Verifier) Namespace(ctx context.Context) (Summary, error) {
 	for journal, err := range journals(ctx, v.Store) {

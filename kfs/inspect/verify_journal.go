@@ -27,6 +27,7 @@ type walk struct {
 	newest      *kfs.Checkpoint
 	newestKey   string
 	pages       []kfs.PageRef // of the two newest checkpoints
+	settled     []placed      // segments that are listed
 }
 
 // trace is what is kept of a walked object.
@@ -71,6 +72,7 @@ func (v *Verifier) journal(ctx context.Context, journal uint32) error {
 	if err := v.end(ctx, w); err != nil {
 		return err
 	}
+	v.listed(w)
 	return v.indexPages(ctx, w)
 }
 
@@ -191,6 +193,8 @@ func (v *Verifier) apply(w *walk, key string, m *kfs.Manifest) {
 		case kfs.Trim:
 			p := w.partition(kfs.PartitionID{Topic: e.Topic, Partition: e.Partition})
 			p.logStart = max(p.logStart, e.LogStart)
+		case kfs.Settled:
+			v.list(w, kfs.PartitionID{Topic: e.Topic, Partition: e.Partition}, e.Segments)
 		case kfs.Ended:
 			for id, p := range w.partitions {
 				if id.Topic == e.Topic {
@@ -270,6 +274,7 @@ func (v *Verifier) comparePartitions(w *walk, key string, c *kfs.Checkpoint) {
 		case !ok && w.complete && s.Next != s.LogStart:
 			v.find(key, 0, "%s/%d: the next offset is %d, but no object has records of it", s.Name, s.Partition, s.Next)
 		}
+		v.list(w, s.ID(), s.Settled)
 		p = w.partition(s.ID())
 		p.next, p.logStart, p.sure, p.ended = s.Next, max(p.logStart, s.LogStart), true, s.Ended
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -16,6 +17,10 @@ const (
 	offsetsTopic      = "__consumer_offsets"
 	transactionsTopic = "__transaction_state"
 )
+
+// offsetsTopicTimeout is how long a search for a coordinator waits for the topic at most: where there is no controller, groups whose
+// coordinator lives go on.
+const offsetsTopicTimeout = 2 * time.Second
 
 func isInternal(topic string) bool { return topic == offsetsTopic || topic == transactionsTopic }
 
@@ -31,6 +36,8 @@ func notInternal(topic string) error {
 // logged and holds nobody up, for nothing is kept in the topic: the next one who looks for a coordinator tries again.
 func (b *Backend) CreateOffsetsTopic(ctx context.Context) {
 	if _, err := byName(b.Cluster.State(), offsetsTopic); errors.Is(err, errUnknownTopic) {
+		ctx, cancel := context.WithTimeout(ctx, offsetsTopicTimeout)
+		defer cancel()
 		(&describer{b}).createMissing(ctx, []string{offsetsTopic})
 	}
 }

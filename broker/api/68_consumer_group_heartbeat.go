@@ -15,7 +15,7 @@ import (
 //
 // Version 1 brought regular expressions, and members that name themselves (KIP-1082). Three things differ from Kafka. A member that the
 // group does not know is told so with UNKNOWN_MEMBER_ID also where there is no such group, for members are not durable: it joins
-// again. One that joins again under its own id is taken in at once, in place of what it was, not only when that has timed out. And the
+// again. A static one that joins again under its own id is taken in at once, as others are, not only when it has left for a while. And the
 // answer to a regular expression has its topics already, where Kafka finds them meanwhile and tells of them with a later heartbeat.
 func consumerGroupHeartbeat(g *Groups) API {
 	return serve(68, func(_ context.Context, r *Request) Finish {

@@ -13,8 +13,8 @@ import (
 // ConsumerGroupDescribe: versions 0 and 1, all that kmsg knows. Version 1 brought the member's type, which is that of the consumer
 // protocol for all: a group here speaks one protocol.
 //
-// A group that is not there, or is one of the classic protocol, is GROUP_ID_NOT_FOUND with a text that says which, and dead. Topics
-// that are gone are left out of assignments.
+// A group that is not there, or is one of the classic protocol, is GROUP_ID_NOT_FOUND with a text that says which. Topics that
+// are gone are left out of assignments.
 func consumerGroupDescribe(g *Groups) API {
 	return serve(69, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.ConsumerGroupDescribeRequest)
@@ -39,16 +39,16 @@ const consumerMember = 1
 
 // describeConsumer fills in a group that has its name. The error is that there is no memory for the answer.
 func (g *Groups) describeConsumer(ctx context.Context, r *Request, d *kmsg.ConsumerGroupDescribeResponseGroup) error {
-	found := group.ConsumerDescription{State: group.Dead}
+	var found group.ConsumerDescription
 	c, err := g.memberCoordinator(d.Group)
 	if err == nil {
 		found, err = c.DescribeConsumer(d.Group)
 	}
-	d.State, d.Epoch, d.AssignmentEpoch, d.AssignorName = string(found.State), found.Epoch, found.Target, found.Assignor
 	if err != nil {
 		d.ErrorCode, d.ErrorMessage = groupError(err).Code, message(err)
 		return nil
 	}
+	d.State, d.Epoch, d.AssignmentEpoch, d.AssignorName = string(found.State), found.Epoch, found.Target, found.Assignor
 	state := g.Cluster.State()
 	for _, m := range found.Members {
 		member := kmsg.NewConsumerGroupDescribeResponseGroupMember()

@@ -124,7 +124,10 @@ func (g *classic) MayFetch(string, int32) *kerr.Error { return nil }
 // member of an earlier time, before a takeover or an end of its session, begins anew.
 func (g *classic) consumerHeartbeat(ev ConsumerHeartbeat) {
 	a := Beaten{Err: kerr.UnknownMemberID}
+	wrong := ev.check()
 	switch {
+	case wrong != nil:
+		a = Beaten{Err: wrong.code, Message: wrong.text}
 	case g.state == Dead:
 		a = Beaten{Err: kerr.CoordinatorNotAvailable}
 	case g.state != Empty:

@@ -158,17 +158,23 @@ func (c *consumer) delete(ev Delete) {
 	c.reply(ev.Token, Done{})
 }
 
-// expel takes out static members whom a tool names by their instance ids: LeaveGroup is of the classic protocol, and no member's own.
+// expel takes out members whom a tool names, static ones maybe by their instance ids alone: members themselves leave with a heartbeat.
 func (c *consumer) expel(now time.Time, ev Leave) {
 	var left []LeftMember
 	for _, l := range ev.Members {
-		m := c.static[l.InstanceID]
-		if m == nil || l.MemberID != "" {
-			left = append(left, LeftMember{l, kerr.UnknownMemberID})
-			continue
+		m := c.byID[l.MemberID]
+		if l.InstanceID != "" {
+			m = c.static[l.InstanceID]
 		}
-		c.remove(now, m)
-		left = append(left, LeftMember{LeavingMember: l})
+		switch {
+		case m == nil:
+			left = append(left, LeftMember{l, kerr.UnknownMemberID})
+		case l.MemberID != "" && m.id != l.MemberID:
+			left = append(left, LeftMember{l, kerr.FencedInstanceID})
+		default:
+			c.remove(now, m)
+			left = append(left, LeftMember{LeavingMember: l})
+		}
 	}
 	c.reply(ev.Token, Left{left})
 }

@@ -154,7 +154,7 @@ func (g *Group) Step(now time.Time, ev Event) []Effect {
 	of, _ := g.Kind()
 	switch ev := ev.(type) {
 	case ConsumerHeartbeat:
-		if of == Classic && ev.Epoch == 0 && g.State() == Empty {
+		if of == Classic && ev.Epoch == epochJoin && g.State() == Empty && ev.check() == nil {
 			g.protocol = newConsumer(g.Since(), g.cfg)
 		}
 	case Join:

@@ -61,11 +61,11 @@ func (c *Coordinator) DescribeConsumer(group string) (ConsumerDescription, error
 	defer c.mu.Unlock()
 	of, err := c.existing(group)
 	if err != nil {
-		return ConsumerDescription{State: Dead}, err
+		return ConsumerDescription{}, err
 	}
 	g, ok := of.protocol.(*consumer)
 	if !ok {
-		return ConsumerDescription{State: Dead}, ErrNotConsumer
+		return ConsumerDescription{}, ErrNotConsumer
 	}
 	return g.Describe(), nil
 }

@@ -181,6 +181,7 @@ func (b *Broker) assemble() error {
 		return err
 	}
 	b.groups.cluster = b.cluster
+	observe(b.cfg.Metrics, b.cluster)
 	share := b.cfg.share()
 	b.memory = journal.NewMemory(share.cache, share.reads)
 	requests, answers := NewBudget(share.requests), NewBudget(share.answers)

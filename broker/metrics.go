@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/firn-io/firn/broker/cluster"
 )
 
 // Metrics are the server's figures.
@@ -43,6 +45,23 @@ func NewMetrics(r prometheus.Registerer, requests, answers *Budget) *Metrics {
 		r.MustRegister(m.connections, m.closed, m.requests, m.received, m.sent, m.panics)
 	}
 	return m
+}
+
+// observe registers what a broker knows of its cluster, unless r is nil.
+func observe(r prometheus.Registerer, c *cluster.Cluster) {
+	if r == nil {
+		return
+	}
+	for _, g := range []struct {
+		name, help string
+		value      func() int
+	}{
+		{"firn_cluster_brokers", "Live brokers, as this one sees them.", func() int { return len(c.Brokers()) }},
+		{"firn_cluster_journals", "Journals of the cluster.", func() int { return int(c.State().Cluster().Journals) }},
+		{"firn_cluster_journals_owned", "Journals that this broker owns.", func() int { return len(c.Owns()) }},
+	} {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 { return float64(g.value()) }))
+	}
 }
 
 func (m *Metrics) answered(key int16, took time.Duration) {

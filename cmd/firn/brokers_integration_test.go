@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 // fleet are three brokers, with an etcd of their own and an S3 server that is not ours.
 type fleet struct {
 	t      *testing.T
+	server *os.Process // of the store
 	store  string
 	etcd   *embeddedEtcd
 	addr   string // where etcd is, also after it was replaced
@@ -37,10 +39,10 @@ const (
 
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	endpoint := startVersitygw(t, "firn")
+	server, endpoint := versitygw(t, "firn")
 	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
-	f := &fleet{t: t, store: "s3://firn/lake?endpoint=" + endpoint + "&region=us-east-1", etcd: newEtcd(t)}
+	f := &fleet{t: t, server: server, store: "s3://firn/lake?endpoint=" + endpoint + "&region=us-east-1", etcd: newEtcd(t)}
 	f.addr = f.etcd.Addr()
 	for i := range f.all {
 		f.listen[i] = "127.0.0.1:0"
@@ -427,6 +429,24 @@ func TestChaosEtcdLost(t *testing.T) {
 		t.Cleanup(etcd.Close)
 		f.spread(fmt.Sprintf("with an empty etcd after %v", away), fleetSize)
 		a.goesOn(fmt.Sprintf("with an empty etcd after %v", away))
+	}
+	a.finish()
+}
+
+// TestChaosStoreSilent has the store answer nobody for 10 s, twice. What was on its way when that began may land when it is over.
+func TestChaosStoreSilent(t *testing.T) {
+	f := startFleet(t)
+	a := f.audit()
+	a.goesOn("at first")
+	for range 2 {
+		if err := f.server.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		after(t, 10*time.Second)
+		if err := f.server.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		a.goesOn("when the store is back")
 	}
 	a.finish()
 }

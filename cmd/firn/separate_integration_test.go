@@ -119,6 +119,12 @@ func processUntilLatest(t *testing.T, store, data, topic string) {
 // startVersitygw runs an S3 server that is not ours over a temporary folder, makes the bucket, and returns the server's URL.
 func startVersitygw(t *testing.T, bucket string) string {
 	t.Helper()
+	_, url := versitygw(t, bucket)
+	return url
+}
+
+func versitygw(t *testing.T, bucket string) (p *os.Process, url string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -153,5 +159,5 @@ func startVersitygw(t *testing.T, bucket string) string {
 	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 		t.Fatal(err)
 	}
-	return "http://" + addr
+	return cmd.Process, "http://" + addr
 }

@@ -194,7 +194,7 @@ func (a *audit) answered(topic string, partition int32, number string, offset in
 // startPython runs the producer on librdkafka.
 func (a *audit) startPython() {
 	a.t.Helper()
-	a.python = exec.Command(fromEnv(a.t, "FIRN_PYTHON"), "testdata/numbers.py", strings.Join(a.listen[:], ","), "librdkafka", fmt.Sprint(auditPartitions))
+	a.python = exec.Command(fromEnv(a.t, "FIRN_PYTHON"), "testdata/counting.py", strings.Join(a.listen[:], ","), "librdkafka", fmt.Sprint(auditPartitions))
 	a.python.Stderr = &a.errors
 	in, err := a.python.StdinPipe()
 	if err != nil {

@@ -31,7 +31,7 @@ func TestIntegrationSeparateProcesses(t *testing.T) {
 	half := len(lines) / 2
 
 	broker := func(etcd *embeddedEtcd) *process {
-		return start(t, "broker", "--store", store, "--etcd", etcd.Addr(), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
+		return start(t, "broker", "--store", store, "--etcd", etcd.Addr(), "--journals", "3", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	}
 	etcd := newEtcd(t)
 	b := broker(etcd)

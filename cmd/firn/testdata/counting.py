@@ -1,6 +1,6 @@
 """Produces numbered records with librdkafka, idempotent and otherwise as it comes, until standard input ends.
 
-usage: numbers.py BROKERS TOPIC PARTITIONS
+usage: counting.py BROKERS TOPIC PARTITIONS
 
 The records of a partition are numbered from 0. Prints a line for each record when the broker has answered: "partition number offset", or
 "failed partition number error".

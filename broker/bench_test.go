@@ -96,6 +96,69 @@ func benchmarkProduce(b *testing.B, codec record.Codec) {
 	}
 }
 
+// BenchmarkFetch is one connection that reads 4 partitions of 4 MiB each from memory, over and over, 8 MiB at a time.
+func BenchmarkFetch(b *testing.B) {
+	cfg := Config{Store: blob.NewMemory(time.Now), Leases: lease.NewMemory().Service("", time.Second), Listen: "127.0.0.1:0", AutoCreate: true}
+	r, err := New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	<-r.Ready()
+	conn, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	ask := func(version int16, req kmsg.Request) {
+		if _, err := conn.Write(request(1, version, req)); err != nil {
+			b.Fatal(err)
+		}
+		skipAnswer(b, in)
+	}
+	create := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr("events")
+	create.Topics, create.AllowAutoTopicCreation = append(create.Topics, topic), true
+	ask(9, create)
+	var batch record.Builder
+	for i := 0; batch.Len() < 512; i++ {
+		batch.Add(1_700_000_000_000+int64(i), nil, []byte(strings.Repeat(fmt.Sprint(i%31), 1024)))
+	}
+	records, err := batch.AppendTo(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const partitions, batches = 4, 8
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.MaxBytes, fetch.SessionEpoch = 8<<20, -1
+	from := kmsg.NewFetchRequestTopic()
+	from.Topic = "events"
+	for p := range int32(partitions) {
+		for range batches {
+			req := kmsg.NewPtrProduceRequest()
+			req.Acks = -1
+			part := kmsg.NewProduceRequestTopicPartition()
+			part.Partition, part.Records = p, records
+			req.Topics = append(req.Topics, kmsg.ProduceRequestTopic{Topic: "events", Partitions: []kmsg.ProduceRequestTopicPartition{part}})
+			ask(9, req)
+		}
+		part := kmsg.NewFetchRequestTopicPartition()
+		part.Partition, part.PartitionMaxBytes, part.CurrentLeaderEpoch = p, 2<<20, -1
+		from.Partitions = append(from.Partitions, part)
+	}
+	fetch.Topics = append(fetch.Topics, from)
+	b.SetBytes(8 << 20)
+	b.ReportAllocs()
+	for b.Loop() {
+		ask(12, fetch)
+	}
+}
+
 func skipAnswer(b *testing.B, in *bufio.Reader) {
 	var size [4]byte
 	if _, err := io.ReadFull(in, size[:]); err != nil {

@@ -463,15 +463,3 @@ func (c *connection) send(b []byte, held int64) error {
 	c.appetite.read(held, time.Since(began))
 	return nil
 }
-
-// encode frames an answer: length, correlation id, in flexible versions an empty list of tagged fields (never for ApiVersions), body.
-func encode(e *exchange) []byte {
-	b := make([]byte, 8, 512)
-	if e.response.IsFlexible() && e.key != keyApiVersions {
-		b = append(b, 0)
-	}
-	b = e.response.AppendTo(b)
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	binary.BigEndian.PutUint32(b[4:], uint32(e.correlation))
-	return b
-}

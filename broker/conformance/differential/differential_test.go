@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/firn-io/firn/broker"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
@@ -59,6 +61,19 @@ func TestAgainstItself(t *testing.T) {
 	firn, other := startFirn(t), startFirn(t)
 	other.Name = "itself"
 	compare(t, firn, other)
+}
+
+// TestAgainstKfake plays some sequences to Firn and to kfake, which franz-go tests itself with: a second opinion that needs nothing
+// installed.
+func TestAgainstKfake(t *testing.T) {
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(4), kfake.AllowAutoTopicCreation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.Close()
+	other := find(t, "kfake", fake.ListenAddrs()[0])
+	other.Versions[3] = Range{4, other.Versions[3].Max} // before, it does not create topics as brokers do
+	compare(t, startFirn(t), other)
 }
 
 // TestAgainstKafka plays sequences to Firn and to a Kafka that runs elsewhere.

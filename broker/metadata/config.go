@@ -71,14 +71,14 @@ func ConfigDefs() []ConfigDef {
 		{"min.cleanable.dirty.ratio", "0.5", TypeDouble, "Accepted for tools; there is no compaction.", ratio},
 		{"min.compaction.lag.ms", "0", TypeLong, "Accepted for tools; there is no compaction.", integer(0, math.MaxInt64)},
 		{"min.insync.replicas", "1", TypeInt, "Accepted for tools; the object store replicates.", integer(1, math.MaxInt32)},
-		{"preallocate", "false", TypeBoolean, "Accepted for tools.", oneOf("true", "false")},
+		{"preallocate", "false", TypeBoolean, "Accepted for tools.", boolean},
 		{"retention.bytes", "-1", TypeLong, "Bytes to keep per partition; -1: no limit.", integer(-1, math.MaxInt64)},
 		{"retention.ms", "604800000", TypeLong, "Milliseconds to keep records; -1: for ever.", integer(-1, math.MaxInt64)},
 		{"segment.bytes", "1073741824", TypeInt, "Accepted for tools.", integer(14, math.MaxInt32)},
 		{"segment.index.bytes", "10485760", TypeInt, "Accepted for tools.", integer(4, math.MaxInt32)},
 		{"segment.jitter.ms", "0", TypeLong, "Accepted for tools.", integer(0, math.MaxInt64)},
 		{"segment.ms", "604800000", TypeLong, "Accepted for tools.", integer(1, math.MaxInt64)},
-		{"unclean.leader.election.enable", "false", TypeBoolean, "Accepted for tools; no acknowledged record can be lost by an election.", oneOf("true", "false")},
+		{"unclean.leader.election.enable", "false", TypeBoolean, "Accepted for tools; no acknowledged record can be lost by an election.", boolean},
 	}
 }
 
@@ -90,11 +90,26 @@ func (t *Topic) ConfigValues() []ConfigValue {
 		values[i] = ConfigValue{ConfigDef: def, Value: def.Default, IsDefault: true}
 		for _, c := range t.Configs {
 			if c.Key == def.Name {
-				values[i].Value, values[i].IsDefault = c.Value, false
+				values[i].Value, values[i].IsDefault = def.canonical(c.Value), false
 			}
 		}
 	}
 	return values
+}
+
+// canonical is a valid value as Kafka tells it, however it was written.
+func (d *ConfigDef) canonical(value string) string {
+	switch d.Type {
+	case TypeBoolean:
+		return strings.ToLower(value)
+	case TypeList:
+		elements := strings.Split(value, ",")
+		for i := range elements {
+			elements[i] = strings.TrimSpace(elements[i])
+		}
+		return strings.Join(elements, ",")
+	}
+	return value
 }
 
 // ParseSettings validates overrides (ErrInvalidConfig) and resolves them.
@@ -183,6 +198,8 @@ func formatVersion(v string) error {
 	}
 	return nil
 }
+
+func boolean(v string) error { return oneOf("true", "false")(strings.ToLower(v)) }
 
 func oneOf(values ...string) func(string) error {
 	return func(v string) error {

@@ -227,6 +227,17 @@ func TestConfigs(t *testing.T) {
 			t.Errorf("%s=%s: default %v", v.Name, v.Value, v.IsDefault)
 		}
 	}
+	for _, c := range []struct{ name, value, told string }{{"cleanup.policy", "delete, compact", "delete,compact"}, {"cleanup.policy", "", ""}, {"preallocate", "TRUE", "true"}} {
+		changed, err := s.AlterConfigs(id(1), []kfs.Config{{Key: c.name, Value: c.value}}, nil)
+		if err != nil {
+			t.Fatalf("%s=%q: %v", c.name, c.value, err)
+		}
+		for _, v := range (&Topic{Topic: changed}).ConfigValues() {
+			if v.Name == c.name && v.Value != c.told {
+				t.Errorf("%s=%q is told as %q, want %q", c.name, c.value, v.Value, c.told)
+			}
+		}
+	}
 	for _, c := range []kfs.Config{{Key: "retention.ms", Value: "-2"}, {Key: "cleanup.policy", Value: "delete,shred"}, {Key: "min.cleanable.dirty.ratio", Value: "NaN"},
 		{Key: "preallocate", Value: "yes"}, {Key: "message.format.version", Value: "3"}, {Key: "message.format.version", Value: "3.0-IV"},
 		{Key: "firn.journals", Value: "x"}, {Key: "max.message.bytes", Value: ""}, {Key: "no.such", Value: ""}} {

@@ -119,5 +119,10 @@ func (g *generator) alterConfigs() {
 			}
 		})
 	}
+	for _, c := range changes {
+		if c.name == "retention.bytes" && describeValue(c.value) == "-5" {
+			step.Tag = "retention.bytes -5"
+		}
+	}
 	step.Then = settleConfigs(topic)
 }

@@ -122,7 +122,9 @@ func (g *generator) fetchInSession() {
 			parts = grouped(once(append(g.someFetched(1), parts...)))
 		}
 		if n := len(g.session.parts); n > 0 && g.maybe(4) {
-			forgotten = g.session.parts[n-1:]
+			gone := g.session.parts[n-1]
+			forgotten = []fetched{gone}
+			parts = slices.DeleteFunc(parts, func(p fetched) bool { return p.topic == gone.topic && p.partition == gone.partition })
 		}
 		switch g.rng.IntN(12) {
 		case 0:

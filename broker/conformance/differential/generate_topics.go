@@ -78,6 +78,8 @@ func (g *generator) createTopics() {
 		r.TimeoutMillis, r.ValidateOnly = 10_000, validate
 	})
 	switch {
+	case configured && config == "retention.bytes" && describeValue(value) == "-5":
+		step.Tag = "retention.bytes -5"
 	case factor > 1:
 		step.Tag = "two replicas"
 	case partitions == -1 && step.version < 4 && !assigned:

@@ -218,15 +218,16 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 	if err != nil {
 		return err
 	}
-	reserved := share / 2
-	left, first := reserved, true
+	// left is what there is memory for, allowed what the client takes: only a first batch that is larger than its partition's limit
+	// makes them differ.
+	left, allowed, first := share/2, w.maxBytes, true
 	for i := range w.parts {
 		p := &w.parts[i]
 		p.answer.RecordBatches = []byte{}
-		if p.err != nil || p.available() == 0 || left <= 0 && !first {
+		if p.err != nil || p.available() == 0 || min(left, allowed) <= 0 && !first {
 			continue
 		}
-		limit := min(left, p.limit())
+		limit := max(min(left, allowed, p.limit()), 0)
 		b, err := p.journal.Read(ctx, p.id, p.req.FetchOffset, limit)
 		if err != nil {
 			p.err = err
@@ -238,13 +239,14 @@ func (w *fetching) read(ctx context.Context, r *Request) error {
 		if len(b) == 0 {
 			continue
 		}
-		if over := int64(len(b)) - reserved; first && over > 0 {
+		if over := int64(len(b)) - limit; over > 0 {
 			if err := r.Reserve(ctx, 2*over); err != nil {
 				return err
 			}
 		}
 		p.answer.RecordBatches = b
-		left -= int64(len(b))
+		left -= min(int64(len(b)), limit)
+		allowed -= int64(len(b))
 		first = false
 	}
 	return nil

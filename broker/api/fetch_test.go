@@ -173,6 +173,34 @@ func TestFetchLimits(t *testing.T) {
 	}
 }
 
+// TestFetchLimitsOfOthers: what a first batch takes beyond its partition's limit is not taken from the other partitions'.
+func TestFetchLimitsOfOthers(t *testing.T) {
+	large := strings.Repeat("x", 1000)
+	for name, test := range map[string]struct {
+		maxBytes int32
+		want     []int // batches per partition
+	}{
+		"all":               {1 << 20, []int{1, 3}},
+		"room for two more": {3400, []int{1, 2}},
+		"room for none":     {1100, []int{1, 0}},
+	} {
+		f := newFake(t, topic(1, "events", 2))
+		for p := range int32(2) {
+			f.fill(t, p, batch(t, 0, large), batch(t, 0, large), batch(t, 0, large))
+		}
+		req := fetchFrom(0, 0)
+		req.Topics[0].Partitions[0].PartitionMaxBytes = 0
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, fetchPartition(1, 0))
+		req.MaxBytes = test.maxBytes
+		resp := f.call(t, 12, req).(*kmsg.FetchResponse)
+		for i, want := range test.want {
+			if got := offsets(t, resp.Topics[0].Partitions[i].RecordBatches); len(got) != want {
+				t.Errorf("%s: partition %d: batches %v, want %d", name, i, got, want)
+			}
+		}
+	}
+}
+
 // poll runs a fetch and says when it was answered.
 func (f *fake) poll(t *testing.T, ctx context.Context, req *kmsg.FetchRequest) <-chan *kmsg.FetchResponse {
 	finish := f.begin(t, 12, req)

@@ -7,6 +7,7 @@
 #   BOOTSTRAP   a broker to test instead, host:port
 #   OUT         a folder for the logs (default a new temporary one)
 #   MULTIPLIER  of all time limits of the tests, for busy machines (default 3)
+#   TEST_CONSUMER_GROUP_PROTOCOL=consumer  for the groups of KIP-848 in place of classic ones
 #
 # Tests of a broker that creates no topics by itself come last, against a Firn of its own. Prints a line for each id. lacking.txt lists the ids that need what Firn does not have; any other failure makes the exit status 1.
 # Ids whose tests are all for something else, such as a mock, are left out.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -137,8 +138,20 @@ func (p *producer) check(topic *metadata.Topic, req *kmsg.ProduceRequest, record
 	if len(records) > int(topic.Settings.MaxMessageBytes) {
 		return fmt.Errorf("%w: %d bytes, topic %s takes %d", record.ErrTooLarge, len(records), topic.Name, topic.Settings.MaxMessageBytes)
 	}
-	_, err = p.validator.Validate(records, record.Rules{Keys: topic.Settings.Keys})
+	_, err = p.validator.Validate(records, rules(&topic.Settings, p.Clock()))
 	return err
+}
+
+// rules are what a topic asks of records at a time. Where the broker's time replaces theirs it does not matter, as in Kafka.
+func rules(s *metadata.Settings, now int64) record.Rules {
+	r := record.Rules{Keys: s.Keys}
+	if !s.LogAppendTime && s.OldestMillis < now {
+		r.Earliest = now - s.OldestMillis
+	}
+	if !s.LogAppendTime && s.NewestMillis < math.MaxInt64-now {
+		r.Latest = now + s.NewestMillis
+	}
+	return r
 }
 
 // refusedRecords are the records that an error names.

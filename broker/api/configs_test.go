@@ -178,3 +178,50 @@ func TestAlterConfigsTogether(t *testing.T) {
 		}
 	}
 }
+
+// TestWhereConfigsComeFrom has the synonyms, of a topic's configs and of the broker's.
+func TestWhereConfigsComeFrom(t *testing.T) {
+	f := withConfigs(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.IncludeSynonyms = true
+	req.Resources = []kmsg.DescribeConfigsRequestResource{
+		{ResourceType: topicType, ResourceName: "events", ConfigNames: []string{"retention.ms", "max.message.bytes", "firn.journals"}},
+		{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "7", ConfigNames: []string{"log.retention.ms", "message.max.bytes", "num.partitions", "log.dirs"}},
+		{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: ""},
+		{ResourceType: topicType, ResourceName: "events", ConfigNames: []string{}},
+	}
+	for version := int16(1); version <= 4; version++ {
+		resources := f.call(t, version, req).(*kmsg.DescribeConfigsResponse).Resources
+		var got []string
+		for _, r := range resources[:2] {
+			for _, c := range r.Configs {
+				text := c.Name + "=" + *c.Value
+				for _, s := range c.ConfigSynonyms {
+					text += " " + s.Source.String() + " " + s.Name + "=" + *s.Value
+				}
+				if c.ReadOnly != (r.ResourceName == "7") || c.IsSensitive {
+					t.Errorf("v%d: %+v", version, c)
+				}
+				got = append(got, text)
+			}
+		}
+		want := []string{
+			"firn.journals=",
+			"max.message.bytes=1048588 DEFAULT_CONFIG message.max.bytes=1048588",
+			"retention.ms=5 DYNAMIC_TOPIC_CONFIG retention.ms=5 DEFAULT_CONFIG log.retention.ms=604800000",
+			"log.dirs=store STATIC_BROKER_CONFIG log.dirs=store",
+			"log.retention.ms=604800000 DEFAULT_CONFIG log.retention.ms=604800000",
+			"message.max.bytes=1048588 DEFAULT_CONFIG message.max.bytes=1048588",
+			"num.partitions=4 STATIC_BROKER_CONFIG num.partitions=4",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("v%d:\n%s\nwant\n%s", version, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if r := resources[2]; r.ErrorCode != 0 || len(r.Configs) != 0 {
+			t.Errorf("v%d: of all brokers: %+v", version, r)
+		}
+		if r := resources[3]; len(r.Configs) < 20 {
+			t.Errorf("v%d: an empty list of names gives %d configs", version, len(r.Configs))
+		}
+	}
+}

@@ -87,6 +87,7 @@ func kafkaError(err error) *kerr.Error {
 		{metadata.ErrNoCluster, kerr.CoordinatorNotAvailable},
 
 		{record.ErrInvalid, kerr.InvalidRecord},
+		{record.ErrTimestamp, kerr.InvalidTimestamp},
 		{record.ErrCorrupt, kerr.CorruptMessage},
 		{record.ErrMagic, kerr.UnsupportedForMessageFormat},
 		{record.ErrCodec, kerr.UnsupportedCompressionType},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/broker/metadata"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
 )
@@ -220,6 +222,29 @@ func TestProduceErrorsOfTheJournal(t *testing.T) {
 		resp := f.call(t, 9, produceTo("events", 0, 1, batch(t, 0, "a"))).(*kmsg.ProduceResponse)
 		if p := resp.Topics[0].Partitions[0]; p.ErrorCode != test.want.Code || p.BaseOffset != -1 {
 			t.Errorf("%v: %+v, want %v", test.err, p, test.want)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	const now, max = 1_700_000_000_000, math.MaxInt64
+	for _, test := range []struct {
+		before, after int64
+		want          record.Rules
+	}{
+		{max, max, record.Rules{}},
+		{0, 0, record.Rules{Earliest: now, Latest: now}},
+		{5, 7, record.Rules{Earliest: now - 5, Latest: now + 7}},
+		{now - 1, max - now - 1, record.Rules{Earliest: 1, Latest: max - 1}},
+		{now, max - now, record.Rules{}},
+	} {
+		s := metadata.Settings{OldestMillis: test.before, NewestMillis: test.after}
+		if got := rules(&s, now); got != test.want {
+			t.Errorf("before %d, after %d: %+v, want %+v", test.before, test.after, got, test.want)
+		}
+		s.LogAppendTime, s.Keys = true, true
+		if got := rules(&s, now); got != (record.Rules{Keys: true}) {
+			t.Errorf("with log append time: %+v", got)
 		}
 	}
 }

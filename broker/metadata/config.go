@@ -16,6 +16,8 @@ type Settings struct {
 	Delete          bool     // cleanup.policy holds delete; else every record is kept
 	Keys            bool     // cleanup.policy holds compact: records must have keys
 	LogAppendTime   bool     // message.timestamp.type: the broker's time replaces the producer's
+	OldestMillis    int64    // message.timestamp.before.max.ms: how far a record's time may lie behind the broker's clock
+	NewestMillis    int64    // message.timestamp.after.max.ms: and how far before it
 	Zstd            bool     // compression.type is zstd, which old consumers are told they do not know
 	RetentionMillis int64    // how old records get, in milliseconds; -1: any age
 	RetentionBytes  int64    // how large a partition gets; -1: any size
@@ -44,6 +46,31 @@ type ConfigDef struct {
 	check   func(value string) error
 }
 
+// BrokerName is what Kafka calls the broker's config that a topic has its default from; "" if there is none.
+func (d *ConfigDef) BrokerName() string {
+	switch d.Name {
+	case "firn.journals":
+		return ""
+	case "compression.type", "min.insync.replicas", "unclean.leader.election.enable":
+		return d.Name
+	case "delete.retention.ms", "max.compaction.lag.ms", "min.compaction.lag.ms":
+		return "log.cleaner." + d.Name
+	case "file.delete.delay.ms":
+		return "log.segment.delete.delay.ms"
+	case "flush.messages", "flush.ms":
+		return "log.flush.interval." + strings.TrimPrefix(d.Name, "flush.")
+	case "max.message.bytes":
+		return "message.max.bytes"
+	case "min.cleanable.dirty.ratio":
+		return "log.cleaner.min.cleanable.ratio"
+	case "segment.index.bytes":
+		return "log.index.size.max.bytes"
+	case "segment.jitter.ms", "segment.ms":
+		return "log.roll." + strings.TrimPrefix(d.Name, "segment.")
+	}
+	return "log." + d.Name
+}
+
 // ConfigValue is the value that a config has for a topic.
 type ConfigValue struct {
 	ConfigDef
@@ -65,8 +92,8 @@ func ConfigDefs() []ConfigDef {
 		{"max.compaction.lag.ms", "9223372036854775807", TypeLong, "Accepted for tools; there is no compaction.", integer(1, math.MaxInt64)},
 		{"max.message.bytes", "1048588", TypeInt, "The largest record batch, in bytes.", integer(0, math.MaxInt32)},
 		{"message.format.version", "3.0-IV1", TypeString, "Accepted for tools; records have format 2, as in Kafka since 3.0.", formatVersion},
-		{"message.timestamp.after.max.ms", "9223372036854775807", TypeLong, "Accepted for tools.", integer(0, math.MaxInt64)},
-		{"message.timestamp.before.max.ms", "9223372036854775807", TypeLong, "Accepted for tools.", integer(0, math.MaxInt64)},
+		{"message.timestamp.after.max.ms", "9223372036854775807", TypeLong, "How far the time of a record may lie in the future, by the broker's clock.", integer(0, math.MaxInt64)},
+		{"message.timestamp.before.max.ms", "9223372036854775807", TypeLong, "How far the time of a record may lie in the past, by the broker's clock.", integer(0, math.MaxInt64)},
 		{"message.timestamp.type", "CreateTime", TypeString, "CreateTime keeps the producer's timestamps, LogAppendTime sets the broker's.", oneOf("CreateTime", "LogAppendTime")},
 		{"min.cleanable.dirty.ratio", "0.5", TypeDouble, "Accepted for tools; there is no compaction.", ratio},
 		{"min.compaction.lag.ms", "0", TypeLong, "Accepted for tools; there is no compaction.", integer(0, math.MaxInt64)},
@@ -114,7 +141,9 @@ func (d *ConfigDef) canonical(value string) string {
 
 // ParseSettings validates overrides (ErrInvalidConfig) and resolves them.
 func ParseSettings(configs []kfs.Config) (Settings, error) {
-	s := Settings{MaxMessageBytes: 1048588, Delete: true, RetentionMillis: 604800000, RetentionBytes: -1}
+	s := Settings{
+		MaxMessageBytes: 1048588, Delete: true, OldestMillis: math.MaxInt64, NewestMillis: math.MaxInt64, RetentionMillis: 604800000, RetentionBytes: -1,
+	}
 	if len(configs) == 0 {
 		return s, nil
 	}
@@ -143,15 +172,20 @@ func ParseSettings(configs []kfs.Config) (Settings, error) {
 				return s, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, c.Key, err)
 			}
 			s.MaxMessageBytes = int32(n)
-		case "retention.ms", "retention.bytes":
+		case "retention.ms", "retention.bytes", "message.timestamp.before.max.ms", "message.timestamp.after.max.ms":
 			n, err := strconv.ParseInt(c.Value, 10, 64)
 			if err != nil {
 				return s, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, c.Key, err)
 			}
-			if c.Key == "retention.ms" {
+			switch c.Key {
+			case "retention.ms":
 				s.RetentionMillis = n
-			} else {
+			case "retention.bytes":
 				s.RetentionBytes = n
+			case "message.timestamp.before.max.ms":
+				s.OldestMillis = n
+			default:
+				s.NewestMillis = n
 			}
 		case "message.timestamp.type":
 			s.LogAppendTime = c.Value == "LogAppendTime"

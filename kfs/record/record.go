@@ -45,6 +45,7 @@ var (
 	ErrMagic         = errors.New("unsupported message format")    // a format before record batches, or one we do not know
 	ErrCodec         = errors.New("unsupported compression type")  // a codec number that Kafka has not defined
 	ErrTooLarge      = errors.New("record batch too large")        // larger than a limit that the caller gave
+	ErrTimestamp     = errors.New("record time out of bounds")     // what a topic takes is bounded
 	ErrTransactional = errors.New("transactional record batch")    // transactions are not supported
 )
 

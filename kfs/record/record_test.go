@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -306,6 +307,33 @@ func TestValidateCorrectsMaxTimestamp(t *testing.T) {
 	h, err := NewValidator(Limits{}).Validate(fixCRC(batch), Rules{})
 	if err != nil || h.MaxTimestamp != 1_700_000_000_006 || !bytes.Equal(batch, want) {
 		t.Fatalf("%+v, %v, restored %t", h, err, bytes.Equal(batch, want))
+	}
+}
+
+// TestTimeRules: a batch is refused for the times of its records, those that have none aside, and the error names them.
+func TestTimeRules(t *testing.T) {
+	for _, test := range []struct {
+		times            []int64
+		earliest, latest int64
+		refused          []int32
+	}{
+		{[]int64{math.MinInt64, 5, math.MaxInt64}, 0, 0, nil},
+		{[]int64{5, 9, 7}, 5, 9, nil},
+		{[]int64{-1, 5, -1}, 5, 5, nil},
+		{[]int64{5, 4, 7, 3}, 5, 0, []int32{1, 3}},
+		{[]int64{5, 4, 10}, 0, 9, []int32{2}},
+		{[]int64{4, 5, 10}, 5, 9, []int32{0, 2}},
+		{[]int64{-9}, 5, 9, []int32{0}},
+	} {
+		var b Builder
+		for _, at := range test.times {
+			b.Add(at, nil, nil)
+		}
+		_, err := NewValidator(Limits{}).Validate(build(t, b, 0), Rules{Earliest: test.earliest, Latest: test.latest})
+		refused, ok := errors.AsType[*RecordsError](err)
+		if ok != (test.refused != nil) || ok && (!errors.Is(err, ErrTimestamp) || errors.Is(err, ErrInvalid) || !slices.Equal(refused.Records, test.refused)) {
+			t.Errorf("times %v in [%d, %d]: %v, want %v refused", test.times, test.earliest, test.latest, err, test.refused)
+		}
 	}
 }
 

@@ -18,10 +18,36 @@ type Limits struct {
 // Rules are what a topic asks of its records beyond what every reader needs.
 type Rules struct {
 	Keys bool // every record has a key: a topic that is compacted could not tell the others apart
+	// Earliest and Latest bound the times of records that have one, in Unix milliseconds; 0: no bound.
+	Earliest, Latest int64
 }
 
-// RecordsError says which records of a batch a topic does not take. It is an ErrInvalid.
+// breaks says which rule a record breaks, if it breaks one.
+func (r *Rules) breaks(rec *Record) rule {
+	switch t := rec.Timestamp; {
+	case t != noTimestamp && (r.Earliest != 0 && t < r.Earliest || r.Latest != 0 && t > r.Latest):
+		return timely
+	case r.Keys && rec.Key == nil:
+		return keyed
+	}
+	return kept
+}
+
+// rule is one of Rules.
+type rule uint8
+
+const (
+	kept rule = iota // all of them
+	timely
+	keyed
+)
+
+// noTimestamp is that of a record which has none.
+const noTimestamp = -1
+
+// RecordsError says which records of a batch a topic does not take. It is an ErrInvalid or an ErrTimestamp.
 type RecordsError struct {
+	Err     error
 	Reason  string
 	Records []int32 // their places in the batch: the first of them, namedRecords at most
 }
@@ -30,11 +56,18 @@ type RecordsError struct {
 const namedRecords = 1000
 
 func (e *RecordsError) Error() string {
-	return fmt.Sprintf("%v: record %d of the batch and maybe others: %s", ErrInvalid, e.Records[0], e.Reason)
+	return fmt.Sprintf("%v: record %d of the batch and maybe others: %s", e.Err, e.Records[0], e.Reason)
 }
 
-// Unwrap is ErrInvalid.
-func (e *RecordsError) Unwrap() error { return ErrInvalid }
+func (e *RecordsError) Unwrap() error { return e.Err }
+
+// refusal is the error for records that break a rule.
+func (r *Rules) refusal(broken rule, records []int32) error {
+	if broken == keyed {
+		return &RecordsError{ErrInvalid, "it has no key, which a compacted topic needs", records}
+	}
+	return &RecordsError{ErrTimestamp, fmt.Sprintf("its time is not between %d and %d (0: no bound)", r.Earliest, r.Latest), records}
+}
 
 // BatchBytes is the default of Limits.BatchBytes.
 const BatchBytes = 1<<20 + lengthEnd
@@ -67,7 +100,7 @@ func NewValidator(limits Limits) *Validator {
 //
 // Errors are ErrCorrupt (Kafka's CORRUPT_MESSAGE, which clients retry: damaged on the way), ErrMagic (UNSUPPORTED_FOR_MESSAGE_FORMAT),
 // ErrCodec (UNSUPPORTED_COMPRESSION_TYPE), ErrTooLarge (MESSAGE_TOO_LARGE), ErrInvalid (INVALID_RECORD: made wrong, and under a right
-// checksum; a *RecordsError where single records break the rules), and ErrTransactional.
+// checksum), ErrTimestamp (INVALID_TIMESTAMP), both as *RecordsError where single records break the rules, and ErrTransactional.
 func (v *Validator) Validate(b []byte, rules Rules) (Header, error) {
 	if len(b) > v.limits.BatchBytes {
 		return Header{}, fmt.Errorf("%w: %d bytes, %d are allowed", ErrTooLarge, len(b), v.limits.BatchBytes)
@@ -129,20 +162,22 @@ func (v *Validator) validateRecords(b []byte, rules Rules) (latest int64, err er
 	}
 	latest = math.MinInt64
 	var rec Record
-	var keyless []int32
+	broken := kept // the rule that the first bad record breaks; the others that break it are named too
+	var named []int32
 	for i := int32(0); ; i++ {
 		ok, err := r.Next(&rec)
 		switch {
 		case err != nil:
 			return latest, err
-		case !ok && keyless != nil:
-			return latest, &RecordsError{Reason: "it has no key, which a compacted topic needs", Records: keyless}
+		case !ok && broken != kept:
+			return latest, rules.refusal(broken, named)
 		case !ok:
 			return latest, nil
-		case rules.Keys && rec.Key == nil && len(keyless) < namedRecords:
-			keyless = append(keyless, i)
 		}
 		latest = max(latest, rec.Timestamp)
+		if b := rules.breaks(&rec); b != kept && (broken == kept || b == broken && len(named) < namedRecords) {
+			broken, named = b, append(named, i)
+		}
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,11 +23,11 @@ func topicsCommand() *cobra.Command {
 	t := new(topicsTool)
 	c := &cobra.Command{
 		Use:   "topics",
-		Short: "List, describe, create and delete topics",
-		Long:  "List, describe, create and delete topics of a running cluster, over the Kafka protocol.",
+		Short: "List, describe, create, configure and delete topics",
+		Long:  "List, describe, create, configure and delete topics of a running cluster, over the Kafka protocol.",
 	}
 	t.flags(c)
-	c.AddCommand(t.lsCommand(), t.describeCommand(), t.createCommand(), t.deleteCommand())
+	c.AddCommand(t.lsCommand(), t.describeCommand(), t.createCommand(), t.configCommand(), t.deleteCommand())
 	return c
 }
 
@@ -186,9 +185,9 @@ func (t *topicsTool) createCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			configs := map[string]*string{}
 			for _, s := range settings {
-				key, value, ok := strings.Cut(s, "=")
-				if !ok || key == "" {
-					return fmt.Errorf("--config %q: want KEY=VALUE, as in retention.ms=86400000", s)
+				key, value, err := parseSetting("--config", s)
+				if err != nil {
+					return err
 				}
 				configs[key] = &value
 			}

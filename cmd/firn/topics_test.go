@@ -69,6 +69,15 @@ func TestTopics(t *testing.T) {
 		{"ls", "events  3           0,other   4", false},
 		{"describe events", "config retention.ms=1000,PARTITION  LEADER  START  END,2          0       0      0", false},
 		{"describe nobody", "does not exist,firn topics ls", true},
+		{"config events", "CONFIG,retention.ms                     1000                 topic,max.message.bytes                1048588              default", false},
+		{"config events --set max.message.bytes=5000 --set compression.type=zstd --unset retention.ms", "max.message.bytes                5000                 topic,retention.ms                     604800000            default", false},
+		{"config events --explain", "WHAT IT DOES,The largest record batch", false},
+		{"config events --set max.message.bytes", "want KEY=VALUE", true},
+		{"config events --set max.message.bytes=6000 --set retention.msec=5", "retention.msec,firn topics config events --explain", true},
+		{"config events --set retention.ms=5 --unset retention.ms", "given twice", true},
+		{"config nobody", "does not exist,firn topics ls", true},
+		{"config nobody --set retention.ms=5", "does not exist,firn topics ls", true},
+		{"describe events", "config max.message.bytes=5000", false},
 		{"delete other nobody", "\"nobody\" does not exist", true},
 		{"describe other", "does not exist", true},
 		{"delete", "at least 1 arg", true},
@@ -109,6 +118,23 @@ func TestTopicsAsJSON(t *testing.T) {
 	run(&one, "describe", "events")
 	if len(all) != 1 || all[0].ID != made.ID || len(all[0].Partitions) != 2 || one.ID != made.ID || one.Configs["retention.ms"] != "1000" || len(one.Configs) != 1 {
 		t.Errorf("made %+v, all %+v, one %+v", made, all, one)
+	}
+	var configs []configInfo
+	run(&configs, "config", "events", "--set", "max.message.bytes=5000")
+	seen := 0
+	for _, c := range configs {
+		switch want := (configInfo{Name: c.Name, Value: c.Value, Default: c.Value, Doc: c.Doc}); c.Name {
+		case "max.message.bytes":
+			want.Value, want.Default, want.Set = "5000", "1048588", true
+			fallthrough
+		case "segment.ms", "firn.journals":
+			if seen++; c != want || c.Doc == "" {
+				t.Errorf("%+v, want %+v", c, want)
+			}
+		}
+	}
+	if seen != 3 {
+		t.Errorf("%d of three configs are in %+v", seen, configs)
 	}
 	var gone struct{ Deleted []string }
 	run(&gone, "delete", "events")

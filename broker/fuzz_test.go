@@ -19,10 +19,10 @@ func FuzzRequest(f *testing.F) {
 	accept := func(_ context.Context, r *api.Request) api.Finish {
 		return func(context.Context) (kmsg.Response, error) { return r.Body.ResponseKind(), nil }
 	}
-	var apis []api.API
-	for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19, 20, 22, 23, 32, 37, 42, 47, 60, 68, 69, 75} {
-		req := kmsg.RequestForKey(key)
-		apis = append(apis, api.API{Key: key, Max: req.MaxVersion(), Start: accept})
+	apis := append(new(api.Backend).APIs(), new(api.Groups).APIs()...)
+	for i := range apis {
+		apis[i].Start = accept
+		req := kmsg.RequestForKey(apis[i].Key)
 		for _, version := range []int16{0, req.MaxVersion()} {
 			f.Add(request(1, version, req)[4:])
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -139,6 +140,16 @@ func TestElementBytes(t *testing.T) {
 	}
 }
 
+// fuzzSlack is what a decoder may allocate beside what it is given, and whatever else runs meanwhile.
+const fuzzSlack = 64 << 10
+
+// allocated is the number of bytes that were ever allocated.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
 // FuzzCheck: what passes the check costs kmsg no more than Check says, and neither panics.
 func FuzzCheck(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -166,7 +177,12 @@ func FuzzCheck(f *testing.F) {
 		if cost > int64(len(body))*elementBytes {
 			t.Fatalf("%d bytes cost %d", len(body), cost)
 		}
-		if err := req.ReadFrom(body); err != nil {
+		before := allocated()
+		err = req.ReadFrom(body)
+		if got, allowed := allocated()-before, uint64(cost)+2*uint64(len(body))+fuzzSlack; got > allowed {
+			t.Fatalf("%s v%d: decoding %d bytes allocates %d, counted are %d", kmsg.NameForKey(key), version, len(body), got, cost)
+		}
+		if err != nil {
 			return // kmsg also judges what may be null
 		}
 		again := req.AppendTo(nil)

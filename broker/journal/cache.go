@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/firn-io/firn/kfs/record"
 )
 
 // Memory is what the journals of one process share, so that their number does not change what they take together.
@@ -15,11 +17,13 @@ type Memory struct {
 	reads     *semaphore.Weighted
 	readBytes int64
 	builds    chan struct{} // holds a token while a journal makes segments
+	searches  *record.Readers
 }
 
-// NewMemory is memory for recent and cold records, and for cold reads that are on their way at a time, in bytes.
+// NewMemory is memory for recent and cold records, and for cold reads that are on their way at a time, in bytes. Batches that are searched
+// are decompressed beside it, as many at a time as there are cores.
 func NewMemory(cacheBytes, readBytes int64) *Memory {
-	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes, make(chan struct{}, 1)}
+	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes, make(chan struct{}, 1), record.NewReaders()}
 }
 
 // cacheKey names what is cached: a whole journal object (position 0), one segment of it, or another object by name.

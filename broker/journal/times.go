@@ -97,7 +97,7 @@ func (j *Journal) searchSource(ctx context.Context, s source, from, next, timest
 				continue
 			}
 			if h.MaxTimestamp >= timestamp {
-				if offset, ts, ok, err = searchBatch(batch, from, timestamp); ok || err != nil {
+				if offset, ts, ok, err = j.searchBatch(batch, from, timestamp); ok || err != nil {
 					return offset, ts, ok, err
 				}
 			}
@@ -111,8 +111,9 @@ func (j *Journal) searchSource(ctx context.Context, s source, from, next, timest
 }
 
 // searchBatch looks for the first record of a batch that is late enough and not before from.
-func searchBatch(batch []byte, from, timestamp int64) (offset, ts int64, ok bool, err error) {
-	var r record.Reader
+func (j *Journal) searchBatch(batch []byte, from, timestamp int64) (offset, ts int64, ok bool, err error) {
+	r := j.memory.searches.Get()
+	defer j.memory.searches.Put(r)
 	if err := r.Reset(batch, record.DecompressedBytes); err != nil {
 		return 0, 0, false, fmt.Errorf("%w: %w", kfs.ErrCorrupt, err)
 	}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 var codecs = []Codec{None, Gzip, Snappy, LZ4, Zstd}
@@ -335,6 +337,36 @@ func TestTimeRules(t *testing.T) {
 			t.Errorf("times %v in [%d, %d]: %v, want %v refused", test.times, test.earliest, test.latest, err, test.refused)
 		}
 	}
+}
+
+// TestReadersAreFew: no more Readers are out at a time than there are cores, and none keeps a large buffer.
+func TestReadersAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewReaders()
+		var out []*Reader
+		for range runtime.GOMAXPROCS(0) {
+			out = append(out, p.Get())
+		}
+		got := make(chan *Reader)
+		go func() { got <- p.Get() }()
+		synctest.Wait()
+		select {
+		case <-got:
+			t.Fatal("one more than there are cores")
+		default:
+		}
+		out[0].dec.buf = make([]byte, 0, keptBytes+1)
+		p.Put(out[0])
+		if r := <-got; cap(r.dec.buf) != 0 {
+			t.Errorf("a Reader kept %d bytes", cap(r.dec.buf))
+		} else {
+			r.dec.buf = make([]byte, 0, keptBytes)
+			p.Put(r)
+		}
+		if r := p.Get(); cap(r.dec.buf) != keptBytes {
+			t.Errorf("a Reader lost its buffer of %d bytes", keptBytes)
+		}
+	})
 }
 
 func TestDecompressIsBounded(t *testing.T) {

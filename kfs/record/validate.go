@@ -72,16 +72,17 @@ func (r *Rules) refusal(broken rule, records []int32) error {
 // BatchBytes is the default of Limits.BatchBytes.
 const BatchBytes = 1<<20 + lengthEnd
 
-// Validator checks batches that producers send. It is safe for concurrent use and keeps the buffers that it needs for the batches
-// being checked at a time.
+// Validator checks batches that producers send. It is safe for concurrent use. It decompresses as many batches at a time as there are
+// cores, and so takes at most that many times the bytes that a batch may have decompressed.
 //
 // It checks everything that a reader would stumble over, for a batch that a broker has taken halts the partition of everyone who
 // reads it: the checksum, the header's numbers, and each record, for which a compressed batch is decompressed and thrown away. Kafka's
 // own brokers do the same. Decompressing is most of the cost (see the benchmarks); it is bounded by Limits, and no output is kept, so
 // the batch itself stays as the producer compressed it.
 type Validator struct {
-	limits  Limits
-	readers sync.Pool
+	limits       Limits
+	plain        sync.Pool // of Readers for batches that are not compressed, which need no buffers
+	decompressed *Readers
 }
 
 // NewValidator makes a Validator.
@@ -92,7 +93,7 @@ func NewValidator(limits Limits) *Validator {
 	if limits.DecompressedBytes == 0 {
 		limits.DecompressedBytes = DecompressedBytes
 	}
-	return &Validator{limits: limits, readers: sync.Pool{New: func() any { return new(Reader) }}}
+	return &Validator{limits: limits, plain: sync.Pool{New: func() any { return new(Reader) }}, decompressed: NewReaders()}
 }
 
 // Validate checks that b is exactly one batch that a producer may send to a topic with these rules. A max timestamp in the header that is not that of the
@@ -118,7 +119,7 @@ func (v *Validator) Validate(b []byte, rules Rules) (Header, error) {
 	if err := h.validate(); err != nil {
 		return h, err
 	}
-	latest, err := v.validateRecords(b, rules)
+	latest, err := v.validateRecords(b, h.Codec(), rules)
 	if errors.Is(err, ErrCorrupt) {
 		return h, fmt.Errorf("%w: %v", ErrInvalid, err) // no ErrCorrupt any more: sending it again would not help
 	}
@@ -153,10 +154,16 @@ func (h *Header) validate() error {
 }
 
 // validateRecords walks all records and gives the latest of their timestamps.
-func (v *Validator) validateRecords(b []byte, rules Rules) (latest int64, err error) {
-	r := v.readers.Get().(*Reader)
-	defer v.readers.Put(r)
-	defer r.release()
+func (v *Validator) validateRecords(b []byte, codec Codec, rules Rules) (latest int64, err error) {
+	var r *Reader
+	if codec == None {
+		r = v.plain.Get().(*Reader)
+		defer v.plain.Put(r)
+		defer r.release()
+	} else {
+		r = v.decompressed.Get()
+		defer v.decompressed.Put(r)
+	}
 	if err := r.Reset(b, v.limits.DecompressedBytes); err != nil {
 		return 0, err
 	}

@@ -8,7 +8,20 @@
 //
 // A handler has two halves. Start runs on the connection's reader in the order of arrival and must not block: what has to happen in
 // order (enqueueing records, events of a group member) happens there. The Finish that it returns may wait; those of one connection
-// run concurrently, and their answers go out in the order of arrival:
+// run concurrently, and their answers go out in the order of arrival. What a request sees of the earlier ones of its connection:
+//
+//	Enqueued in Start, and so done in the order of arrival, by a journal or a group:
+//	  Produce, OffsetCommit, JoinGroup, Heartbeat, LeaveGroup, SyncGroup, DeleteGroups, OffsetDelete, ConsumerGroupHeartbeat.
+//	Begun when all earlier ones are answered, for they change what has no such queue, or read what was just written:
+//	  OffsetFetch, CreateTopics, DeleteTopics, DeleteRecords, AlterConfigs, CreatePartitions, IncrementalAlterConfigs;
+//	  a Fetch of a session that exists, which builds on the answer before; an answer that takes much memory.
+//	Beside the earlier ones: all others. They read.
+//
+// A Kafka broker does not look at a request before the one before it is answered, so a client that sends a ListOffsets behind a Produce
+// without waiting is told the new end there, and may be told the old one here. In return a client that polls need not wait for
+// its metadata until the poll is over.
+//
+// An example:
 //
 //	func Heartbeat(g Groups) API {
 //		return serve(12, func(ctx context.Context, r *Request) Finish {

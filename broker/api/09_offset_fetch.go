@@ -20,22 +20,25 @@ import (
 // version 10 on. All offsets are stable, for there are no transactions. From version 9 on a member of the consumer protocol
 // can say who it is, and has to know its epoch then.
 func offsetFetch(g *Groups) API {
-	return serve(9, serial(func(_ context.Context, r *Request) (kmsg.Response, error) {
+	return serve(9, serial(func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.OffsetFetchRequest)
 		resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 		if req.Version < 8 {
-			g.fetchOne(req, resp)
-			return resp, nil
+			return resp, g.fetchOne(ctx, r, req, resp)
 		}
 		for _, q := range req.Groups {
-			resp.Groups = append(resp.Groups, g.fetchOffsets(req.Version, q))
+			answer := g.fetchOffsets(req.Version, q)
+			if err := r.Reserve(ctx, offsetsBytes(&answer)); err != nil {
+				return nil, err
+			}
+			resp.Groups = append(resp.Groups, answer)
 		}
 		return resp, nil
 	}))
 }
 
 // fetchOne answers in the form of the versions before 8.
-func (g *Groups) fetchOne(req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchResponse) {
+func (g *Groups) fetchOne(ctx context.Context, r *Request, req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchResponse) error {
 	q := kmsg.OffsetFetchRequestGroup{Group: req.Group, MemberEpoch: -1}
 	if req.Topics != nil || req.Version < 2 {
 		q.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
@@ -53,6 +56,20 @@ func (g *Groups) fetchOne(req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchRe
 		}
 		resp.Topics = append(resp.Topics, topic)
 	}
+	return r.Reserve(ctx, offsetsBytes(&answer))
+}
+
+// offsetsBytes is about what a group's offsets take in an answer, decoded and encoded. They are built first, which takes no more than
+// the group's offsets and the request do already.
+func offsetsBytes(answer *kmsg.OffsetFetchResponseGroup) int64 {
+	n := 0
+	for _, t := range answer.Topics {
+		n += elementBytes + 2*len(t.Topic)
+		for _, p := range t.Partitions {
+			n += elementBytes + len(deref(p.Metadata))
+		}
+	}
+	return int64(n)
 }
 
 func (g *Groups) fetchOffsets(version int16, q kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {

@@ -13,7 +13,7 @@ import (
 // A broker lists the groups that it coordinates. Version 4 can ask for states and version 5 for types: "classic" and "consumer". After
 // a takeover a group is classic until a member joins: what it was is not durable.
 func listGroups(g *Groups) API {
-	return serve(16, concurrent(func(_ context.Context, r *Request) (kmsg.Response, error) {
+	return serve(16, concurrent(func(ctx context.Context, r *Request) (kmsg.Response, error) {
 		req := r.Body.(*kmsg.ListGroupsRequest)
 		resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
 		for number := range max(g.Cluster.State().Cluster().Journals, 1) {
@@ -31,6 +31,9 @@ func listGroups(g *Groups) API {
 				}
 				listed := kmsg.NewListGroupsResponseGroup()
 				listed.Group, listed.ProtocolType, listed.GroupState, listed.GroupType = l.Group, l.ProtocolType, string(l.State), string(l.Type)
+				if err := r.Reserve(ctx, int64(elementBytes+2*len(l.Group)+2*len(l.ProtocolType))); err != nil {
+					return nil, err
+				}
 				resp.Groups = append(resp.Groups, listed)
 			}
 		}

@@ -29,7 +29,7 @@ const groupConfigs = "groups have no configs of their own: the session timeout a
 
 type configDescriber struct{ *Backend }
 
-func (c *configDescriber) handle(_ context.Context, r *Request) (kmsg.Response, error) {
+func (c *configDescriber) handle(ctx context.Context, r *Request) (kmsg.Response, error) {
 	req := r.Body.(*kmsg.DescribeConfigsRequest)
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
 	for _, resource := range req.Resources {
@@ -49,9 +49,24 @@ func (c *configDescriber) handle(_ context.Context, r *Request) (kmsg.Response, 
 			}
 			answer.Configs = append(answer.Configs, config)
 		}
+		if err := r.Reserve(ctx, configsBytes(answer.Configs)); err != nil {
+			return nil, err
+		}
 		resp.Resources = append(resp.Resources, answer)
 	}
 	return resp, nil
+}
+
+// configsBytes is about what configs take in an answer, decoded and encoded.
+func configsBytes(configs []kmsg.DescribeConfigsResponseResourceConfig) int64 {
+	n := 0
+	for _, c := range configs {
+		n += elementBytes + 2*(len(c.Name)+len(deref(c.Value))+len(deref(c.Documentation)))
+		for _, s := range c.ConfigSynonyms {
+			n += elementBytes/2 + 2*len(s.Name) + 2*len(deref(s.Value))
+		}
+	}
+	return int64(n)
 }
 
 func (c *configDescriber) describe(r *kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {

@@ -26,7 +26,7 @@ type partitionDescriber struct{ *Backend }
 // maxDescribed bounds the partitions of one answer, as in Kafka.
 const maxDescribed = 2000
 
-func (d *partitionDescriber) handle(_ context.Context, r *Request) (kmsg.Response, error) {
+func (d *partitionDescriber) handle(ctx context.Context, r *Request) (kmsg.Response, error) {
 	req := r.Body.(*kmsg.DescribeTopicPartitionsRequest)
 	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	state := d.Cluster.State()
@@ -54,6 +54,9 @@ func (d *partitionDescriber) handle(_ context.Context, r *Request) (kmsg.Respons
 			from = 0
 		}
 		next := min(topic.Partitions(), max(from, 0)+left)
+		if err := r.Reserve(ctx, int64(max(next-from, 0))*partitionBytes); err != nil {
+			return nil, err
+		}
 		resp.Topics = append(resp.Topics, d.describe(topic, from, next))
 		left -= max(next-from, 0)
 		if next < topic.Partitions() {

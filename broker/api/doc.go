@@ -14,12 +14,12 @@
 //	  Produce, OffsetCommit, JoinGroup, Heartbeat, LeaveGroup, SyncGroup, DeleteGroups, OffsetDelete, ConsumerGroupHeartbeat.
 //	Begun when all earlier ones are answered, for they change what has no such queue, or read what was just written:
 //	  OffsetFetch, CreateTopics, DeleteTopics, DeleteRecords, AlterConfigs, CreatePartitions, IncrementalAlterConfigs;
-//	  a Fetch of a session that exists, which builds on the answer before; an answer that takes much memory.
-//	Beside the earlier ones: all others. They read.
+//	  a Fetch of a session that exists, which builds on the answer before.
+//	Beside the earlier ones: all others. They read. Where their answer takes memory (Request.Reserve) it is built when the
+//	  earlier ones are answered.
 //
 // A Kafka broker does not look at a request before the one before it is answered, so a client that sends a ListOffsets behind a Produce
-// without waiting is told the new end there, and may be told the old one here. In return a client that polls need not wait for
-// its metadata until the poll is over.
+// without waiting is told the new end there, and may be told the old one here.
 //
 // An example:
 //

@@ -13,7 +13,8 @@ import (
 // DeleteTopics: versions 0 to 6, all that kmsg knows.
 //
 // Version 6 names topics by name or id. A deletion is durable when it is answered; the name is free again at once where all of
-// the topic lies on journal 0, else when every journal that holds a part has said that it takes no more records of it.
+// the topic lies on journal 0, else when every journal that holds a part has said that it takes no more records of it. A topic that
+// comes twice, under its name or its id, is not deleted.
 func deleteTopics(b *Backend) API {
 	return serve(20, serial(b.atController(func(b *Backend) Handler { return (&deleter{b}).handle })))
 }
@@ -34,11 +35,23 @@ func (d *deleter) handle(ctx context.Context, r *Request) (kmsg.Response, error)
 		answer.Topic, answer.TopicID = wanted[i].Topic, wanted[i].TopicID
 		resp.Topics = append(resp.Topics, answer)
 	}
+	type named struct {
+		name string
+		id   kfs.TopicID
+	}
+	times := map[named]int{}
+	for _, t := range wanted {
+		times[named{deref(t.Topic), t.TopicID}]++
+	}
 	outcome := make([]error, len(wanted))
 	err := d.Controller.Change(ctx, func(s *metadata.State) ([]kfs.Entry, error) {
 		draft := s.Edit()
 		var entries []kfs.Entry
 		for i := range wanted {
+			if times[named{deref(wanted[i].Topic), wanted[i].TopicID}] > 1 {
+				outcome[i] = refuse(kerr.InvalidRequest, "the topic comes twice")
+				continue
+			}
 			var plan []kfs.Entry
 			plan, outcome[i] = planDeletion(draft.State(), &wanted[i], &resp.Topics[i])
 			for _, e := range plan {

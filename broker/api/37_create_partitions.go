@@ -14,7 +14,7 @@ import (
 // CreatePartitions: versions 0 to 3, all that kmsg knows.
 //
 // A topic's number of partitions can only grow. An assignment of replicas must be for as many partitions as are added; which brokers
-// it names is of no importance.
+// it names is of no importance. A topic that comes twice is refused both times.
 func createPartitions(b *Backend) API {
 	return serve(37, serial(b.atController(func(b *Backend) Handler { return (&partitionCreator{b}).handle })))
 }
@@ -25,10 +25,18 @@ func (p *partitionCreator) handle(ctx context.Context, r *Request) (kmsg.Respons
 	req := r.Body.(*kmsg.CreatePartitionsRequest)
 	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	outcome := make([]error, len(req.Topics))
+	times := map[string]int{}
+	for _, t := range req.Topics {
+		times[t.Topic]++
+	}
 	plan := func(s *metadata.State) ([]kfs.Entry, error) {
 		draft := s.Edit()
 		var entries []kfs.Entry
 		for i := range req.Topics {
+			if name := req.Topics[i].Topic; times[name] > 1 {
+				outcome[i] = refuse(kerr.InvalidRequest, fmt.Sprintf("topic %s comes twice", name))
+				continue
+			}
 			var t kfs.Topic
 			if t, outcome[i] = planPartitions(draft.State(), &req.Topics[i]); outcome[i] != nil {
 				continue

@@ -226,8 +226,8 @@ func TestDeleteTopics(t *testing.T) {
 		req.TopicNames = []string{"events", "nobody", "../../evil"}
 		if version >= 6 {
 			req.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: [16]byte{1}}, {Topic: kmsg.StringPtr("nobody")},
-				{Topic: kmsg.StringPtr("../../evil")}, {TopicID: [16]byte{9}}, {}, {TopicID: [16]byte{1}}}
-			want = append(want, kerr.UnknownTopicID.Code, kerr.InvalidRequest.Code, kerr.UnknownTopicID.Code)
+				{Topic: kmsg.StringPtr("../../evil")}, {TopicID: [16]byte{9}}, {}}
+			want = append(want, kerr.UnknownTopicID.Code, kerr.InvalidRequest.Code)
 		}
 		resp := f.call(t, version, req).(*kmsg.DeleteTopicsResponse)
 		for i, code := range want {
@@ -241,6 +241,36 @@ func TestDeleteTopics(t *testing.T) {
 		if left := f.State().Topics(); len(left) != 1 || left[0].Name != "orders" {
 			t.Errorf("v%d: left are %v", version, left)
 		}
+	}
+}
+
+// TestTopicsThatComeTwice in one request are refused, and the others are not.
+func TestTopicsThatComeTwice(t *testing.T) {
+	f := newFake(t, topic(1, "events", 2), topic(2, "orders", 1), topic(3, "other", 1))
+	twice := kerr.InvalidRequest.Code
+	more := kmsg.NewPtrCreatePartitionsRequest()
+	for _, name := range []string{"events", "orders", "events"} {
+		more.Topics = append(more.Topics, kmsg.CreatePartitionsRequestTopic{Topic: name, Count: 5})
+	}
+	grown := f.call(t, 3, more).(*kmsg.CreatePartitionsResponse).Topics
+	for i, want := range []int16{twice, 0, twice} {
+		if grown[i].ErrorCode != want {
+			t.Errorf("more partitions for %s: %d, want %d", grown[i].Topic, grown[i].ErrorCode, want)
+		}
+	}
+	if events, _ := f.State().Topic("events"); events.Partitions() != 2 {
+		t.Errorf("events has %d partitions", events.Partitions())
+	}
+	gone := kmsg.NewPtrDeleteTopicsRequest()
+	gone.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: kmsg.StringPtr("events")}, {TopicID: [16]byte{2}}, {Topic: kmsg.StringPtr("events")}, {TopicID: [16]byte{2}}, {TopicID: [16]byte{3}}}
+	deleted := f.call(t, 6, gone).(*kmsg.DeleteTopicsResponse).Topics
+	for i, want := range []int16{twice, twice, twice, twice, 0} {
+		if deleted[i].ErrorCode != want {
+			t.Errorf("deletion %d: %d, want %d", i, deleted[i].ErrorCode, want)
+		}
+	}
+	if left := f.State().Topics(); len(left) != 2 {
+		t.Errorf("left are %v", left)
 	}
 }
 

@@ -16,7 +16,7 @@ func kafkaDiffers() []Explanation {
 		{API: "FindCoordinator", Tag: "transactional", Why: "there are no transactions: TRANSACTIONAL_ID_AUTHORIZATION_FAILED"},
 		{API: "FindCoordinator", Tag: "share group", Firn: "INVALID_REQUEST", Other: "COORDINATOR_NOT_AVAILABLE", Why: "there are no share groups; Kafka 3.9 has them behind a switch"},
 		{API: "*", Path: "*.Configs[firn.journals]", Other: absent, Why: "a config of Firn's own"},
-		{API: "DescribeConfigs", Path: "*.ConfigSynonyms[*", Why: "there are no configs of brokers behind those of topics: a config is its own only synonym"},
+		{API: "DescribeConfigs", Path: "*.ConfigSynonyms[*", Why: "behind a topic's config stands the default of the broker; Kafka also has names of it in other units, and what its own settings say"},
 		{API: "CreateTopics", Tag: "two replicas", Ends: true, Why: "every replication factor is accepted and reported as 1: the object store replicates"},
 		{API: "OffsetCommit", Tag: "no group", Firn: "INVALID_GROUP_ID", Ends: true, Why: "the group without a name keeps no offsets (Kafka lets it, deprecated by KIP-289)"},
 

@@ -232,7 +232,7 @@ func (b *Broker) open(ctx context.Context, number, journals uint32) (*journal.Jo
 	return journal.Open(ctx, journal.Config{
 		Store: b.store.Store(), Journal: number, Journals: journals, FlushInterval: b.cfg.Flush,
 		PendingBytes: b.cfg.share().requests, // what waits is counted there already
-		SettleBytes:  b.cfg.History.SettleBytes, SettleAge: b.cfg.History.SettleAge, SettleMemory: b.cfg.share().settle,
+		SettleBytes:  b.cfg.History.SettleBytes, SettleAge: b.cfg.History.SettleAge, Grace: b.cfg.History.Grace, SettleMemory: b.cfg.share().settle,
 		Memory: b.memory, Now: b.cfg.Now, Rand: b.cfg.Rand, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
 }

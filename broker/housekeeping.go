@@ -14,11 +14,15 @@ import (
 type History struct {
 	SettleBytes int64         // of a partition that become a segment at once; at most a sixteenth of the memory
 	SettleAge   time.Duration // after which records become a segment however few they are
+	Grace       time.Duration // what nobody needs any more is deleted after it; at least 2 h
 }
 
 func (h *History) validate() error {
 	if h.SettleBytes < 0 || h.SettleAge < 0 {
 		return fmt.Errorf("settling %d bytes, or after %v", h.SettleBytes, h.SettleAge)
+	}
+	if h.Grace != 0 && h.Grace < journal.MinGrace {
+		return fmt.Errorf("grace of %v: want %v at least", h.Grace, journal.MinGrace)
 	}
 	return nil
 }

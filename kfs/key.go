@@ -20,6 +20,11 @@ const (
 	pagePrefix       = "index-"
 	segmentPrefix    = "segment-"
 	topicsPrefix     = "topics/"
+
+	// SegmentsPrefix is what the keys of all settled segments begin with.
+	SegmentsPrefix = topicsPrefix
+	// SnapshotsPrefix is what the keys of restore points begin with. As long as there is one, nothing is deleted.
+	SnapshotsPrefix = "snapshots/"
 )
 
 // JournalPrefix is what all keys of a journal begin with.
@@ -37,6 +42,9 @@ func CheckpointPrefix(journal uint32) string { return JournalPrefix(journal) + c
 func CheckpointKey(journal uint32, sequence uint64) string {
 	return fmt.Sprintf("journal/%04d/checkpoint-%020d.kfm", journal, sequence)
 }
+
+// PagePrefix is what the keys of a journal's index pages begin with.
+func PagePrefix(journal uint32) string { return JournalPrefix(journal) + pagePrefix }
 
 // PageKey is the key of the index page of the sequences first to last, inclusive.
 func PageKey(journal uint32, first, last uint64) string {

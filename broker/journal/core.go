@@ -12,9 +12,6 @@ import (
 
 // The numbers of the format that the core lives by.
 const (
-	// limit is the LIMIT of the format: how old knowledge of the journal's end may be, by the store's clock, when an object is
-	// acknowledged on it.
-	limit = 30 * time.Minute
 	// renewAfter is after what time by its own clock an idle owner reads the end before it writes.
 	renewAfter = limit / 2
 
@@ -39,6 +36,7 @@ type settings struct {
 	settleBytes     int64         // of a partition that are settled as soon as they are there
 	settleAge       time.Duration // of records that are settled however few they are
 	settleMemory    int64         // of the segments that are made at a time
+	grace           time.Duration // for how long at least nobody has needed what is deleted, by the store's clock
 }
 
 // core is the journal's state machine. It is fed with Step and never called concurrently; what readers need of it is in index, which
@@ -63,6 +61,7 @@ type core struct {
 	expected      map[producerKey]expectation
 	upkeep        upkeep
 	settling      settling
+	sweep         sweeping
 	closing       bool
 	unreachable   bool      // the store answers nobody: whoever waits is told at once
 	now           time.Time // of the event that is taken
@@ -166,8 +165,9 @@ type (
 		op    uint64
 		parts []*part
 	}
-	passEnded struct{} // the memory of segments is free
-	reply     struct { // a request is answered
+	deleted   struct{ key string } // for good
+	passEnded struct{}             // the memory of segments is free
+	reply     struct {             // a request is answered
 		request *request
 		results []Result
 	}
@@ -196,6 +196,7 @@ func (listOp) effect()            {}
 func (deleteOp) effect()          {}
 func (buildOp) effect()           {}
 func (passEnded) effect()         {}
+func (deleted) effect()           {}
 func (reply) effect()             {}
 func (committed) effect()         {}
 func (opened) effect()            {}
@@ -221,6 +222,8 @@ func (c *core) Step(now time.Time, ev event) []effect {
 	case running:
 		c.upkeep.enabled = true
 		c.toSettle(now)
+		c.toCheckpoint(now)
+		c.toSweep(now)
 	case arrived:
 		c.take(now, ev.requests)
 	case answered:
@@ -248,6 +251,7 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.tryFlush(now)
 		c.tryCheckpoint(now)
 		c.trySettle(now)
+		c.trySweep(now)
 	}
 	if c.closing && c.phase != stopped && (c.phase != owning || c.flight == nil && c.end == nil && len(c.gathered) == 0) {
 		c.stop(nil)
@@ -295,8 +299,14 @@ func (c *core) wake() time.Time {
 		if t, ok := c.deadline(); ok {
 			sooner(t)
 		}
-		if s := &c.settling; s.pass == nil && !s.look.IsZero() && !c.closing {
+		if s := &c.settling; c.upkeep.enabled && s.pass == nil && !s.look.IsZero() && !c.closing {
 			sooner(s.look)
+		}
+		if s := &c.sweep; c.upkeep.enabled && s.older != nil && !s.running && !s.look.IsZero() && !c.closing {
+			sooner(s.look)
+		}
+		if u := &c.upkeep; u.enabled && u.writing == nil && !u.look.IsZero() && !c.closing {
+			sooner(u.look)
 		}
 	}
 	return at

@@ -134,7 +134,12 @@ func small(store blob.Store, seed uint64) Config {
 
 // life runs an owner on a store until the client is done or the owner has lost the journal. It reports what ended it.
 func (c *producing) life(store blob.Store, seed uint64) error {
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Hour)
+	return c.longLife(store, seed, time.Minute) // what is there is settled
+}
+
+// longLife goes on for a while when the client is done.
+func (c *producing) longLife(store blob.Store, seed uint64, idle time.Duration) error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Hour+idle)
 	defer cancel()
 	j, err := Open(ctx, small(store, seed))
 	if err != nil {
@@ -143,7 +148,7 @@ func (c *producing) life(store blob.Store, seed uint64) error {
 	ended := make(chan error, 1)
 	go func() { ended <- j.Run(ctx) }()
 	if err = c.work(j); err == nil {
-		time.Sleep(time.Minute) // what is there is settled
+		time.Sleep(idle)
 	}
 	cancel()
 	return errors.Join(err, <-ended)
@@ -178,6 +183,49 @@ func TestFaultsEverywhere(t *testing.T) {
 						t.Errorf("operation %d: the owner ends with %v", n, err)
 					}
 					store.Land()
+					c.audit(truth, 2)
+					store.Land()
+					c.audit(truth, 3)
+					if t.Failed() {
+						t.Fatalf("operation %d of %d, %s", n, total, name)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestFaultsWhileDeleting walks every operation of the half day after which what was settled is deleted from the journal.
+func TestFaultsWhileDeleting(t *testing.T) {
+	const idle = 12 * time.Hour
+	first, total := 0, 0
+	for _, idle := range []time.Duration{time.Minute, idle} {
+		synctest.Test(t, func(t *testing.T) {
+			truth := blob.NewMemory(nil)
+			store := blobtest.NewFault(truth, blobtest.At(-1, blobtest.Pass))
+			c := producing{t: t}
+			if err := c.longLife(store, 1, idle); err != nil {
+				t.Fatal(err)
+			}
+			first, total = total, store.Ops()
+			if idle > time.Hour && slices.Contains(objectKeys(t, truth), kfs.ObjectKey(0, 5)) {
+				t.Error("nothing was deleted")
+			}
+		})
+	}
+	for name, action := range map[string]blobtest.Action{
+		"fail before": blobtest.FailBefore, "fail after": blobtest.FailAfter, "lose after": blobtest.LoseAfter, "fail late": blobtest.FailLate,
+		"short": blobtest.Short, "corrupt": blobtest.Corrupt,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := first; n < total; n++ {
+				synctest.Test(t, func(t *testing.T) {
+					truth := blob.NewMemory(nil)
+					store := blobtest.NewFault(truth, blobtest.At(n, action))
+					c := producing{t: t}
+					if err := c.longLife(store, 1, idle); err != nil && !errors.Is(err, kfs.ErrCorrupt) {
+						t.Errorf("the owner ends with %v", err)
+					}
 					c.audit(truth, 2)
 					store.Land()
 					c.audit(truth, 3)

@@ -144,6 +144,10 @@ func (c *core) commit(now time.Time, at int64) {
 	if len(f.manifest.Segments) > 0 {
 		c.toSettle(now)
 	}
+	if len(f.manifest.Entries) > 0 {
+		c.toCheckpoint(now)
+		c.toSweep(now)
+	}
 	for i := range f.manifest.Segments {
 		c.forgetExpected(&f.manifest.Segments[i])
 	}

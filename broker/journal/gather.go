@@ -14,6 +14,7 @@ type request struct {
 	bytes   int64
 	pending *Pending
 	then    func([]Result) // in place of pending: of the core's own requests
+	force   bool           // an object is written although the request needs none
 
 	arrived  time.Time // when the core took it
 	results  []Result  // as sealed

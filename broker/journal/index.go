@@ -73,27 +73,40 @@ func (p *partition) add(sequence uint64, created int64, s *kfs.Segment) {
 }
 
 // trim moves the log start and forgets refs that nobody reads any more.
-func (p *partition) trim(start int64) {
+// It gives the sequence behind the last of them, 0 if there are none.
+func (p *partition) trim(start int64) uint64 {
 	p.start = max(p.start, start)
-	p.dropRefs()
+	return p.dropRefs()
 }
 
 // settle notes that ranges lie in segments now. Segments before a gap lie before the log start: nobody reads them any more.
-func (p *partition) settle(segments []kfs.SettledSegment) {
+// It gives what trim gives.
+func (p *partition) settle(segments []kfs.SettledSegment) uint64 {
 	if segments[0].Span.Base > p.settledPoint() {
 		p.settled = nil
 	}
 	p.settled = append(slices.Clip(p.settled), segments...)
-	p.dropRefs()
+	return p.dropRefs()
 }
 
-func (p *partition) dropRefs() {
+func (p *partition) dropRefs() (behind uint64) {
 	live := max(p.start, p.settledPoint())
 	n := 0
 	for n < len(p.refs) && p.refs[n].span.Next <= live {
+		behind = p.refs[n].sequence + 1
 		n++
 	}
 	p.refs = p.refs[n:]
+	return behind
+}
+
+// settledAt is the settled segment that contains offset; nil if none does.
+func (p *partition) settledAt(offset int64) *kfs.SettledSegment {
+	i := sort.Search(len(p.settled), func(i int) bool { return p.settled[i].Span.Next > offset })
+	if i == len(p.settled) || !p.settled[i].Span.Contains(offset) {
+		return nil
+	}
+	return &p.settled[i]
 }
 
 // find is the index of the ref that contains offset, or of the first behind it.

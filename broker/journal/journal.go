@@ -58,6 +58,7 @@ type Config struct {
 	SettleBytes     int64         // records of a partition that become a segment at once; default 64 MiB, at most half of SettleMemory
 	SettleAge       time.Duration // after which records become a segment however few they are; default 1 h
 	SettleMemory    int64         // of the segments that are made at a time; default 128 MiB
+	Grace           time.Duration // what nobody needs any more is deleted after it; default 6 h, at least 2 h (LIMIT of the format, four times)
 
 	Now     func() time.Time      // default time.Now; deadlines and the flush interval, never what is durable
 	Rand    io.Reader             // ids and jitter; default crypto/rand
@@ -83,6 +84,9 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s is negative", name))
 		}
 	}
+	if c.Grace != 0 && c.Grace < MinGrace {
+		errs = append(errs, fmt.Errorf("grace of %v: want %v at least", c.Grace, MinGrace))
+	}
 	return errors.Join(errs...)
 }
 
@@ -102,6 +106,7 @@ func (c Config) withDefaults() Config {
 	if c.Memory == nil {
 		c.Memory = NewMemory(c.CacheBytes, c.ReadBytes)
 	}
+	def((*int64)(&c.Grace), int64(defaultGrace))
 	def(&c.SettleBytes, 64<<20)
 	def((*int64)(&c.SettleAge), int64(time.Hour))
 	def(&c.SettleMemory, 128<<20)
@@ -123,6 +128,9 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// defaultGrace is 6 hours.
+const defaultGrace = 12 * limit
 
 // producerExpiry is after what time without a batch a partition forgets a producer, as Kafka does by default.
 const producerExpiry = 24 * time.Hour
@@ -240,7 +248,7 @@ func (c *Config) settings() (settings, error) {
 		journal: c.Journal, writer: kfs.WriterID(random[:16]), seed: binary.BigEndian.Uint64(random[48:]),
 		flushInterval: c.FlushInterval, gather: c.Gather, objectBytes: c.ObjectBytes, appendTimeout: c.AppendTimeout,
 		checkpointEvery: uint64(c.CheckpointEvery), producerExpiry: producerExpiry,
-		settleBytes: c.SettleBytes, settleAge: c.SettleAge, settleMemory: c.SettleMemory / 2, // a segment is read back before it is let go
+		grace: c.Grace, settleBytes: c.SettleBytes, settleAge: c.SettleAge, settleMemory: c.SettleMemory / 2, // a segment is read back before it is let go
 	}
 	if c.Journal == 0 {
 		s.bootstrap = metadata.Bootstrap(kfs.ClusterID(random[16:32]), kfs.TopicID(random[32:48]), c.Journals)

@@ -15,7 +15,7 @@ type metrics struct {
 
 	objects, objectBytes, records prometheus.Counter
 	puts, gets, lists             prometheus.Counter
-	checkpoints, refused          prometheus.Counter
+	checkpoints, refused, deletes prometheus.Counter
 	coldReads, coldBytes          prometheus.Counter
 	appendSeconds                 prometheus.Histogram
 }
@@ -37,6 +37,7 @@ func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
 	m.gets = counter("gets_total", "GET requests on the way of writing: takeover, unknown outcomes, reading back.")
 	m.lists = counter("lists_total", "LIST requests.")
 	m.checkpoints = counter("checkpoints_total", "Checkpoints written and read back.")
+	m.deletes = counter("deletes_total", "Objects, segments, indexes and pages deleted.")
 	m.refused = counter("refused_appends_total", "Appends refused because too many bytes waited.")
 	m.coldReads = counter("cold_reads_total", "Reads of records that were not in memory.")
 	m.coldBytes = counter("cold_read_bytes_total", "Bytes of reads of records that were not in memory.")

@@ -108,12 +108,8 @@ func (j *Journal) locate(id kfs.PartitionID, offset int64) (source, error) {
 
 // source is where an offset of the partition lies. index.mu is held.
 func (p *partition) source(offset int64) (source, error) {
-	if offset < p.settledPoint() {
-		for i := range p.settled {
-			if p.settled[i].Span.Contains(offset) {
-				return &settledSource{p.id, p.name, p.settled[i]}, nil
-			}
-		}
+	if s := p.settledAt(offset); s != nil {
+		return &settledSource{p.id, p.name, *s}, nil
 	}
 	i := p.find(offset)
 	if i == len(p.refs) || !p.refs[i].span.Contains(offset) {

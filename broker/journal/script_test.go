@@ -86,7 +86,7 @@ func runScript(t *testing.T, text string) string {
 	s.owner.core = newCore(settings{
 		journal: 0, writer: kfs.WriterID{15: 1}, seed: 1, flushInterval: 200 * time.Millisecond, gather: 5 * time.Millisecond,
 		objectBytes: 1000, appendTimeout: 20 * time.Second, checkpointEvery: 4, producerExpiry: producerExpiry,
-		settleBytes: 1 << 40, settleAge: 1000 * time.Hour, settleMemory: 1 << 40, // but for what a script says
+		settleBytes: 1 << 40, settleAge: 1000 * time.Hour, settleMemory: 1 << 40, grace: defaultGrace, // but for what a script says
 		bootstrap: append(metadata.Bootstrap(kfs.ClusterID{1}, kfs.TopicID{1}, 1), kfs.Topic{
 			ID: topicID(1), Name: "events", State: kfs.TopicLive, Journals: make([]uint32, 4),
 		}),

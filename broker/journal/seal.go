@@ -142,7 +142,7 @@ func (s *sealing) add(r *request) (waits bool) {
 	for range r.entries {
 		r.results = append(r.results, failed(err))
 	}
-	return waits || in
+	return waits || in || r.force
 }
 
 // part finds the place of a partition, if it may take records.

@@ -278,6 +278,7 @@ func (c *core) appendSettled(now time.Time, p *pass) {
 func (c *core) endPass(now time.Time, wait time.Duration) {
 	c.settling.pass = nil
 	c.settling.look = now.Add(wait)
+	c.toSweep(now)
 	c.emit(passEnded{})
 }
 

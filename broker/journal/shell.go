@@ -165,6 +165,9 @@ func (j *Journal) carryOut(e effect) {
 		})
 	case buildOp:
 		j.build(e)
+	case deleted:
+		j.metrics.deletes.Inc()
+		j.log.Debug("deleted", "key", e.key)
 	case passEnded:
 		j.endBuild()
 	case committed:

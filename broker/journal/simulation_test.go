@@ -37,7 +37,7 @@ type simulation struct {
 	network []simRequest
 	answers []simAnswer
 	clients []*simClient
-	grace   time.Duration
+	calm    bool // owners live long, and time passes fast: what is deleted, and when
 
 	acks, takeovers, strays, deleted, fences, checkpoints, settled, adopted int
 }
@@ -85,7 +85,7 @@ const (
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), clock: time.UnixMilli(1_800_000_000_000), objects: map[string]simObject{},
-		first: map[string][]byte{}, grace: 4 * limit,
+		first: map[string][]byte{}, calm: seed%2 == 0,
 	}
 	for p := range int64(3) {
 		s.clients = append(s.clients, &simClient{producer: p + 1, partition: int32(p % simPartitions), acked: map[int64]string{}})
@@ -105,7 +105,7 @@ func (s *simulation) startOwner() {
 	o.core = newCore(settings{
 		journal: 0, writer: kfs.WriterID{0: 1, 15: byte(n + 1)}, seed: uint64(n), flushInterval: 200 * time.Millisecond, gather: 5 * time.Millisecond,
 		objectBytes: 8 << 20, appendTimeout: 20 * time.Second, checkpointEvery: simCheckpoint, producerExpiry: 100_000 * time.Hour,
-		settleBytes: 400, settleAge: 30 * time.Second, settleMemory: 2000,
+		settleBytes: 400, settleAge: 30 * time.Second, settleMemory: 2000, grace: MinGrace,
 		bootstrap: append(metadata.Bootstrap(kfs.ClusterID{1}, kfs.TopicID{1}, 1), kfs.Topic{
 			ID: topicID(1), Name: "events", State: kfs.TopicLive, Journals: make([]uint32, simPartitions),
 		}),
@@ -128,6 +128,11 @@ func (s *simulation) step(o *simOwner, ev event) {
 				s.t.Errorf("owner %d takes %s for committed, but it is a stray", o.n, key)
 			}
 			s.say("owner %d committed %d", o.n, e.sequence)
+		case deleted:
+			if _, _, ok := kfs.ParseObjectKey(e.key); ok {
+				s.deleted++
+			}
+			s.say("owner %d deleted %s", o.n, e.key)
 		case checkpointWritten:
 			s.checkpoints++
 			s.say("owner %d wrote checkpoint %d", o.n, e.sequence)
@@ -222,7 +227,14 @@ func (s *simulation) trim(o *simOwner) {
 // turn does one thing at random.
 func (s *simulation) turn() {
 	alive := func() *simOwner { return s.owners[s.rng.IntN(len(s.owners))] }
-	switch n := s.rng.IntN(1000); {
+	if s.calm && s.rng.IntN(150) == 0 {
+		s.pass(time.Duration(s.rng.Int64N(int64(40 * time.Minute))))
+	}
+	n := s.rng.IntN(1000)
+	if trouble := n >= 957 && n < 963 || n >= 990; trouble && s.calm && s.rng.IntN(10) > 0 {
+		return
+	}
+	switch {
 	case n < 350 && len(s.network) > 0:
 		i := s.rng.IntN(len(s.network))
 		if slow := s.network[i].late || s.network[i].owner.paused; !slow || s.rng.IntN(200) == 0 {
@@ -253,8 +265,6 @@ func (s *simulation) turn() {
 		s.say("owner %d paused: %v", o.n, o.paused)
 	case n < 980:
 		s.trim(alive())
-	case n < 990:
-		s.sweep()
 	case n < 993:
 		if len(s.owners) < 20 {
 			s.startOwner()
@@ -285,6 +295,9 @@ func (s *simulation) carry(i int) {
 	q := s.network[i]
 	s.network = slices.Delete(s.network, i, i+1)
 	fate := s.rng.IntN(20)
+	if s.calm {
+		fate = s.rng.IntN(400)
+	}
 	if q.late {
 		s.apply(q.op)
 		return
@@ -374,40 +387,6 @@ func (s *simulation) apply(op effect) result {
 		}
 	}
 	return r
-}
-
-// sweep deletes as the format allows: in order, below the older of the two newest checkpoints, runs that were named released longer
-// than grace ago.
-func (s *simulation) sweep() {
-	var sequences []uint64
-	for key := range s.objects {
-		if _, sequence, ok := kfs.ParseCheckpointKey(key); ok {
-			sequences = append(sequences, sequence)
-		}
-	}
-	slices.SortFunc(sequences, func(a, b uint64) int { return cmp.Compare(b, a) })
-	if len(sequences) < 2 {
-		return
-	}
-	ck, err := kfs.DecodeCheckpoint(s.objects[kfs.CheckpointKey(0, sequences[0])].body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, run := range ck.Released {
-		if run.Since == 0 || s.clock.UnixMilli()-run.Since <= s.grace.Milliseconds() {
-			return
-		}
-		for sequence := run.First; sequence <= run.Last; sequence++ {
-			if sequence >= sequences[1] {
-				return
-			}
-			if key := kfs.ObjectKey(0, sequence); len(s.objects[key].body) > 0 {
-				delete(s.objects, key)
-				s.deleted++
-				s.say("%s deleted", key)
-			}
-		}
-	}
 }
 
 // settle lets everything come to an end: all requests arrive, a last owner takes over.

@@ -29,6 +29,7 @@ type state struct {
 	objects    []kfs.Object // live ones that no page covers, in order
 	pages      []kfs.PageRef
 	released   []kfs.Run // the objects before the first live one, in order
+	goal       uint64    // objects below it have records that nobody needs any more
 	checkpoint uint64    // the last object that a checkpoint covers; valid if hasCheckpoint
 	covered    bool      // there is a checkpoint
 }
@@ -73,6 +74,9 @@ func load(journal uint32, ck *kfs.Checkpoint, pages []*kfs.Page, ix *index, at i
 		return nil, err
 	}
 	s.pages, s.objects, s.released = ck.Pages, ck.Objects, ck.Released
+	if n := len(s.released); n > 0 {
+		s.goal = s.released[n-1].Last + 1
+	}
 	for _, o := range ck.Groups {
 		s.groups[keyOf(&o)] = o
 	}
@@ -227,18 +231,18 @@ func (s *state) applyEntry(e kfs.Entry, draft *metadata.Draft) error {
 		if err != nil {
 			return err
 		}
-		p.trim(e.LogStart)
+		s.goal = max(s.goal, p.trim(e.LogStart))
 	case kfs.Settled:
 		p, err := s.checkSettled(e)
 		if err != nil {
 			return err
 		}
-		p.settle(e.Segments)
+		s.goal = max(s.goal, p.settle(e.Segments))
 	case kfs.Ended:
 		for _, p := range s.index.partitions {
 			if p.id.Topic == e.Topic {
 				p.ended = true
-				p.trim(p.next)
+				s.goal = max(s.goal, p.trim(p.next))
 				clear(p.producers)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
@@ -14,8 +15,9 @@ import (
 type upkeep struct {
 	enabled bool
 	writing *checkpoint
-	leaving bool   // the next owner is to have little to read
-	notYet  uint64 // no checkpoint is begun before this sequence; set when one has failed
+	leaving bool      // the next owner is to have little to read
+	look    time.Time // when to look whether something waits for a checkpoint; zero while nothing can
+	notYet  uint64    // no checkpoint is begun before this sequence; set when one has failed
 }
 
 // checkpoint is one that is being written: its pages first, then itself, each read back.
@@ -24,6 +26,7 @@ type checkpoint struct {
 	parts    []metaObject // the last is the checkpoint
 	pages    []kfs.PageRef
 	paged    int // objects that the pages cover
+	kept     *kept
 	begun    time.Time
 }
 
@@ -32,16 +35,55 @@ type metaObject struct {
 	body []byte
 }
 
-// tryCheckpoint begins a checkpoint when enough objects lie behind the last one.
+// waitCheckpoint is how long what is to be deleted waits for a checkpoint.
+const waitCheckpoint = 2 * limit
+
+// toCheckpoint notes that something may wait for a checkpoint.
+func (c *core) toCheckpoint(now time.Time) {
+	if c.upkeep.look.IsZero() {
+		c.upkeep.look = now.Add(waitCheckpoint)
+	}
+}
+
+// lookAgain is when to look next if that was due now.
+func (u *upkeep) lookAgain(now time.Time) time.Time {
+	if !u.look.IsZero() && !now.Before(u.look) {
+		return now.Add(waitCheckpoint)
+	}
+	return u.look
+}
+
+// tryCheckpoint begins a checkpoint when enough objects lie behind the last one, or when something has waited for one to be deleted; then
+// after an empty object, if there is none.
 func (c *core) tryCheckpoint(now time.Time) {
 	u := &c.upkeep
+	if !u.enabled || c.closing || u.writing != nil {
+		return
+	}
+	if c.state.sequence < u.notYet {
+		u.look = u.lookAgain(now)
+		return
+	}
 	every := c.checkpointEvery
 	if u.leaving {
 		every = min(every, chainReads)
 	}
-	if !u.enabled || c.closing || u.writing != nil || c.state.behind() < every || c.state.sequence < u.notYet {
-		return
+	if c.state.behind() < every {
+		if u.look.IsZero() || now.Before(u.look) {
+			return
+		}
+		if !c.waiting() {
+			u.look = time.Time{}
+			return
+		}
+		if c.state.behind() == 0 {
+			u.look = now.Add(waitCheckpoint)
+			c.take(now, []*request{{force: true, bytes: entryBytes, then: func([]Result) { u.look = c.now }}})
+			return
+		}
 	}
+	u.look = time.Time{}
+	c.toCheckpoint(now)
 	c.state.release()
 	c.state.forgetProducers(c.known - c.producerExpiry.Milliseconds())
 	ck, err := c.makeCheckpoint(now)
@@ -69,6 +111,8 @@ func (c *core) makeCheckpoint(now time.Time) (*checkpoint, error) {
 		ck.parts = append(ck.parts, metaObject{kfs.PageKey(c.journal, page.First, page.Last), body})
 		ck.pages = append(ck.pages, kfs.PageRef{First: page.First, Last: page.Last, Length: int64(len(body)), CRC: kfs.MetaChecksum(body)})
 	}
+	ck.kept = c.keep()
+	ck.kept.pages = append(slices.Clone(c.state.pages), ck.pages...)
 	body, err := kfs.EncodeCheckpoint(c.state.snapshot(now.UnixMilli(), ck.pages, ck.paged))
 	if err != nil {
 		return nil, err
@@ -112,6 +156,8 @@ func (c *core) checkpointed(now time.Time, ck *checkpoint, at int64) {
 	s.pages = append(s.pages, ck.pages...)
 	s.objects = append([]kfs.Object(nil), s.objects[ck.paged:]...)
 	s.checkpoint, s.covered = ck.sequence, true
+	c.sweep.older, c.sweep.newest = c.sweep.newest, ck.kept
+	c.toSweep(now)
 	for i := range s.released {
 		if s.released[i].Since == 0 {
 			s.released[i].Since = at

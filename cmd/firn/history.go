@@ -14,11 +14,13 @@ import (
 type historyFlags struct {
 	settleAge  time.Duration
 	settleSize string
+	grace      time.Duration
 }
 
 func (f *historyFlags) register(c *cobra.Command) {
 	c.Flags().DurationVar(&f.settleAge, "settle-age", time.Hour, "how `long` records stay in the journal until they are settled in segments")
 	c.Flags().StringVar(&f.settleSize, "settle-size", "64MiB", "how `much` of a partition is settled at once; at most a sixteenth of --memory")
+	c.Flags().DurationVar(&f.grace, "grace", 6*time.Hour, "how `long` nobody may have needed what is deleted; at least 2h")
 }
 
 // parse checks the flags.
@@ -30,5 +32,5 @@ func (f *historyFlags) parse() (broker.History, error) {
 	if f.settleAge <= 0 {
 		return broker.History{}, fmt.Errorf("--settle-age: %v is no time that records can lie in the journal", f.settleAge)
 	}
-	return broker.History{SettleAge: f.settleAge, SettleBytes: size}, nil
+	return broker.History{SettleAge: f.settleAge, SettleBytes: size, Grace: f.grace}, nil
 }

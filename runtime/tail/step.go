@@ -7,14 +7,10 @@ import (
 	"github.com/firn-io/firn/kfs"
 )
 
-// Limit is how long an answer about an object is believed after the LIST of checkpoints that did not name it released. It is a constant
-// of the format, and is measured on the store's clock.
-const Limit = 30 * time.Minute
-
 const (
 	pollFirst     = 250 * time.Millisecond // the first wait at the end of a journal
 	pollLast      = time.Second            // the longest
-	refreshMargin = time.Minute            // how long before Limit the checkpoints are listed again
+	refreshMargin = Limit / 30             // how long before Limit the checkpoints are listed again
 	maxAhead      = 8                      // GETs in flight while behind
 )
 

@@ -17,11 +17,14 @@ import (
 func main() {
 	b := bench{}
 	flag.StringVar(&b.firn, "firn", "bin/firn", "the `program` to measure")
+	flag.StringVar(&b.kafka, "kafka", "", "the `folder` of an Apache Kafka to measure beside, for the part beside")
+	flag.IntVar(&b.kafkaPort, "kafka-port", 29292, "the `port` for it; its controller takes the next free one")
 	flag.StringVar(&b.input, "input", "examples/quickstart/earthquakes.jsonl", "the `file` whose lines are the records")
 	flag.IntVar(&b.megabytes, "mb", 256, "how many `MB` of JSON each throughput run moves")
 	flag.IntVar(&b.runs, "runs", 3, "how often each is run; the median is shown")
-	only := flag.String("only", "produce,process,freshness", "which parts to run")
+	only := flag.String("only", "produce,process,freshness", "which parts to run; there is also beside")
 	write := flag.String("write", "", "the `file` whose results section is replaced")
+	section := flag.String("section", "make bench", "the `command` that writes the section")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -31,7 +34,7 @@ func main() {
 	}
 	fmt.Print(report)
 	if *write != "" {
-		if err := replaceResults(*write, report); err != nil {
+		if err := replaceResults(*write, *section, report); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -40,6 +43,8 @@ func main() {
 // bench holds what all measurements share.
 type bench struct {
 	firn, input string
+	kafka       string // a folder with Apache Kafka's jars
+	kafkaPort   int
 	megabytes   int
 	runs        int
 	lines       []string // records without their line ends
@@ -60,9 +65,9 @@ func (b *bench) run(ctx context.Context, parts []string) (string, error) {
 	}
 	report := machine()
 	for _, part := range parts {
-		measure, ok := map[string]func(context.Context) (string, error){"produce": b.produce, "process": b.process, "freshness": b.freshness}[part]
+		measure, ok := map[string]func(context.Context) (string, error){"produce": b.produce, "process": b.process, "freshness": b.freshness, "beside": b.beside}[part]
 		if !ok {
-			return "", fmt.Errorf("-only %s: there are produce, process and freshness", part)
+			return "", fmt.Errorf("-only %s: there are produce, process, freshness and beside", part)
 		}
 		table, err := measure(ctx)
 		if err != nil {

@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// server is a running firn whose processor time is measured.
+// server is a running firn, or Kafka, whose processor time is measured.
 type server struct {
 	cmd   *exec.Cmd
+	pid   int               // 0 for that of cmd itself
 	where map[string]string // "kafka" → address, …
 	log   string            // path
 }
@@ -69,9 +70,17 @@ func peak(c *exec.Cmd) int64 {
 	return 0
 }
 
+// process is the id of the process that is measured.
+func (s *server) process() int {
+	if s.pid != 0 {
+		return s.pid
+	}
+	return s.cmd.Process.Pid
+}
+
 // used is what the running process has used of the processor so far.
 func (s *server) used() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process()))
 	if err != nil {
 		return 0, err
 	}

@@ -12,23 +12,25 @@ import (
 	"time"
 )
 
+// Results are between two markers of a Markdown file. The first says which command writes them.
 const (
-	resultsBegin = "<!-- results: written by make bench -->"
+	resultsBegin = "<!-- results: written by %s -->"
 	resultsEnd   = "<!-- end of results -->"
 )
 
-// replaceResults puts report between the two markers of a Markdown file.
-func replaceResults(path, report string) error {
+// replaceResults puts report into the section of a Markdown file that a command writes.
+func replaceResults(path, command, report string) error {
+	begin := fmt.Sprintf(resultsBegin, command)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := bytes.Cut(text, []byte(resultsBegin))
+	before, rest, ok := bytes.Cut(text, []byte(begin))
 	_, after, ok2 := bytes.Cut(rest, []byte(resultsEnd))
 	if !ok || !ok2 {
-		return fmt.Errorf("%s has no section between %s and %s", path, resultsBegin, resultsEnd)
+		return fmt.Errorf("%s has no section between %s and %s", path, begin, resultsEnd)
 	}
-	return os.WriteFile(path, slices.Concat(before, []byte(resultsBegin+"\n```\n"+report+"```\n"+resultsEnd), after), 0o644)
+	return os.WriteFile(path, slices.Concat(before, []byte(begin+"\n```\n"+report+"```\n"+resultsEnd), after), 0o644)
 }
 
 // machine says what the figures were measured on.

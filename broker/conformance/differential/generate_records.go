@@ -66,6 +66,9 @@ func (g *generator) produce() {
 		}
 	}
 	acks := of[int16](g, -1, -1, -1, -1, 1, 1, 0, 2)
+	if len(spoilt) > 0 && acks == 0 {
+		acks = -1 // or nobody would know which of two batches was refused
+	}
 	old, tag := g.maybe(3), strings.Join(spoilt, " and ")
 	version := g.version(0)
 	if version < 3 && old {

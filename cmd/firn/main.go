@@ -95,6 +95,6 @@ Start with everything in one process:
 	root.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	root.PersistentFlags().StringVar(&format, "log-format", "text", "text or json, on standard error")
 	root.AddCommand(p.devCommand(), p.brokerCommand(), p.processCommand(), brokersCommand(), topicsCommand(), groupsCommand(), statusCommand(), verifyCommand(), whereCommand(),
-		kfsCommand(openObject), versionCommand())
+		bucketCommand(), kfsCommand(openObject), versionCommand())
 	return root
 }

@@ -6,5 +6,10 @@
 // whatever clients send. It never answers on behalf of a journal that it does not own, and never dies of what a client sends: a
 // request that makes no sense costs its connection, with the reason in the log.
 //
-// Server, connection and Budget are the network and its memory; Broker puts the parts together, and its tenure says when it may serve.
+// Server, connection and Budget are the network and its memory. Broker puts the parts together:
+//
+//	admit.go        when clients are served           coordinators.go  groups, where their journal is
+//	controller.go   changes of the cluster's state    forward.go       the same, asked of another broker
+//	deletion.go     topics that lie on many journals  housekeeping.go  what goes on beside a journal
+//	store.go        what a store that falters means   wiring.go        journals and cluster as handlers see them
 package broker

@@ -13,8 +13,8 @@ import (
 // DeleteTopics: versions 0 to 6, all that kmsg knows.
 //
 // Version 6 names topics by name or id. A deletion is durable when it is answered; the name is free again at once where all of
-// the topic lies on journal 0, else when every journal that holds a part has said that it takes no more records of it. A topic that
-// comes twice, under its name or its id, is not deleted.
+// the topic lies on journal 0, else when every journal that holds a part has said that it takes no more records of it: the answer waits for
+// that for 5 s. A topic that comes twice, under its name or its id, is not deleted.
 func deleteTopics(b *Backend) API {
 	return serve(20, serial(b.atController(func(b *Backend) Handler { return (&deleter{b}).handle })))
 }

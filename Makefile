@@ -57,6 +57,10 @@ golden: $(TOOLS)/kcat ## write golden files, scripts and captured batches anew
 	$(GO) test ./kfs ./broker/group -update
 	$(GO) test ./kfs/record -run Captured -update
 
+.PHONY: schema
+schema: ## write the JSON Schema of job files anew
+	$(GO) test -count=1 ./runtime/job -run JSONSchema -update
+
 demo: build ## records in, rows out: the whole path on real earthquakes, in a temporary folder
 	$(GO) build -o bin/ ./examples/quickstart/produce ./examples/quickstart/query
 	@examples/quickstart/demo.sh

@@ -15,8 +15,8 @@ import (
 	"github.com/firn-io/firn/broker"
 	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/journal"
-	"github.com/firn-io/firn/cmd/firn/job"
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/runtime/job"
 )
 
 // defaultData is the folder of everything that is embedded.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/firn-io/firn/broker"
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/runtime/host"
 )
 
 // dev is what firn dev is asked for.
@@ -88,10 +89,12 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	closers = append(closers, leases.Close)
 
 	metrics := newMetrics()
-	settings := jobSettings{data: d.data, store: given, memoryBytes: memory / 2 / int64(len(jobs)), registerer: metrics}
-	var running []*runningJob
+	runner := p.runner()
+	runner.Metrics = metrics
+	settings := host.Settings{Data: d.data, Store: given, MemoryBytes: memory / 2 / int64(len(jobs))}
+	var running []*host.Job
 	for _, j := range jobs {
-		r, err := p.openJob(ctx, j, settings)
+		r, err := runner.Open(ctx, j, settings)
 		if err != nil {
 			return err
 		}
@@ -125,7 +128,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 
 // runDev runs the parts until ctx ends. The broker stops first; then the jobs commit what they have read. What they have not read yet is in
 // the store and comes at the next start.
-func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusServer, running []*runningJob, lines []line, data string) error {
+func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusServer, running []*host.Job, lines []line, data string) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	jobsCtx, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopJobs()
@@ -135,10 +138,10 @@ func (p *program) runDev(ctx context.Context, b *broker.Broker, status *statusSe
 	})
 	group.Go(func() error { return status.Run(groupCtx) })
 	for _, r := range running {
-		lines = append(lines, line{"job", r.name, "tables in " + r.where})
+		lines = append(lines, line{"job", r.Name, "tables in " + r.Place})
 		group.Go(func() error {
-			if err := r.pipeline.Run(jobsCtx); err != nil {
-				return fmt.Errorf("job %s: %w", r.name, err)
+			if err := r.Pipeline.Run(jobsCtx); err != nil {
+				return fmt.Errorf("job %s: %w", r.Name, err)
 			}
 			return nil
 		})

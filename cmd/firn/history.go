@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firn-io/firn/broker"
-	"github.com/firn-io/firn/cmd/firn/job"
+	"github.com/firn-io/firn/runtime/job"
 )
 
 // historyFlags say what a broker does about old records.

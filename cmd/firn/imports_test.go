@@ -72,7 +72,7 @@ func TestImportRulesBite(t *testing.T) {
 		"runtime/pipeline":    "github.com/apache/iceberg-go",
 		"runtime/processor":   "github.com/firn-io/firn/kfs/record",
 		"processors":          "github.com/apache/iceberg-go/table",
-		"catalog":             "github.com/firn-io/firn/cmd/firn/job",
+		"catalog":             "github.com/firn-io/firn/cmd/firn",
 		"broker/cluster":      "go.etcd.io/etcd/client/v3",
 		"processors/iceberg/": "github.com/aws/aws-sdk-go-v2/service/s3",
 	} {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/firn-io/firn/runtime/host"
 )
 
 // TestOpenJobRefusesWhatCannotWork: what is wrong with a job file is said before there is data.
@@ -28,8 +28,8 @@ func TestOpenJobRefusesWhatCannotWork(t *testing.T) {
 		}
 		jobs, err := readJobs([]string{path})
 		if err == nil {
-			var r *runningJob
-			r, err = p.openJob(t.Context(), jobs[0], jobSettings{data: dir, memoryBytes: 64 << 20, registerer: prometheus.NewRegistry()})
+			var r *host.Job
+			r, err = p.runner().Open(t.Context(), jobs[0], host.Settings{Data: dir, MemoryBytes: 64 << 20})
 			if err == nil {
 				err = r.Close()
 			}

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firn-io/firn/catalog"
-	"github.com/firn-io/firn/cmd/firn/job"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/job"
 )
 
 // tableFlags are what commands about the tables of jobs share.
@@ -103,6 +103,3 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	opened.tables, opened.halts = known.Tables, known.Halts
 	return opened, nil
 }
-
-// whole reports whether the job makes a row or a dead letter of every record.
-func whole(j *job.Job) bool { return j.Errors.Policy == "dead_letter" }

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob/file"
+	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
@@ -53,15 +52,7 @@ func (w *workbench) run(text string) error {
 		return err
 	}
 	p := &program{logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), out: io.Discard}
-	r, err := p.openJob(w.t.Context(), jobs[0], jobSettings{data: w.dir, memoryBytes: 64 << 20, untilLatest: true, registerer: prometheus.NewRegistry()})
-	if err != nil {
-		return err
-	}
-	err = r.pipeline.Run(w.t.Context())
-	if closed := r.Close(); err == nil {
-		err = closed
-	}
-	return err
+	return p.runner().Run(w.t.Context(), jobs, host.Settings{Data: w.dir, MemoryBytes: 64 << 20, UntilLatest: true})
 }
 
 // rows is a table's rows as JSON by their offsets, without the coordinates and nulls; one partition.

@@ -83,7 +83,7 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 			continue
 		}
 		cfg := verify.Config{
-			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: whole(j.job),
+			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: j.job.Whole(),
 			Deep: deep, Strict: strict, Progress: progress(t.Table),
 		}
 		if t.Table == letters {

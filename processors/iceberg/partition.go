@@ -18,6 +18,12 @@ type partitionField struct {
 	transform iceberg.Transform
 }
 
+// CheckPartition says what is wrong with a partition expression of a job file.
+func CheckPartition(s string) error {
+	_, err := parsePartition(s)
+	return err
+}
+
 // parsePartition reads a partition expression: kafka_topic, year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c).
 func parsePartition(s string) (partitionField, error) {
 	m := expression.FindStringSubmatch(s)

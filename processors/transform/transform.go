@@ -37,13 +37,13 @@ import (
 // Kinds are the transforms of this package by their names in job files.
 func Kinds() plugin.Transforms {
 	return plugin.Transforms{
-		"select":    plugin.NewTransform(newSelect),
-		"drop":      plugin.NewTransform(newDrop),
-		"rename":    plugin.NewTransform(newRename),
-		"cast":      plugin.NewTransform(newCast),
+		"select":    plugin.NewTransform(newSelect).Keeping(),
+		"drop":      plugin.NewTransform(newDrop).Keeping(),
+		"rename":    plugin.NewTransform(newRename).Keeping(),
+		"cast":      plugin.NewTransform(newCast).Keeping(),
 		"filter":    plugin.NewTransform(newFilter),
-		"compute":   plugin.NewTransform(newCompute),
-		"timestamp": plugin.NewTransform(newTimestamp),
+		"compute":   plugin.NewTransform(newCompute).Keeping(),
+		"timestamp": plugin.NewTransform(newTimestamp).Keeping(),
 	}
 }
 

@@ -29,10 +29,18 @@ type Transform struct {
 	Settings reflect.Type // what Open decodes; the job file's JSON Schema is made from it
 	// Open makes a transform for one table. It does no I/O: a job file is checked by it.
 	Open func(settings Decode, env Env) (processor.Transform, error)
+	// Keeps says that it leaves out no row that it does not reject. A table is held against that.
+	Keeps bool
 }
 
 // Transforms are kinds of transforms by the key that names them in a job file.
 type Transforms map[string]Transform
+
+// Keeping is the kind, of which it is known that it leaves out no row that it does not reject.
+func (t Transform) Keeping() Transform {
+	t.Keeps = true
+	return t
+}
 
 // NewTransform is a kind whose settings are a value of type S.
 func NewTransform[S any](open func(settings S, env Env) (processor.Transform, error)) Transform {

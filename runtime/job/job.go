@@ -1,8 +1,8 @@
 // Package job reads job files: what a user writes to say which topics become which tables.
 //
 // A job file is strict YAML: an unknown key, a key that stands twice or a value of another kind is an error that names line and
-// column, never ignored. Every key but name and source has a default. ${NAME} in a value of catalog or in source.store is replaced from the
-// environment, so that no secret needs to stand in the file.
+// column, never ignored. Every key but name and source has a default. In source.store and in the values of catalog and sink, ${NAME} is
+// replaced from the environment and ${file:/run/secrets/name} by what the file holds, so that no secret needs to stand in the job file.
 //
 //	name: events
 //	source: {topics: [events]}
@@ -12,6 +12,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,58 +26,60 @@ import (
 
 // Job is one job file. Parse fills in the defaults that are named here.
 type Job struct {
-	Name   string `yaml:"name"`   // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64
-	Source Source `yaml:"source"` // where records come from
-	Decode Decode `yaml:"decode"` // what keys and values are
-	// What is done to the rows, in this order; each step has one key, which names its kind: select, drop, rename, cast, filter, compute, timestamp
-	Transform []Step            `yaml:"transform"`
-	Table     Table             `yaml:"table"`   // where rows go
-	Catalog   map[string]string `yaml:"catalog"` // properties as pyiceberg names them: type, uri, warehouse, …; empty: the command's own catalog
-	Commit    Commit            `yaml:"commit"`  // how often
-	Errors    Errors            `yaml:"errors"`  // what becomes of records that do not fit
+	Name      string            `yaml:"name"`      // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64; keep it, for tables know their position by it
+	Source    Source            `yaml:"source"`    // where records come from
+	Decode    Decode            `yaml:"decode"`    // what keys and values are
+	Transform []Step            `yaml:"transform"` // what is done to the rows, in this order; each step has one key, which names its kind
+	Table     Table             `yaml:"table"`     // where rows go
+	Catalog   map[string]string `yaml:"catalog"`   // of sink iceberg, properties as pyiceberg names them: type, uri, warehouse, …; without it a catalog below --data
+	Sink      *Step             `yaml:"sink"`      // what kind of tables, if not iceberg: one key, which names the kind
+	Commit    Commit            `yaml:"commit"`    // how often
+	Errors    Errors            `yaml:"errors"`    // what becomes of records that do not fit
+
+	sink *sink
 }
 
 // Source is the log that a job reads.
 type Source struct {
 	Topics  []string `yaml:"topics"`  // topics by name
-	Pattern string   `yaml:"pattern"` // or a regular expression that the whole name of a topic must match
-	Store   string   `yaml:"store"`   // s3://bucket/prefix?endpoint=…&region=… or file:///dir; empty: the command's own store
+	Pattern string   `yaml:"pattern"` // or a regular expression that the whole name of a topic must match; topics that begin with __ never do
+	Store   string   `yaml:"store"`   // s3://bucket/prefix?endpoint=…&region=… or file:///dir; without it the command's own store
 	From    string   `yaml:"from"`    // where a table without a position begins: earliest (default), latest or an RFC 3339 time
 }
 
 // Decode says what the bytes of a record are.
 type Decode struct {
-	Key   Key   `yaml:"key"`
-	Value Value `yaml:"value"`
+	Key   Key   `yaml:"key"`   // of the record's key
+	Value Value `yaml:"value"` // of the record's value
 }
 
 // Key is the format of record keys.
 type Key struct {
-	Format string `yaml:"format"` // binary (default) or string
+	Format string `yaml:"format" enum:"binary,string"` // binary (default) or string
 }
 
 // Value is the format of record values.
 type Value struct {
-	Format string `yaml:"format"` // json (default) or raw
-	Schema any    `yaml:"schema"` // inferred (default), or the list of fields
+	Format string `yaml:"format" enum:"json,raw"` // json (default) or raw
+	Schema any    `yaml:"schema"`                 // inferred (default), or the list of fields: [{name: id, type: long, required: true, doc: …}, …]
 }
 
 // Table is where the rows of a topic go.
 type Table struct {
-	Name       string            `yaml:"name"`       // template, default "default.{topic}"
-	Partition  []string          `yaml:"partition"`  // partition expressions: day(kafka_timestamp), bucket(16, user_id), …
-	Properties map[string]string `yaml:"properties"` // Iceberg table properties, set when the table is created
+	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; characters outside [A-Za-z0-9_] of what is put in become _
+	Partition  []string          `yaml:"partition"`  // year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c) or a column; used when the table is made
+	Properties map[string]string `yaml:"properties"` // of the table, set when it is made
 }
 
 // Commit bounds how long a record waits and how large a file grows.
 type Commit struct {
 	Freshness Duration `yaml:"freshness"` // from the broker's acknowledgement to visible, default 2s
-	FileSize  Size     `yaml:"file_size"` // default 128MiB
+	FileSize  Size     `yaml:"file_size"` // of data files, and of the source data that ends a commit early, default 128MiB
 }
 
-// Errors is what becomes of records that cannot be decoded or do not fit the schema.
+// Errors is what becomes of records that cannot be decoded, do not fit the schema or are rejected by a transform.
 type Errors struct {
-	Policy string `yaml:"policy"` // dead_letter (default), skip or halt
+	Policy string `yaml:"policy" enum:"dead_letter,skip,halt"` // dead_letter (default): rows of {namespace}.{job}_dead_letter; skip: counted; halt: their partition stops
 }
 
 // Duration is a time.Duration that is written as in Go: 500ms, 2s, 1m30s.
@@ -133,8 +136,11 @@ func ParseSize(s string) (int64, error) {
 
 // Reader reads job files.
 type Reader struct {
-	Getenv     func(string) (string, bool) // resolves ${NAME} and reports whether it is set
-	Transforms plugin.Transforms           // that there are
+	Getenv     func(string) (string, bool)  // resolves ${NAME} and reports whether it is set
+	ReadFile   func(string) ([]byte, error) // resolves ${file:…}; os.ReadFile if nil
+	Transforms plugin.Transforms            // that there are
+	Sinks      plugin.Sinks                 // that there are
+	Sink       string                       // the kind where a job file names none; "" if it must
 }
 
 // Parse reads a job file. name is what errors call the file.
@@ -144,7 +150,7 @@ func (r Reader) Parse(name string, text []byte) (*Job, error) {
 		return nil, located(name, err)
 	}
 	j.setDefaults()
-	err := errors.Join(j.expand(r.Getenv), j.validate(), j.checkSteps(name, r.Transforms))
+	err := errors.Join(j.expand(r), j.validate(), j.checkSteps(name, r.Transforms), j.checkSink(name, r))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -152,10 +158,10 @@ func (r Reader) Parse(name string, text []byte) (*Job, error) {
 }
 
 // Default is the job that runs without a job file: every topic becomes a table of its name.
-func Default() *Job {
+func (r Reader) Default() (*Job, error) {
 	j := &Job{Name: "firn", Source: Source{Pattern: ".*"}}
 	j.setDefaults()
-	return j
+	return j, j.checkSink("the default job", r)
 }
 
 func (j *Job) setDefaults() {
@@ -178,27 +184,6 @@ func (j *Job) setDefaults() {
 	if j.Commit.FileSize == 0 {
 		j.Commit.FileSize = 128 << 20
 	}
-}
-
-var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
-
-// expand replaces ${NAME} where secrets and places stand.
-func (j *Job) expand(getenv func(string) (string, bool)) error {
-	var missing []error
-	replace := func(at, s string) string {
-		return reference.ReplaceAllStringFunc(s, func(m string) string {
-			v, ok := getenv(m[2 : len(m)-1])
-			if !ok {
-				missing = append(missing, fmt.Errorf("%s: the environment has no variable %s", at, m[2:len(m)-1]))
-			}
-			return v
-		})
-	}
-	j.Source.Store = replace("source.store", j.Source.Store)
-	for k, v := range j.Catalog {
-		j.Catalog[k] = replace("catalog."+k, v)
-	}
-	return errors.Join(missing...)
 }
 
 var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
@@ -236,8 +221,8 @@ func (j *Job) validate() error {
 	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
 		wrong("table.name: %q: write namespace.table, where the table may hold {topic}", j.Table.Name)
 	}
-	oneOf("decode.key.format", j.Decode.Key.Format, "binary", "string")
-	oneOf("decode.value.format", j.Decode.Value.Format, "json", "raw")
+	oneOf("decode.key.format", j.Decode.Key.Format, allowed(j.Decode.Key, "Format")...)
+	oneOf("decode.value.format", j.Decode.Value.Format, allowed(j.Decode.Value, "Format")...)
 	switch s := j.Decode.Value.Schema.(type) {
 	case string:
 		oneOf("decode.value.schema", s, "inferred")
@@ -245,8 +230,14 @@ func (j *Job) validate() error {
 	default:
 		wrong("decode.value.schema: write inferred, or a list of fields like [{name: id, type: long}]")
 	}
-	oneOf("errors.policy", j.Errors.Policy, "dead_letter", "skip", "halt")
+	oneOf("errors.policy", j.Errors.Policy, allowed(j.Errors, "Policy")...)
 	return errors.Join(errs...)
+}
+
+// allowed is the values that a field's tag allows.
+func allowed(v any, field string) []string {
+	f, _ := reflect.TypeOf(v).FieldByName(field)
+	return strings.Split(f.Tag.Get("enum"), ",")
 }
 
 // Start reads From.

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/processors/transform"
+	"github.com/firn-io/firn/runtime/plugin"
 )
 
-var reader = Reader{Getenv: func(string) (string, bool) { return "", false }, Transforms: transform.Kinds()}
+var reader = Reader{Getenv: func(string) (string, bool) { return "", false }, Transforms: transform.Kinds(),
+	Sinks: plugin.Sinks{"iceberg": {}, "other": {}}, Sink: "iceberg"}
 
 func TestParseFillsDefaults(t *testing.T) {
 	j, err := reader.Parse("job.yaml", []byte("name: events\nsource: {topics: [events, orders]}\n"))
@@ -28,16 +30,21 @@ source: {pattern: "a.*", store: "s3://${BUCKET}/x", from: 2026-01-31T12:00:00Z}
 decode: {key: {format: string}, value: {format: json, schema: [{name: id, type: long, required: true}]}}
 transform: [{drop: [password]}, {filter: "status < 500"}]
 table: {name: "analytics.{topic}", partition: [day(kafka_timestamp)], properties: {a: b}}
-catalog: {type: rest, uri: "https://x", credential: "${SECRET}"}
+catalog: {type: rest, uri: "https://x", credential: "${SECRET}", password: "${file:/run/secrets/x}"}
 commit: {freshness: 500ms, file_size: 64MiB}
 errors: {policy: halt}
 `
 	env := map[string]string{"BUCKET": "lake", "SECRET": "id:secret"}
 	reader := reader
+	var settings map[string]string
+	reader.ReadFile = func(path string) ([]byte, error) { return []byte("hush\n"), nil }
 	reader.Getenv = func(k string) (string, bool) { v, ok := env[k]; return v, ok }
 	j, err := reader.Parse("job.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if name, err := j.sink.name, j.sink.settings(&settings); err != nil || name != "iceberg" || settings["password"] != "hush" {
+		t.Errorf("sink %s: %v, %v", name, settings, err)
 	}
 	if j.Source.Store != "s3://lake/x" || j.Catalog["credential"] != "id:secret" || j.Commit.FileSize != 64<<20 || time.Duration(j.Commit.Freshness) != 500*time.Millisecond {
 		t.Errorf("%+v", j)
@@ -75,6 +82,9 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"kind of setting":  {job + "transform:\n- drop: {a: b}\n", "job.yaml:4:9: "},
 		"bad type":         {job + "transform: [{cast: {a: number}}]\n", `a: type "number"`},
 		"bad unit":         {job + "transform: [{timestamp: {field: a, unit: min}}]\n", `unit: "min" is not one of`},
+		"no sink":          {job + "sink: {icy: {}}\n", `job.yaml:3:8: there is no sink "icy"; there is iceberg, other`},
+		"catalog of none":  {job + "sink: {other: {}}\ncatalog: {type: rest}\n", "catalog: goes with sink iceberg only"},
+		"no such file":     {job + "sink: {other: {url: '${file:/no/such/secret}'}}\n", "sink: ${file:…}: open /no/such/secret"},
 		"broken yaml":      {"name: [a\n", "job.yaml:1:"},
 		"empty":            {"", "name: missing"},
 	} {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// firn runs the program and gives what it printed.
+func firn(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	c := newCommand(&out, io.Discard)
+	c.SetArgs(args)
+	err := c.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestProcessCheck(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]string{
+		`
+name: web
+source: {topics: [events, orders], store: "s3://lake/firn"}
+decode: {value: {schema: [{name: id, type: long}, {name: at, type: string}]}}
+transform:
+- filter: id > 0
+- timestamp: {field: at}
+table: {name: "logs.{topic}", partition: [day(at)]}
+catalog: {type: rest, uri: "https://nobody.invalid"}
+`: `job web
+  reads     topics events, orders from s3://lake/firn, from earliest on where a table has no position
+  decodes   values as json, columns as declared, keys as binary
+  transform 1. filter: id > 0
+  transform 2. timestamp: {field: at}
+  writes    logs.{topic}, partitioned by day(at), by sink iceberg
+  commits   2s after the acknowledgement, or at 134217728 bytes
+  errors    become rows of logs.web_dead_letter
+  columns   kafka_topic string, kafka_partition int, kafka_offset long, kafka_timestamp timestamptz, kafka_key binary, ` +
+			`kafka_headers list<struct<key: string, value: binary>>, id long, at timestamptz
+`,
+		"name: a\nsource: {topics: [x]}\ntable: {partition: ['daily(x)']}\n":                                                    "job a: table.partition: ",
+		"name: a\nsource: {topics: [x]}\ndecode: {value: {schema: [{name: id, type: long}]}}\ntransform: [{drop: [nothing]}]\n": `job a: transform 1 (drop): there is no column "nothing"`,
+	} {
+		path := filepath.Join(dir, "job.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := firn(t, "process", "-f", path, "--check", "--data", filepath.Join(dir, "data"))
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want && (err == nil || !strings.HasPrefix(got, want)) {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		t.Error("--check has made a folder")
+	}
+}
+
+func TestProcessSchema(t *testing.T) {
+	text, err := firn(t, "process", "--schema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal([]byte(text), &schema); err != nil || schema["title"] != "Firn job" {
+		t.Errorf("%v: %.100s", err, text)
+	}
+}

@@ -1,0 +1,200 @@
+// Package host runs the jobs of job files. It is what `firn process` does, and what a program with sinks and transforms of its own does:
+//
+//	program := host.Program{Transforms: transform.Kinds(), Sinks: plugin.Sinks{"mine": plugin.NewSink(openMine)}, …}
+//	err := program.Command().ExecuteContext(ctx)
+//
+// A Program is a value: what it knows is what its maker put in.
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob/open"
+	"github.com/firn-io/firn/runtime/job"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// Program is what a program that runs jobs is made of.
+type Program struct {
+	Transforms plugin.Transforms
+	Sinks      plugin.Sinks
+	Sink       string                               // the kind of sink of job files that name none; "" if they must
+	Getenv     func(string) (string, bool)          // resolves ${NAME} in job files
+	ReadFile   func(string) ([]byte, error)         // resolves ${file:…}; os.ReadFile if nil
+	Out        io.Writer                            // for people
+	Terminal   bool                                 // Out is one
+	Logger     *slog.Logger                         // default: silent
+	Metrics    prometheus.Registerer                // default: none
+	Around     func(context.Context, Session) error // runs the session, with whatever belongs around it; default: the session alone
+}
+
+// Settings are what a command line says about jobs.
+type Settings struct {
+	Data        string // the folder of what job files say no place for
+	Store       string // overrides source.store
+	MemoryBytes int64  // of each job
+	UntilLatest bool   // commit what is there, and end
+}
+
+// Job is a job that is open.
+type Job struct {
+	Name     string
+	Place    string // of its tables, for people
+	Pipeline *pipeline.Job
+	closers  []io.Closer
+}
+
+// Close releases what the job holds open.
+func (j *Job) Close() error {
+	var errs []error
+	for _, c := range j.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Default is the job that runs without a job file: every topic becomes a table of its name.
+func (p *Program) Default() (*job.Job, error) { return p.reader().Default() }
+
+func (p *Program) reader() job.Reader {
+	return job.Reader{Getenv: p.Getenv, ReadFile: p.ReadFile, Transforms: p.Transforms, Sinks: p.Sinks, Sink: p.Sink}
+}
+
+// Read reads job files. Jobs must have names of their own.
+func (p *Program) Read(paths []string) ([]*job.Job, error) {
+	reader := p.reader()
+	var jobs []*job.Job
+	names := map[string]string{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("job file: %w", err)
+		}
+		j, err := reader.Parse(path, text)
+		if err != nil {
+			return nil, err
+		}
+		if other, ok := names[j.Name]; ok {
+			return nil, fmt.Errorf("%s and %s are both job %q: a job's name must be its own", other, path, j.Name)
+		}
+		names[j.Name] = path
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// Open makes a job ready to run. It connects to the store and to where the tables are.
+func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job, err error) {
+	r := &Job{Name: j.Name}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("job %s: %w", j.Name, err), r.Close())
+		}
+	}()
+	logger := p.logger().With("job", j.Name)
+	store, err := open.Store(ctx, StoreOf(j, s))
+	if err != nil {
+		return nil, err
+	}
+	r.own(store)
+	tables, err := j.OpenTables(ctx, plugin.SinkEnv{
+		Job: j.Name, Config: j.Hash(), Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
+		Logger: logger, Allocator: memory.DefaultAllocator,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.own(tables)
+	if placed, ok := tables.(plugin.Placed); ok {
+		r.Place = placed.Place()
+	}
+	cfg, err := config(j, s)
+	if err != nil {
+		return nil, err
+	}
+	openSink := func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: j.Table.Properties})
+	}
+	// A job file that names no possible table fails before there is data.
+	sink, err := openSink(ctx, cfg.Route("topic"), kfs.TopicID{})
+	if c, ok := sink.(io.Closer); ok && err == nil {
+		err = c.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.Store, cfg.Logger, cfg.OpenSink = store, logger, openSink
+	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+		return tables.Open(ctx, plugin.Table{Name: j.DeadLetterTable(), Lineage: lineageOf(lineage)})
+	}
+	cfg.OpenTransforms = func(table string) ([]pipeline.Step, error) {
+		return j.Steps(plugin.Env{Job: j.Name, Table: table, Logger: logger.With("table", table), Allocator: memory.DefaultAllocator})
+	}
+	if p.Metrics != nil {
+		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
+	}
+	r.Pipeline, err = pipeline.New(cfg)
+	return r, err
+}
+
+// own closes v with the job, if it is to be closed.
+func (j *Job) own(v any) {
+	if c, ok := v.(io.Closer); ok {
+		j.closers = append(j.closers, c)
+	}
+}
+
+// StoreOf is where a job's log is.
+func StoreOf(j *job.Job, s Settings) string {
+	return cmp.Or(s.Store, j.Source.Store, filepath.Join(s.Data, "store"))
+}
+
+// config is what the pipeline of a job is told by its file. The transforms are tried with the columns that are known before there is data.
+func config(j *job.Job, s Settings) (pipeline.Config, error) {
+	decoding, err := j.Decoding()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
+	if _, err := j.Columns(); err != nil {
+		return pipeline.Config{}, err
+	}
+	start, err := j.Source.Start()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
+	return pipeline.Config{
+		Name: j.Name, Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
+		Decode: decoding, Errors: j.Errors.Pipeline(), Route: pipeline.Template(j.Table.Name),
+		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
+		MemoryBytes: s.MemoryBytes, UntilLatest: s.UntilLatest,
+	}, nil
+}
+
+// lineageOf is a lineage as sinks are told it.
+func lineageOf(id kfs.TopicID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+func (p *Program) logger() *slog.Logger {
+	if p.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return p.Logger
+}

@@ -1,0 +1,70 @@
+package plugin
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// SinkEnv is what a job gives to the sinks of its tables.
+type SinkEnv struct {
+	Job         string
+	Config      string     // tells apart what records become: two jobs with the same value decode, transform and route alike
+	Data        string     // the folder of the program, for sinks that keep files where the job file says nothing
+	Store       blob.Store // the source's
+	FileBytes   int64      // how large the job wants its files
+	MemoryBytes int64      // bound of what the job's sinks hold
+	Logger      *slog.Logger
+	Allocator   memory.Allocator // of Arrow buffers
+}
+
+// Table is one table of a job: what the job file says of it, and the source that it is filled from.
+type Table struct {
+	Name       string            // namespace.table
+	Lineage    string            // of the source that it is filled from; empty if the source has none
+	Partition  []string          // expressions such as day(kafka_timestamp); used when the table is made
+	Properties map[string]string // of the table; used when the table is made
+}
+
+// Tables opens the sinks of one job. It is closed when the job has ended, if it is an io.Closer.
+type Tables interface {
+	// Open opens the sink of one table, which need not exist. It may be called again, also for a table that is open, and concurrently. A
+	// sink that holds resources is an io.Closer.
+	Open(ctx context.Context, t Table) (processor.Sink, error)
+}
+
+// Placed is an optional power of Tables: they tell people where they are.
+type Placed interface {
+	Place() string
+}
+
+// Sink is a kind of sink.
+type Sink struct {
+	Settings reflect.Type // what Open decodes
+	// Open connects to where the tables of a job are.
+	Open func(ctx context.Context, settings Decode, env SinkEnv) (Tables, error)
+	// Check says what is wrong with a table that a job file describes, without connecting to anything. It may be nil.
+	Check func(settings Decode, t Table) error
+}
+
+// Sinks are kinds of sinks by the key that names them in a job file.
+type Sinks map[string]Sink
+
+// NewSink is a kind whose settings are a value of type S.
+func NewSink[S any](open func(ctx context.Context, settings S, env SinkEnv) (Tables, error)) Sink {
+	return Sink{
+		Settings: reflect.TypeFor[S](),
+		Open: func(ctx context.Context, settings Decode, env SinkEnv) (Tables, error) {
+			var s S
+			if err := settings(&s); err != nil {
+				return nil, err
+			}
+			return open(ctx, s, env)
+		},
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/processors/exec"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/jsonl"
 	"github.com/firn-io/firn/processors/transform"
 	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/job"
@@ -27,7 +28,7 @@ func (p *program) runner() *host.Program {
 	transforms["exec"] = exec.Kind()
 	return &host.Program{
 		Transforms: transforms,
-		Sinks:      plugin.Sinks{"iceberg": {Settings: icebergSink.Settings, Open: icebergSink.Open, Check: checkIceberg}},
+		Sinks:      plugin.Sinks{"iceberg": {Settings: icebergSink.Settings, Open: icebergSink.Open, Check: checkIceberg}, "jsonl": jsonl.Kind()},
 		Sink:       "iceberg",
 		Getenv:     os.LookupEnv, Out: p.out, Terminal: isTerminal(p.out), Logger: p.logger,
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/firn-io/firn/processors/exec"
+	"github.com/firn-io/firn/processors/jsonl"
 	"github.com/firn-io/firn/processors/transform"
 	"github.com/firn-io/firn/runtime/job"
 )
@@ -29,6 +30,7 @@ func TestJSONSchemaIsCurrent(t *testing.T) {
 	g.read(t, ".")
 	g.read(t, "../../processors/transform")
 	g.read(t, "../../processors/exec")
+	g.read(t, "../../processors/jsonl")
 	root := g.object(reflect.TypeFor[job.Job]())
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "Firn job"
@@ -115,7 +117,7 @@ func (g generator) of(t reflect.Type) object {
 	case reflect.TypeFor[job.Step]():
 		return g.steps()
 	case reflect.TypeFor[*job.Step]():
-		return object{"type": "object", "minProperties": 1, "maxProperties": 1}
+		return object{"type": "object", "properties": object{"iceberg": object{"type": "object"}, "jsonl": g.of(jsonl.Kind().Settings)}, "minProperties": 1, "maxProperties": 1}
 	case reflect.TypeFor[job.Duration]():
 		return object{"type": "string", "examples": []string{"500ms", "2s", "1m"}}
 	case reflect.TypeFor[job.Size]():

@@ -18,7 +18,7 @@ build: ## build bin/firn
 quick: ## the quick tests: Go and nothing else
 	$(GO) test ./...
 
-test: tools quick integration ## the whole suite, installing what it needs
+test: tools quick integration plugins ## the whole suite, installing what it needs
 
 race: ## the quick tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
@@ -56,6 +56,10 @@ fuzz: ## each fuzz target for FUZZTIME
 golden: $(TOOLS)/kcat ## write golden files, scripts and captured batches anew
 	$(GO) test ./kfs ./broker/group -update
 	$(GO) test ./kfs/record -run Captured -update
+
+.PHONY: plugins
+plugins: $(TOOLS)/postgres ## the example of a program with plug-ins: the suite of sinks, and PostgreSQL under kill -9
+	cd examples/custom-processor && $(GO) vet ./... && $(GO) test -count=1 -tags integration ./...
 
 .PHONY: schema
 schema: ## write the JSON Schema of job files anew
@@ -107,6 +111,11 @@ conformance: build .tools/librdkafka-2.15.1/ok .tools/kafka-3.9.1/ok ## librdkaf
 	@touch $@
 
 include broker/conformance/clients/clients.mk
+
+$(TOOLS)/postgres:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO apt-get update -q && \
+	  $$SUDO apt-get install -y -q postgresql; } || { echo "install PostgreSQL and run this again"; exit 1; }
+	@mkdir -p $(TOOLS) && touch $@
 
 clean: ## remove what was built; .tools stays
 	rm -rf bin

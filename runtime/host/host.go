@@ -172,13 +172,17 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	if _, err := j.Columns(); err != nil {
 		return pipeline.Config{}, err
 	}
+	route, err := j.Route()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
 	start, err := j.Source.Start()
 	if err != nil {
 		return pipeline.Config{}, err
 	}
 	return pipeline.Config{
 		Name: j.Name, Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
-		Decode: decoding, Errors: j.Errors.Pipeline(), Route: pipeline.Template(j.Table.Name),
+		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
 		MemoryBytes: s.MemoryBytes, UntilLatest: s.UntilLatest,
 	}, nil

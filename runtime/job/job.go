@@ -66,7 +66,7 @@ type Value struct {
 
 // Table is where the rows of a topic go.
 type Table struct {
-	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; characters outside [A-Za-z0-9_] of what is put in become _
+	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; {match:1} is what the first group of source.pattern has matched; characters outside [A-Za-z0-9_] of what is put in become _
 	Partition  []string          `yaml:"partition"`  // year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c) or a column; used when the table is made
 	Properties map[string]string `yaml:"properties"` // of the table, set when it is made
 }
@@ -214,12 +214,14 @@ func (j *Job) validate() error {
 	}
 	if _, err := regexp.Compile(j.Source.Pattern); err != nil {
 		wrong("source.pattern: %v", err)
+	} else if _, err := j.Route(); err != nil {
+		wrong("table.name: %v", err)
 	}
 	if _, err := j.Source.Start(); err != nil {
 		wrong("source.from: %v", err)
 	}
 	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
-		wrong("table.name: %q: write namespace.table, where the table may hold {topic}", j.Table.Name)
+		wrong("table.name: %q: write namespace.table, where the table may hold {topic} and {match:1}", j.Table.Name)
 	}
 	oneOf("decode.key.format", j.Decode.Key.Format, allowed(j.Decode.Key, "Format")...)
 	oneOf("decode.value.format", j.Decode.Value.Format, allowed(j.Decode.Value, "Format")...)
@@ -253,6 +255,11 @@ func (s Source) Start() (pipeline.Start, error) {
 		return pipeline.Start{}, fmt.Errorf("%q is neither earliest, latest nor a time like 2026-01-31T12:00:00Z", s.From)
 	}
 	return pipeline.Start{At: t}, nil
+}
+
+// Route names the table of a topic.
+func (j *Job) Route() (func(topic string) string, error) {
+	return pipeline.MatchTemplate(j.Table.Name, j.Source.Pattern)
 }
 
 // DeadLetterTable is where records go that fit nowhere else: {namespace}.{job}_dead_letter.

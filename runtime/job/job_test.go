@@ -82,6 +82,8 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"kind of setting":  {job + "transform:\n- drop: {a: b}\n", "job.yaml:4:9: "},
 		"bad type":         {job + "transform: [{cast: {a: number}}]\n", `a: type "number"`},
 		"bad unit":         {job + "transform: [{timestamp: {field: a, unit: min}}]\n", `unit: "min" is not one of`},
+		"no placeholder":   {job + "table: {name: 'db.{tenant}'}\n", "table.name: {tenant} stands for nothing"},
+		"no group":         {"name: a\nsource: {pattern: 'a.*'}\ntable: {name: 'db.{match:1}'}\n", `table.name: {match:1}: source.pattern "a.*" has 0 groups`},
 		"no sink":          {job + "sink: {icy: {}}\n", `job.yaml:3:8: there is no sink "icy"; there is iceberg, other`},
 		"catalog of none":  {job + "sink: {other: {}}\ncatalog: {type: rest}\n", "catalog: goes with sink iceberg only"},
 		"no such file":     {job + "sink: {other: {url: '${file:/no/such/secret}'}}\n", "sink: ${file:…}: open /no/such/secret"},

@@ -67,10 +67,11 @@ func (j *Job) OpenTables(ctx context.Context, env plugin.SinkEnv) (plugin.Tables
 
 // CheckTables says what is wrong with the tables as far as that is known without connecting to where they are.
 func (j *Job) CheckTables() error {
-	if j.sink.kind.Check == nil {
-		return nil
+	route, err := j.Route()
+	if err != nil || j.sink.kind.Check == nil {
+		return err
 	}
-	return j.sink.kind.Check(j.sink.settings, plugin.Table{Name: pipeline.Template(j.Table.Name)("topic"), Partition: j.Table.Partition, Properties: j.Table.Properties})
+	return j.sink.kind.Check(j.sink.settings, plugin.Table{Name: route("topic"), Partition: j.Table.Partition, Properties: j.Table.Properties})
 }
 
 // Decoding is the decode section as the decoder takes it.

@@ -147,10 +147,11 @@ type (
 		body []byte
 	}
 	getOp struct {
-		op     uint64
-		key    string
-		rng    blob.Range
-		atMost int64 // bytes
+		op       uint64
+		key      string
+		rng      blob.Range
+		atMost   int64 // bytes
+		expected int64 // bytes, if there may be many
 	}
 	listOp struct {
 		op            uint64
@@ -341,6 +342,11 @@ func (c *core) after(now time.Time, tries int, do func(time.Time)) {
 
 // read gets a range of an object, again and again while the outcome is unknown: reading does no harm.
 func (c *core) read(key string, rng blob.Range, atMost int64, then func(time.Time, result)) {
+	c.readLarge(key, rng, atMost, 0, then)
+}
+
+// readLarge is read where as many bytes as expected are no surprise.
+func (c *core) readLarge(key string, rng blob.Range, atMost, expected int64, then func(time.Time, result)) {
 	var try func(tries int)
 	try = func(tries int) {
 		c.emit(getOp{c.op(func(now time.Time, r result) {
@@ -350,7 +356,7 @@ func (c *core) read(key string, rng blob.Range, atMost int64, then func(time.Tim
 				return
 			}
 			then(now, r)
-		}), key, rng, atMost})
+		}), key, rng, atMost, expected})
 	}
 	try(0)
 }

@@ -20,7 +20,8 @@
 //	gather.go   what waits, when a flush is due, deadlines              read.go     records by offset, cache
 //	seal.go     checks, offsets, the object                             times.go    offsets by time
 //	flight.go   the object on its way, and what became of it            index.go    what readers look things up in
-//	sweep.go    deleting                                                limit.go     LIMIT
+//	sweep.go    deleting                                                orphans.go   segments that nobody lists
+//	limit.go    LIMIT
 //	settle.go   from the journal into segments                          ranges.go   what retention looks at
 //	upkeep.go   checkpoints and index pages                             watch.go    waking those who wait for records
 //	state.go    the state that objects add up to                        producers.go  idempotent producers

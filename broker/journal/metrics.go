@@ -16,6 +16,7 @@ type metrics struct {
 	objects, objectBytes, records prometheus.Counter
 	puts, gets, lists             prometheus.Counter
 	checkpoints, refused, deletes prometheus.Counter
+	settled, settledBytes         prometheus.Counter
 	coldReads, coldBytes          prometheus.Counter
 	appendSeconds                 prometheus.Histogram
 }
@@ -37,6 +38,8 @@ func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
 	m.gets = counter("gets_total", "GET requests on the way of writing: takeover, unknown outcomes, reading back.")
 	m.lists = counter("lists_total", "LIST requests.")
 	m.checkpoints = counter("checkpoints_total", "Checkpoints written and read back.")
+	m.settled = counter("settled_segments_total", "Segments that records were settled in.")
+	m.settledBytes = counter("settled_bytes_total", "Bytes of segments that records were settled in.")
 	m.deletes = counter("deletes_total", "Objects, segments, indexes and pages deleted.")
 	m.refused = counter("refused_appends_total", "Appends refused because too many bytes waited.")
 	m.coldReads = counter("cold_reads_total", "Reads of records that were not in memory.")
@@ -69,5 +72,13 @@ func (m *metrics) committed(manifest *kfs.Manifest, bytes int) {
 	m.objectBytes.Add(float64(bytes))
 	for i := range manifest.Segments {
 		m.records.Add(float64(manifest.Segments[i].Records))
+	}
+	for _, e := range manifest.Entries {
+		if e, ok := e.(kfs.Settled); ok {
+			for _, s := range e.Segments {
+				m.settled.Inc()
+				m.settledBytes.Add(float64(s.Length))
+			}
+		}
 	}
 }

@@ -209,7 +209,7 @@ func (c *core) store(key string, body []byte, then func(now time.Time, there []b
 				c.after(now, tries, func(time.Time) { try(tries + 1) })
 				return
 			}
-			c.read(key, blob.All, maxSegment, func(now time.Time, r result) { then(now, r.body) })
+			c.readLarge(key, blob.All, maxSegment, int64(len(body)), func(now time.Time, r result) { then(now, r.body) })
 		})
 	}
 	try(0)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	ioTimeout    = 15 * time.Second // of one store operation; then its outcome is unknown
+	ioTimeout    = 15 * time.Second // of one store operation, but for large bodies; then its outcome is unknown
 	leaveTimeout = 2 * time.Second  // of a last checkpoint when Run's context has ended
 	drainTimeout = 5 * time.Second  // of writing what waits when Run's context has ended
 	answerBuffer = 64               // answers that wait for the loop; more operations than that are never on their way
@@ -141,13 +141,13 @@ func (j *Journal) carryOut(e effect) {
 	switch e := e.(type) {
 	case putOp:
 		j.metrics.puts.Inc()
-		j.do(e.op, func(ctx context.Context) result {
+		j.do(e.op, timeFor(int64(len(e.body))), func(ctx context.Context) result {
 			info, err := j.cfg.Store.Put(ctx, e.key, e.body, true)
 			return answerOf(info, err)
 		})
 	case getOp:
 		j.metrics.gets.Inc()
-		j.do(e.op, func(ctx context.Context) result {
+		j.do(e.op, timeFor(e.expected), func(ctx context.Context) result {
 			body, info, err := blob.ReadAll(ctx, j.cfg.Store, e.key, e.rng, e.atMost)
 			r := answerOf(info, err)
 			r.body, r.size = body, info.Size
@@ -155,9 +155,9 @@ func (j *Journal) carryOut(e effect) {
 		})
 	case listOp:
 		j.metrics.lists.Inc()
-		j.do(e.op, func(ctx context.Context) result { return listKeys(ctx, j.cfg.Store, e) })
+		j.do(e.op, ioTimeout, func(ctx context.Context) result { return listKeys(ctx, j.cfg.Store, e) })
 	case deleteOp:
-		j.do(e.op, func(ctx context.Context) result {
+		j.do(e.op, ioTimeout, func(ctx context.Context) result {
 			if err := j.cfg.Store.Delete(ctx, e.key); err != nil {
 				return result{err: err}
 			}
@@ -192,11 +192,14 @@ func (j *Journal) carryOut(e effect) {
 	}
 }
 
+// timeFor is how long an operation may take that moves so many bytes: a large one longer, for a store of 1 MiB a second is still one.
+func timeFor(bytes int64) time.Duration { return ioTimeout + time.Duration(bytes>>20)*time.Second }
+
 // do carries out a store operation on a goroutine of its own.
-func (j *Journal) do(op uint64, operation func(context.Context) result) {
+func (j *Journal) do(op uint64, within time.Duration, operation func(context.Context) result) {
 	j.shell.open++
 	j.shell.running.Go(func() {
-		ctx, cancel := context.WithTimeout(j.shell.ctx, ioTimeout)
+		ctx, cancel := context.WithTimeout(j.shell.ctx, within)
 		defer cancel()
 		r := operation(ctx)
 		select {
@@ -239,7 +242,7 @@ func (j *Journal) buildParts(ctx context.Context, parts []*part) error {
 		if object, ok := j.memory.cache.get(cacheKey{journal: j.cfg.Journal, sequence: sequence}); ok {
 			return object[off : off+n], nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeFor(n))
 		defer cancel()
 		j.metrics.gets.Inc()
 		key := kfs.ObjectKey(j.cfg.Journal, sequence)

@@ -12,6 +12,7 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/schema"
 )
 
 // Step is one transform of a job, under the name that messages call it by.
@@ -33,7 +34,7 @@ func (c chain) apply(ctx context.Context, b processor.Batch) (processor.Batch, e
 		before.Records.Retain()
 		after, err := step.Apply(ctx, b)
 		if err == nil {
-			if err = processor.CheckApplied(before, after); err != nil {
+			if err = errors.Join(processor.CheckApplied(before, after), checkTypes(before.Records.Schema(), after.Records)); err != nil {
 				if after.Records != nil {
 					after.Records.Release()
 				}
@@ -51,6 +52,22 @@ func (c chain) apply(ctx context.Context, b processor.Batch) (processor.Batch, e
 		b = after
 	}
 	return b, nil
+}
+
+// checkTypes refuses columns of types that tables do not have. Columns of type null hold nothing, and are left out by the sink.
+func checkTypes(before *arrow.Schema, after arrow.RecordBatch) error {
+	if after == nil || after.Schema() == before {
+		return nil
+	}
+	for _, f := range after.Schema().Fields() {
+		if f.Type.ID() == arrow.NULL {
+			continue
+		}
+		if _, err := schema.FromArrow([]arrow.Field{f}); err != nil {
+			return fmt.Errorf("its result: %w", err)
+		}
+	}
+	return nil
 }
 
 // origin is the columns that records are decoded into for a table with these columns; nil if a transform does not tell.

@@ -174,6 +174,16 @@ func TestTransformBreaksItsContract(t *testing.T) {
 			b.Rejected = append(b.Rejected, processor.Rejection{Offset: 1})
 			return b, nil
 		}, "offset 1 is rejected and a row"},
+		"makes a type that no table has": {func(b processor.Batch) (processor.Batch, error) {
+			defer b.Records.Release()
+			made := array.NewUint8Builder(memory.DefaultAllocator)
+			for range b.Records.NumRows() {
+				made.Append(1)
+			}
+			fields := append(slices.Clone(b.Records.Schema().Fields()), arrow.Field{Name: "byte", Type: arrow.PrimitiveTypes.Uint8})
+			b.Records = array.NewRecordBatch(arrow.NewSchema(fields, nil), append(slices.Clone(b.Records.Columns()), made.NewArray()), b.Records.NumRows())
+			return b, nil
+		}, "column byte: type uint8 is none that payload fields can have"},
 		"moves the span": {func(b processor.Batch) (processor.Batch, error) {
 			b.Span.Next++
 			return b, nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	iceberglib "github.com/apache/iceberg-go"
-	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
@@ -35,22 +34,23 @@ func (s *Sink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.S
 		iceberglib.GreaterThanEqual(column("offset"), span.Base),
 		iceberglib.LessThan(column("offset"), span.Next),
 	)
-	_, batches, err := t.Scan(table.WithRowFilter(filter), table.WithSelectedFields(string(column("offset")))).ToArrowRecords(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("offsets of table %s: %w", s.spec.Name, err)
-	}
 	var out []int64
-	for rec, err := range batches {
+	columns := []string{s.cfg.Prefix + "topic", s.cfg.Prefix + "partition", s.cfg.Prefix + "offset"}
+	for rec, err := range Rows(ctx, t, filter, columns...) {
 		if err != nil {
 			return nil, fmt.Errorf("offsets of table %s: %w", s.spec.Name, err)
 		}
-		offsets, ok := rec.Column(0).(*array.Int64)
-		if !ok {
-			rec.Release()
-			return nil, fmt.Errorf("offsets of table %s: the column is %s", s.spec.Name, rec.Schema())
+		topics, okTopic := rec.Column(0).(*array.String)
+		partitions, okPartition := rec.Column(1).(*array.Int32)
+		offsets, okOffset := rec.Column(2).(*array.Int64)
+		if !okTopic || !okPartition || !okOffset {
+			return nil, fmt.Errorf("offsets of table %s: the columns are %s", s.spec.Name, rec.Schema())
 		}
-		out = append(out, offsets.Int64Values()...)
-		rec.Release()
+		for i, at := range offsets.Int64Values() {
+			if topics.Value(i) == src.Topic && partitions.Value(i) == src.Partition && span.Contains(at) {
+				out = append(out, at)
+			}
+		}
 	}
 	slices.Sort(out)
 	return out, nil

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/processors/iceberg/deadletter"
+)
+
+func dlqCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "dlq",
+		Short: "Dead letters: records that fit no table, and why",
+		Long: `Dead letters: records that could not be decoded, or did not fit the table, with their bytes and the reason. They lie in
+{namespace}.{job}_dead_letter, an Iceberg table like any other; these commands read it for you.`,
+	}
+	c.AddCommand(dlqLsCommand(), dlqShowCommand())
+	return c
+}
+
+// letterFlags select letters.
+type letterFlags struct {
+	topic, class string
+	partition    int32
+	offset       int64
+}
+
+func (f *letterFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.topic, "topic", "", "only of this topic")
+	c.Flags().Int32Var(&f.partition, "partition", -1, "only of this partition")
+	c.Flags().Int64Var(&f.offset, "offset", -1, "only this record")
+	c.Flags().StringVar(&f.class, "class", "", "only of this error class, such as invalid_json")
+}
+
+func (f *letterFlags) selection() deadletter.Selection {
+	s := deadletter.Selection{Topic: f.topic, Class: f.class}
+	if f.partition >= 0 {
+		s.Partition = &f.partition
+	}
+	if f.offset >= 0 {
+		s.Offset = &f.offset
+	}
+	return s
+}
+
+// letters gives each dead letter of a job to do, until that says false.
+func (j *jobTables) letters(ctx context.Context, want deadletter.Selection, do func(deadletter.Letter) bool) error {
+	_, t, err := j.catalog.Account(ctx, j.job.DeadLetterTable(), j.store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for l, err := range deadletter.Read(ctx, t, want) {
+		if err != nil {
+			return err
+		}
+		if !do(l) {
+			break
+		}
+	}
+	return nil
+}
+
+// letterGroup is letters of one kind.
+type letterGroup struct {
+	Job     string    `json:"job"`
+	Topic   string    `json:"topic"`
+	Class   string    `json:"class"`
+	Letters int64     `json:"letters"`
+	First   time.Time `json:"first"` // by the records' own times
+	Last    time.Time `json:"last"`
+	Example string    `json:"example"` // the message of the last of them
+}
+
+func dlqLsCommand() *cobra.Command {
+	var flags tableFlags
+	var which letterFlags
+	c := &cobra.Command{
+		Use:   "ls",
+		Short: "Count dead letters by topic and error class",
+		Example: `  firn dlq ls
+  firn dlq ls -f job.yaml --topic events --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			groups := []letterGroup{}
+			err := flags.each(c.Context(), func(j *jobTables) error {
+				found, err := groupLetters(c.Context(), j, which.selection())
+				groups = append(groups, found...)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if flags.asJSON {
+				return printJSON(c.OutOrStdout(), groups)
+			}
+			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tCLASS\tLETTERS\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.Class, g.Letters, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
+			})
+		},
+	}
+	flags.add(c)
+	which.add(c)
+	return c
+}
+
+func groupLetters(ctx context.Context, j *jobTables, want deadletter.Selection) ([]letterGroup, error) {
+	want.Coordinates = true
+	byKind := map[[2]string]*letterGroup{}
+	err := j.letters(ctx, want, func(l deadletter.Letter) bool {
+		g := byKind[[2]string{l.Topic, l.Class}]
+		if g == nil {
+			g = &letterGroup{Job: j.job.Name, Topic: l.Topic, Class: l.Class, First: l.Time, Last: l.Time, Example: l.Message}
+			byKind[[2]string{l.Topic, l.Class}] = g
+		}
+		g.Letters++
+		if l.Time.Before(g.First) {
+			g.First = l.Time
+		}
+		if l.Time.After(g.Last) {
+			g.Last, g.Example = l.Time, l.Message
+		}
+		return true
+	})
+	var all []letterGroup
+	for _, g := range slices.SortedFunc(maps.Values(byKind), func(a, b *letterGroup) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(b.Letters, a.Letters), strings.Compare(a.Class, b.Class))
+	}) {
+		all = append(all, *g)
+	}
+	return all, err
+}
+
+func dlqShowCommand() *cobra.Command {
+	var flags tableFlags
+	var which letterFlags
+	most := 0
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Print dead letters with their bytes and the reason",
+		Example: `  firn dlq show --topic events --class invalid_json --max 3
+  firn dlq show --topic events --partition 0 --offset 41785 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if most < 0 {
+				return fmt.Errorf("--max %d: want 0 for all, or more", most)
+			}
+			out, shown := c.OutOrStdout(), 0
+			return flags.each(c.Context(), func(j *jobTables) error {
+				var failed error
+				err := j.letters(c.Context(), which.selection(), func(l deadletter.Letter) bool {
+					if most > 0 && shown == most {
+						return false
+					}
+					shown++
+					failed = printLetter(out, j.job.Name, &l, flags.asJSON)
+					return failed == nil
+				})
+				return errors.Join(err, failed)
+			})
+		},
+	}
+	flags.add(c)
+	which.add(c)
+	c.Flags().IntVar(&most, "max", 10, "how many letters at most; 0 for all")
+	return c
+}
+
+// letterJSON is a letter as a line of JSON. Bytes that are no UTF-8 are base64 in the fields that end in _base64.
+type letterJSON struct {
+	Job         string       `json:"job"`
+	Topic       string       `json:"topic"`
+	Partition   int32        `json:"partition"`
+	Offset      int64        `json:"offset"`
+	Time        time.Time    `json:"timestamp"`
+	Class       string       `json:"class"`
+	Message     string       `json:"message"`
+	Key         *string      `json:"key,omitempty"`
+	KeyBase64   []byte       `json:"key_base64,omitempty"`
+	Value       *string      `json:"value,omitempty"`
+	ValueBase64 []byte       `json:"value_base64,omitempty"`
+	Headers     []headerJSON `json:"headers,omitempty"`
+}
+
+type headerJSON struct {
+	Key         string  `json:"key"`
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 []byte  `json:"value_base64,omitempty"`
+}
+
+// textOrBytes is bytes as text where they are text.
+func textOrBytes(b []byte) (*string, []byte) {
+	if b == nil || !utf8.Valid(b) {
+		return nil, b
+	}
+	s := string(b)
+	return &s, nil
+}
+
+func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) error {
+	if asJSON {
+		line := letterJSON{Job: job, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Time: l.Time, Class: l.Class, Message: l.Message}
+		line.Key, line.KeyBase64 = textOrBytes(l.Key)
+		line.Value, line.ValueBase64 = textOrBytes(l.Value)
+		for _, h := range l.Headers {
+			header := headerJSON{Key: h.Key}
+			header.Value, header.ValueBase64 = textOrBytes(h.Value)
+			line.Headers = append(line.Headers, header)
+		}
+		return json.NewEncoder(out).Encode(line)
+	}
+	fmt.Fprintf(out, "%s/%d offset %d, %s: %s: %s\n", l.Topic, l.Partition, l.Offset, l.Time.Format(time.RFC3339Nano), l.Class, l.Message)
+	for _, h := range l.Headers {
+		fmt.Fprintf(out, "  header %q: %s\n", h.Key, readable(h.Value))
+	}
+	if l.Key != nil {
+		fmt.Fprintf(out, "  key    %s\n", readable(l.Key))
+	}
+	_, err := fmt.Fprintf(out, "  value  %s\n", readable(l.Value))
+	return err
+}
+
+// readable writes bytes for a terminal: nothing in them can move its cursor.
+func readable(b []byte) string {
+	const most = 2 << 10
+	switch {
+	case b == nil:
+		return "null"
+	case len(b) > most:
+		return fmt.Sprintf("%q… (%d bytes)", b[:most], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}

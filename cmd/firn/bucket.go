@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -68,12 +69,12 @@ func bucketCommand() *cobra.Command {
 	var asJSON bool
 	var price prices
 	c := &cobra.Command{
-		Use:   "bucket --store URL",
+		Use:   "bucket",
 		Short: "What takes how much of a store, what waits to be deleted, and what a month costs",
 		Long: `What takes how much of a store, by topic, partition and tier; what waits to be deleted, and until when; restore points and jobs that
 hold something; and what a month costs at list prices, at the pace of the last day. It asks the store alone: a LIST of all keys (one request
 for a thousand), and a GET for each checkpoint, index page and job, and for each object that no checkpoint covers yet.`,
-		Example: "  firn bucket --store file:///var/lib/firn\n  firn bucket --store 's3://bucket/prefix?region=eu-central-1' --price-storage 0.0245 --json",
+		Example: "  firn bucket\n  firn bucket --store file:///var/lib/firn\n  firn bucket --store 's3://bucket/prefix?region=eu-central-1' --price-storage 0.0245 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			space, err := openStore(c.Context(), store)
@@ -94,11 +95,10 @@ for a thousand), and a GET for each checkpoint, index page and job, and for each
 			return printUsage(c.OutOrStdout(), u, b, grace)
 		},
 	}
-	c.Flags().StringVar(&store, "store", "", storeHelp)
+	c.Flags().StringVar(&store, "store", filepath.Join(defaultData, "store"), storeHelp)
 	c.Flags().DurationVar(&grace, "grace", 6*time.Hour, "how `long` the brokers wait before they delete")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON in place of tables")
 	price.register(c)
-	c.MarkFlagRequired("store")
 	return c
 }
 

@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults differential chaos lint imports fuzz golden demo bench bench-kafka conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults differential chaos lint imports fuzz golden demo soak bench bench-kafka conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ SEEDS ?= 200
 SEED  ?= 0
 differential: .tools/kafka-3.9.1/ok ## SEEDS sequences of requests to Firn and to Apache Kafka 3.9.1, from SEED on (0 draws one)
 	KAFKA_HOME=$(CURDIR)/$(<D) GO=$(GO) broker/conformance/differential/run.sh $(SEEDS) $(SEED)
+
+soak: SEEDS = 20000
+soak: ## the simulation of a journal's owners with SEEDS seeds, 20,000 unless told
+	$(GO) test -count=1 -timeout 120m -run '^TestSimulation$$' -sim.seeds $(SEEDS) -v ./broker/journal
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME

@@ -58,6 +58,8 @@ type Config struct {
 	Rand    io.Reader             // ids; safe for concurrent use; default crypto/rand
 	Log     *slog.Logger          // default discards
 	Metrics prometheus.Registerer // default none
+
+	handOver time.Duration // before a journal moves to a broker that has come, see cluster; default 3 s, tests want it shorter
 }
 
 const (
@@ -174,7 +176,7 @@ func (b *Broker) assemble() error {
 		Store: b.store.Store(), Metadata: func() (*metadata.State, uint64) { return b.cluster.StateAt() }, Limit: b.cfg.HoldLimit, Now: b.cfg.Now, Log: b.cfg.Log, Metrics: b.cfg.Metrics,
 	})
 	b.cluster, err = cluster.New(cluster.Config{
-		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, Open: b.open, Follow: b.follow, Serve: b.attend,
+		Leases: b.cfg.Leases, Alone: b.cfg.Alone, Self: self, Journals: b.cfg.Journals, HandOver: b.cfg.handOver, Open: b.open, Follow: b.follow, Serve: b.attend,
 		Now: b.cfg.Now, Log: b.cfg.Log,
 	})
 	if err != nil {

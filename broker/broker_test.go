@@ -81,6 +81,7 @@ func (r *running) client(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(r.Addr().String()), kgo.AllowAutoTopicCreation(), kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }),
+		kgo.MetadataMinAge(50 * time.Millisecond), // before it asks again who leads; else 5 s
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +157,7 @@ func TestProduceAndConsumeWithEveryCodec(t *testing.T) {
 
 // TestRestartFromTheStoreAlone: a broker with an empty lease service goes on where the last one stopped.
 func TestRestartFromTheStoreAlone(t *testing.T) {
+	t.Parallel()
 	store := blob.NewMemory(time.Now)
 	ctx := within(t, 30*time.Second)
 	var cluster string
@@ -189,6 +191,7 @@ func TestRestartFromTheStoreAlone(t *testing.T) {
 }
 
 func TestGroupsKeepTheirOffsets(t *testing.T) {
+	t.Parallel()
 	store := blob.NewMemory(time.Now)
 	ctx := within(t, 60*time.Second)
 	for life := range 2 {
@@ -364,6 +367,7 @@ func (c *cut) all() {
 // TestFaultyStore: with a store that fails, or answers with an error after it did what it was asked to, whatever is acknowledged is
 // there once, in order, and nothing else is.
 func TestFaultyStore(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
 	var healthy atomic.Bool
 	healthy.Store(true)
@@ -393,6 +397,7 @@ func TestFaultyStore(t *testing.T) {
 // TestIdempotentProducerSurvivesCuts: a producer whose connections are cut again and again while it waits for acknowledgements sends
 // again what was not acknowledged; everything is there once, in order.
 func TestIdempotentProducerSurvivesCuts(t *testing.T) {
+	t.Parallel()
 	r := start(t, blob.NewMemory(time.Now), nil)
 	ctx := within(t, 60*time.Second)
 	var cuts cut

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,12 +29,22 @@ type several struct {
 	store  blob.Store
 	leases *lease.Memory
 	all    map[int32]*running
+
+	mu    sync.Mutex       // guards what follows
+	homes map[string]int32 // whose addresses were told to clients
+	now   map[int32]string // where those that run listen
+}
+
+func newSeveral(t *testing.T) *several {
+	return &several{
+		t: t, store: blob.NewMemory(time.Now), leases: lease.NewMemory(), all: map[int32]*running{}, homes: map[string]int32{}, now: map[int32]string{},
+	}
 }
 
 // startSeveral starts brokers 1 to n of a new cluster with as many journals.
 func startSeveral(t *testing.T, n int32) *several {
 	t.Helper()
-	s := &several{t, blob.NewMemory(time.Now), lease.NewMemory(), map[int32]*running{}}
+	s := newSeveral(t)
 	for id := int32(1); id <= n; id++ {
 		s.start(id, uint32(n))
 	}
@@ -43,18 +55,41 @@ func startSeveral(t *testing.T, n int32) *several {
 func (s *several) start(id int32, journals uint32, changes ...func(*Config)) {
 	s.t.Helper()
 	s.all[id] = start(s.t, s.store, func(c *Config) {
-		c.ID, c.Leases, c.Journals = id, s.leases.Service("firn/", time.Second), journals
+		c.ID, c.Leases, c.Journals, c.handOver = id, s.leases.Service("firn/", time.Second), journals, 100*time.Millisecond
 		for _, change := range changes {
 			change(c)
 		}
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	address := s.all[id].Addr().String()
+	s.homes[address], s.now[id] = id, address
 }
 
 // end stops a broker as an operator does.
 func (s *several) end(id int32) {
 	s.t.Helper()
+	s.mu.Lock()
+	delete(s.now, id)
+	s.mu.Unlock()
 	s.all[id].end(s.t)
 	delete(s.all, id)
+}
+
+// dial reaches a broker by any address that it ever had. One that comes back listens on another port here, where it would have its old address elsewhere;
+// a client that was told of the old ones only, because it had nothing to ask while all were restarted, would never find them again.
+func (s *several) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	s.mu.Lock()
+	id, known := s.homes[address]
+	now, runs := s.now[id]
+	s.mu.Unlock()
+	switch {
+	case known && !runs:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("broker %d: %w", id, syscall.ECONNREFUSED)} // what clients try again
+	case known:
+		address = now
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
 // until waits until all brokers see something.
@@ -99,7 +134,7 @@ func (s *several) client(opts ...kgo.Opt) *kgo.Client {
 	}
 	slices.Sort(seeds)
 	for _, r := range s.all {
-		return r.client(s.t, append([]kgo.Opt{kgo.SeedBrokers(seeds...)}, opts...)...)
+		return r.client(s.t, append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.Dialer(s.dial)}, opts...)...)
 	}
 	return nil
 }
@@ -228,7 +263,7 @@ func newAudit(s *several) *audit {
 	s.t.Helper()
 	a := &audit{t: s.t, told: map[int]*kgo.Record{}}
 	a.client = s.client(kgo.DefaultProduceTopic("audit"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
-		kgo.RecordRetries(1000), kgo.RequestRetries(100), kgo.MetadataMinAge(50*time.Millisecond))
+		kgo.RecordRetries(1000), kgo.RequestRetries(100))
 	if _, err := kadm.NewClient(a.client).CreateTopic(within(s.t, 30*time.Second), auditPartitions, 1, nil, "audit"); err != nil {
 		s.t.Fatal(err)
 	}
@@ -280,7 +315,7 @@ func (a *audit) check(ctx context.Context, consumer *kgo.Client, sent int) {
 }
 
 // TestRollingRestart restarts three brokers one after the other under an idempotent producer and a consumer group: every record is acknowledged and
-// there once, and the group gets all.
+// there once, and the group gets all, between the restarts and with records of each.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	s := startSeveral(t, 3)
@@ -289,6 +324,7 @@ func TestRollingRestart(t *testing.T) {
 	group := s.client(kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("audit"), kgo.HeartbeatInterval(200*time.Millisecond), kgo.SessionTimeout(6*time.Second))
 	const each = 300
 	sent := 0
+	got := map[string]bool{}
 	for id := int32(1); id <= 3; id++ {
 		a.send(ctx, sent, sent+each)
 		begun := time.Now()
@@ -300,16 +336,15 @@ func TestRollingRestart(t *testing.T) {
 		sent += 2 * each
 		s.start(id, 3)
 		s.spread(3)
+		for len(got) < sent {
+			fetches := group.PollFetches(ctx) // which also tells of coordinators that have gone, and goes on
+			if ctx.Err() != nil {
+				t.Fatalf("the group has %d of %d records: %v", len(got), sent, fetches.Err0())
+			}
+			fetches.EachRecord(func(r *kgo.Record) { got[string(r.Value)] = true })
+		}
 	}
 	a.check(ctx, s.client(kgo.ConsumeTopics("audit")), sent)
-	got := map[string]bool{}
-	for len(got) < sent {
-		fetches := group.PollFetches(ctx) // which also tells of coordinators that have gone, and goes on
-		if ctx.Err() != nil {
-			t.Fatalf("the group has %d of %d records: %v", len(got), sent, fetches.Err0())
-		}
-		fetches.EachRecord(func(r *kgo.Record) { got[string(r.Value)] = true })
-	}
 }
 
 // TestLeaseServiceWiped: a cluster whose lease service has lost everything goes on with all it had.

@@ -104,6 +104,7 @@ func awaitShare(t *testing.T, ctx context.Context, admin *kadm.Client, n, partit
 // TestConsumersShareATopic: members of the consumer protocol that come and go share the partitions, also those that are added, and
 // read every record once.
 func TestConsumersShareATopic(t *testing.T) {
+	t.Parallel()
 	for name, balancer := range map[string]kgo.GroupBalancer{"uniform": kgo.CooperativeStickyBalancer(), "range": kgo.RangeBalancer()} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, blob.NewMemory(time.Now), quickGroups)
@@ -112,7 +113,7 @@ func TestConsumersShareATopic(t *testing.T) {
 			admin := kadm.NewClient(r.client(t))
 			reading, stop := context.WithCancel(ctx)
 			group := &readers{t: t, ctx: ctx, reading: reading, read: map[string]int{}, join: func(opts ...kgo.Opt) *kgo.Client {
-				return r.client(t, inGroup(append(opts, kgo.ServerSideBalancer(), kgo.BlockRebalanceOnPoll(), kgo.MetadataMinAge(50*time.Millisecond), kgo.Balancers(balancer))...)...)
+				return r.client(t, inGroup(append(opts, kgo.ServerSideBalancer(), kgo.BlockRebalanceOnPoll(), kgo.Balancers(balancer))...)...)
 			}}
 			first := group.begin()
 			awaitShare(t, ctx, admin, 1, 8)

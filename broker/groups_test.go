@@ -48,6 +48,7 @@ func values(records []*kgo.Record) map[string]int {
 // TestGroupGoesOnWhereItCommitted: a member that comes after another reads what that one had not committed, also where the broker was
 // started anew in between.
 func TestGroupGoesOnWhereItCommitted(t *testing.T) {
+	t.Parallel()
 	store := blob.NewMemory(time.Now)
 	ctx := within(t, 60*time.Second)
 	for life := range 3 {
@@ -76,6 +77,7 @@ func TestGroupGoesOnWhereItCommitted(t *testing.T) {
 
 // TestMembersShareATopic: members that come and go share the partitions, and together read everything.
 func TestMembersShareATopic(t *testing.T) {
+	t.Parallel()
 	for name, balancer := range map[string]kgo.GroupBalancer{"eager": kgo.RangeBalancer(), "cooperative": kgo.CooperativeStickyBalancer()} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, blob.NewMemory(time.Now), func(c *Config) { c.Partitions = 8 })

@@ -8,16 +8,15 @@ import (
 
 	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/auth/authtest"
-	"github.com/firn-io/firn/kfs/blob"
-	"github.com/firn-io/firn/kfs/lease"
 )
 
 // TestMutualTLS runs brokers that want certificates of their clients, and are clients of each other.
 func TestMutualTLS(t *testing.T) {
+	t.Parallel()
 	ca := authtest.NewCA(t)
 	files := ca.Issue(t, "broker")
 	files.ClientCA = ca.File
-	s := &several{t, blob.NewMemory(time.Now), lease.NewMemory(), map[int32]*running{}}
+	s := newSeveral(t)
 	for id := int32(1); id <= 2; id++ {
 		s.start(id, 2, func(c *Config) {
 			var err error

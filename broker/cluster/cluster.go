@@ -46,7 +46,7 @@ type Broker struct {
 	Port int32  `json:"port"`
 }
 
-// Config is what a Cluster needs. Serve, Journals, Now and Log may be left out, and Follow where the broker is alone.
+// Config is what a Cluster needs. Serve, Journals, HandOver, Now and Log may be left out, and Follow where the broker is alone.
 type Config struct {
 	Leases *lease.Service
 	Self   Broker
@@ -56,6 +56,9 @@ type Config struct {
 	// Journals is how many a new cluster has, and what one with fewer grows to. Default: as many as there are brokers when the cluster is
 	// made, and no growth.
 	Journals uint32
+	// HandOver is for how long another broker must have been the one to own a journal before it is handed over: brokers that come and go at
+	// once move nothing. Default 3 s.
+	HandOver time.Duration
 	// Open takes a journal over. A cluster that is not there yet is made with so many journals.
 	Open func(ctx context.Context, number, journals uint32) (*journal.Journal, error)
 	// Follow makes a follower of journal 0.
@@ -99,6 +102,9 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	if cfg.Self.ID < 0 || cfg.Self.Host == "" || cfg.Self.Port <= 0 || cfg.Self.Port > 65535 {
 		return nil, fmt.Errorf("cluster: broker %d at %q port %d is not an address that clients can use", cfg.Self.ID, cfg.Self.Host, cfg.Self.Port)
+	}
+	if cfg.HandOver == 0 {
+		cfg.HandOver = handOverAfter
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -17,9 +17,7 @@ const (
 	fencedPause    = time.Second     // before a journal that another has taken without the lease is tried again
 	damagedPause   = time.Minute     // before a journal that a person has to look at is tried again
 	releaseTimeout = 2 * time.Second // of a lease that is given up; then it ends with its session
-	// handOverAfter is for how long another broker must have been the one to own a journal before it is handed over: brokers that come
-	// and go at once move nothing.
-	handOverAfter = 3 * time.Second
+	handOverAfter  = 3 * time.Second // the default of Config.HandOver
 )
 
 // keepAll keeps every journal that there is, and those that come.
@@ -146,7 +144,7 @@ func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) 
 // run serves a journal that was taken over until ctx ends or it is another broker's to own.
 func (c *Cluster) run(ctx context.Context, s *lease.Session, o owned) error {
 	j := o.journal
-	turn, stop := c.whileMine(ctx, j.Number(), handOverAfter)
+	turn, stop := c.whileMine(ctx, j.Number(), c.cfg.HandOver)
 	defer stop()
 	g, running := errgroup.WithContext(turn)
 	g.Go(func() error {

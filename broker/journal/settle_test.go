@@ -20,6 +20,14 @@ func settlingConfig(store blob.Store, seed uint64) Config {
 	return cfg
 }
 
+// partition is a copy of what the journal knows of a partition.
+func (o *owner) partition(id kfs.PartitionID) *partition {
+	o.index.mu.RLock()
+	defer o.index.mu.RUnlock()
+	p := o.index.partitions[id]
+	return &partition{start: p.start, next: p.next, settled: slices.Clone(p.settled), refs: slices.Clone(p.refs)}
+}
+
 // fill appends n objects with two records each for two partitions.
 func (o *owner) fill(n, from int) (want []string) {
 	for i := range n {
@@ -101,7 +109,7 @@ func TestSettleBySize(t *testing.T) {
 		o.create(1, "a", 2)
 		want := o.fill(20, 0)
 		time.Sleep(time.Minute)
-		p := o.index.partitions[id(1, 0)]
+		p := o.partition(id(1, 0))
 		if len(p.settled) != 3 || len(p.refs) != 2 || p.settled[0].Span != (kfs.Span{Base: 0, Next: 12}) {
 			t.Errorf("settled %v, %d ranges left", p.settled, len(p.refs))
 		}
@@ -173,10 +181,10 @@ func TestSegmentIsThere(t *testing.T) {
 					}
 				}
 				time.Sleep(10 * time.Minute)
-				if at := o.index.partitions[id(1, 0)].settledPoint(); at != c.settled {
+				if at := o.partition(id(1, 0)).settledPoint(); at != c.settled {
 					t.Errorf("settled up to %d, want %d", at, c.settled)
 				}
-				if at := o.index.partitions[id(1, 1)].settledPoint(); at != 8 {
+				if at := o.partition(id(1, 1)).settledPoint(); at != 8 {
 					t.Errorf("the other partition is settled up to %d", at)
 				}
 				if got := values(o.t, o.Journal, id(1, 0)); !slices.Equal(got, want) {
@@ -206,7 +214,7 @@ func TestSettleBehindALogStart(t *testing.T) {
 		want := o.fill(3, 2)
 		o.must(o.AppendEntries([]kfs.Entry{kfs.Trim{Topic: topicID(1), LogStart: 7}}))
 		time.Sleep(2 * time.Minute)
-		p := o.index.partitions[id(1, 0)]
+		p := o.partition(id(1, 0))
 		if len(p.settled) != 1 || p.settled[0].Span != (kfs.Span{Base: 6, Next: 10}) || len(p.refs) > 0 {
 			t.Errorf("settled %v, %d ranges left", p.settled, len(p.refs))
 		}
@@ -239,7 +247,7 @@ func TestDamageIsNotSettled(t *testing.T) {
 		o.create(1, "a", 2)
 		o.fill(4, 0)
 		time.Sleep(10 * time.Minute)
-		if a, b := o.index.partitions[id(1, 0)].settledPoint(), o.index.partitions[id(1, 1)].settledPoint(); a+b != 8 {
+		if a, b := o.partition(id(1, 0)).settledPoint(), o.partition(id(1, 1)).settledPoint(); a+b != 8 {
 			t.Errorf("settled up to %d and %d", a, b)
 		}
 		_ = o.stop()

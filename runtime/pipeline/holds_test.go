@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,10 +91,10 @@ func TestTrimmedWhileItRegisters(t *testing.T) {
 	w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
 	w.Append(t, nil, jsons(events, 0, 5, 5))
 	w.Checkpoint(t)
-	puts := 0
+	var puts atomic.Int32
 	store := blobtest.NewFault(truth, func(op blobtest.Op) blobtest.Action {
 		if op.Verb == blobtest.Put && op.Key == kfs.JobKey("test") {
-			if puts++; puts == 2 {
+			if puts.Add(1) == 2 {
 				w.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, LogStart: 5}})
 				w.Checkpoint(t)
 			}

@@ -295,7 +295,9 @@ func TestApiVersions(t *testing.T) {
 			if sent > 5 {
 				sent = 5 // the bytes of a version that kmsg does not know: none are looked at
 			}
-			frame := request(int32(version), sent, kmsg.NewPtrApiVersionsRequest())
+			req := kmsg.NewPtrApiVersionsRequest()
+			req.ClientSoftwareName, req.ClientSoftwareVersion = "test", "1"
+			frame := request(int32(version), sent, req)
 			binary.BigEndian.PutUint16(frame[6:], uint16(version))
 			go conn.Write(frame)
 			id, b := answer(t, conn)

@@ -103,20 +103,21 @@ func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kms
 	if err := p.list(ctx, req.Timestamp, answer); err != nil {
 		return err
 	}
+	if answer.Offset >= 0 {
+		answer.LeaderEpoch = p.owner.Epoch
+	}
 	return p.journal.Serving()
 }
 
 // list answers for a time, special or not, that checkTime has let pass.
 func (p *partition) list(ctx context.Context, timestamp int64, answer *kmsg.ListOffsetsResponseTopicPartition) error {
 	start, next := p.journal.Offsets(p.id)
-	answer.LeaderEpoch = p.owner.Epoch
 	switch timestamp {
 	case latestOffset:
 		answer.Offset = next
 	case earliestOffset, earliestLocalOffset:
 		answer.Offset = start
 	case latestTieredOffset:
-		answer.LeaderEpoch = -1
 	case maxTimestampOffset:
 		if latest := p.journal.MaxTimestamp(p.id); latest >= 0 {
 			return p.byTime(ctx, latest, answer)

@@ -344,7 +344,11 @@ func TestListOffsets(t *testing.T) {
 					}
 					continue
 				}
-				if got.ErrorCode != 0 || got.Offset != test.offset || got.Timestamp != test.at {
+				epoch := int32(-1) // where nothing is found, and before version 4
+				if test.offset >= 0 && version >= 4 {
+					epoch = fakeEpoch
+				}
+				if got.ErrorCode != 0 || got.Offset != test.offset || got.Timestamp != test.at || got.LeaderEpoch != epoch {
 					t.Errorf("v%d: %+v", version, got)
 				}
 			}
@@ -376,6 +380,23 @@ func TestInitProducerID(t *testing.T) {
 			t.Errorf("v%d: %+v", version, got)
 		}
 		seen[got.ProducerID] = true
+		for _, old := range []struct {
+			id    int64
+			epoch int16
+			code  int16
+		}{{7, 3, 0}, {7, -1, kerr.InvalidRequest.Code}, {-1, 3, kerr.InvalidRequest.Code}} {
+			if version < 3 {
+				old.code = 0 // neither is part of the request
+			}
+			req.ProducerID, req.ProducerEpoch = old.id, old.epoch
+			got := f.call(t, version, req).(*kmsg.InitProducerIDResponse)
+			if got.ErrorCode != old.code || (got.ProducerID >= 0) != (old.code == 0) || seen[got.ProducerID] {
+				t.Errorf("v%d of %+v: %+v", version, old, got)
+			}
+			if old.code == 0 {
+				seen[got.ProducerID] = true
+			}
+		}
 		req.TransactionalID = kmsg.StringPtr("tx")
 		got = f.call(t, version, req).(*kmsg.InitProducerIDResponse)
 		if got.ErrorCode != kerr.TransactionalIDAuthorizationFailed.Code || got.ProducerID != -1 {

@@ -8,7 +8,7 @@ import (
 	"github.com/firn-io/firn/kfs/record"
 )
 
-// settle lets everything come to an end: all requests arrive, a last owner takes over. It gives his core; nil if he does not come to an end.
+// settle lets everything come to an end: all requests arrive, a last owner, who makes no mistake, takes over. It gives his core; nil if he does not come to an end.
 func (s *simulation) settle() *core {
 	for len(s.network) > 0 {
 		q := s.network[0]
@@ -18,7 +18,7 @@ func (s *simulation) settle() *core {
 	for _, o := range s.owners {
 		o.dead = true
 	}
-	s.answers = nil
+	s.answers, s.mistake = nil, mistake{}
 	s.startOwner()
 	last := s.owners[len(s.owners)-1]
 	for range 100_000 {
@@ -28,11 +28,11 @@ func (s *simulation) settle() *core {
 		case len(s.network) > 0:
 			q := s.network[0]
 			s.network = s.network[1:]
-			s.answers = append(s.answers, simAnswer{last, answered{opNumber(q.op), s.apply(q.op)}})
+			s.answers = append(s.answers, simAnswer{last, q.op, answered{opNumber(q.op), s.apply(q.op)}})
 		case len(s.answers) > 0:
 			a := s.answers[0]
 			s.answers = s.answers[1:]
-			s.step(last, a.answered)
+			s.answer(a)
 		default:
 			s.pass(time.Second)
 		}

@@ -24,7 +24,15 @@ type simRequest struct {
 // simAnswer is an answer on its way back.
 type simAnswer struct {
 	owner *simOwner
+	op    effect
 	answered
+}
+
+// answer has an owner take an answer.
+func (s *simulation) answer(a simAnswer) {
+	if s.mistake.answer == nil || !s.mistake.answer(s, &a) {
+		s.step(a.owner, a.answered)
+	}
 }
 
 // slowness is how seldom a request that is late, or whose sender is paused, gets on.
@@ -38,14 +46,19 @@ func (q *simRequest) slowness() int {
 	return 200
 }
 
-// ask has an owner's request set out. Sometimes the owner is paused just then, in the middle of a PUT.
+// ask has an owner's request set out. Sometimes the owner is paused just then, in the middle of a PUT or of reading the end.
 func (s *simulation) ask(o *simOwner, op effect) {
 	s.network = append(s.network, simRequest{owner: o, op: op, slow: s.rng.IntN(2) == 0})
+	if !o.opened && len(s.owners) > 1 && s.rng.IntN(100) == 0 {
+		o.paused = true
+		s.say("owner %d paused while it takes over", o.n)
+	}
 	if e, ok := op.(putOp); ok {
 		s.note(o, op, e.key, e.body)
 		if _, _, ok := kfs.ParseObjectKey(e.key); ok && o.opened && s.rng.IntN(100) == 0 {
 			o.paused = true
 			s.say("owner %d paused in the middle of %s", o.n, e.key)
+			s.succeed = s.rng.IntN(2) == 0
 		}
 	}
 }
@@ -62,19 +75,23 @@ func (s *simulation) carry(i int) {
 		s.apply(q.op)
 		return
 	}
+	if q.urgent && q.owner.paused {
+		q.owner.paused = false
+		s.say("owner %d goes on", q.owner.n)
+	}
 	number := opNumber(q.op)
 	switch fate {
 	case 0: // it never arrives
-		s.answers = append(s.answers, simAnswer{q.owner, answered{number, result{err: errors.New("lost")}}})
+		s.answers = append(s.answers, simAnswer{q.owner, q.op, answered{number, result{err: errors.New("lost")}}})
 	case 1: // it arrives later, when its sender has given it up
-		s.answers = append(s.answers, simAnswer{q.owner, answered{number, result{err: errors.New("timed out")}}})
+		s.answers = append(s.answers, simAnswer{q.owner, q.op, answered{number, result{err: errors.New("timed out")}}})
 		q.late = true
 		s.network = append(s.network, q)
 	case 2: // it arrives, and the answer is lost
 		s.apply(q.op)
-		s.answers = append(s.answers, simAnswer{q.owner, answered{number, result{err: errors.New("no answer")}}})
+		s.answers = append(s.answers, simAnswer{q.owner, q.op, answered{number, result{err: errors.New("no answer")}}})
 	default:
-		s.answers = append(s.answers, simAnswer{q.owner, answered{number, s.apply(q.op)}})
+		s.answers = append(s.answers, simAnswer{q.owner, q.op, answered{number, s.apply(q.op)}})
 	}
 }
 
@@ -99,7 +116,7 @@ func (s *simulation) apply(op effect) result {
 	r := result{outcome: done, time: s.clock.UnixMilli()}
 	switch e := op.(type) {
 	case putOp:
-		if _, ok := s.objects[e.key]; ok {
+		if _, ok := s.objects[e.key]; ok && !s.mistake.overwrites(e.key) {
 			r.outcome = exists
 			break
 		}

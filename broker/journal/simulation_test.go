@@ -17,8 +17,9 @@ import (
 )
 
 var (
-	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and say what happens")
-	simSeeds = flag.Uint64("sim.seeds", 300, "how many seeds the simulation runs")
+	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and say what happens")
+	simMistake = flag.String("sim.mistake", "", "with -sim.seed: the mistake of zoo_test.go that all owners make")
+	simSeeds   = flag.Uint64("sim.seeds", 300, "how many seeds the simulation runs")
 )
 
 // simulation drives several cores on one goroutine: one store with its own clock, a network that delays, loses, repeats late and
@@ -27,6 +28,7 @@ var (
 type simulation struct {
 	t       *testing.T
 	rng     *rand.Rand
+	mistake mistake // that all owners make
 	verbose bool
 	trace   strings.Builder
 	hash    uint64 // of all that happened
@@ -40,7 +42,9 @@ type simulation struct {
 	answers []simAnswer
 	clients []simClient
 	truth   [simPartitions]simTruth // what clients were told
-	calm    bool                    // owners live long, and time passes fast: what is deleted, and when
+	calm    bool                    // owners live long
+	succeed bool                    // an owner starts at once
+	brisk   bool                    // time passes fast: what is deleted, and when
 
 	simCounts
 }
@@ -65,6 +69,8 @@ type simOwner struct {
 	waits    map[*request]func([]Result)
 	opened   bool
 	hasEnded bool
+
+	partitions map[kfs.PartitionID]*partition // of a mistake: what it goes on from
 }
 
 const (
@@ -77,7 +83,7 @@ const (
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), clock: time.UnixMilli(1_800_000_000_000), objects: map[string]simObject{},
-		first: map[string][]byte{}, calm: seed%2 == 0,
+		first: map[string][]byte{}, calm: seed%3 > 0, brisk: seed%3 == 1,
 	}
 	for p := range s.truth {
 		s.truth[p].acked = map[int64]string{}
@@ -90,9 +96,17 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 }
 
 // simulate runs a seed to its end, or to where something is wrong.
-func simulate(t *testing.T, seed uint64, verbose bool) (s *simulation) {
+func simulate(t *testing.T, seed uint64, m mistake, verbose bool) (s *simulation) {
 	s = newSimulation(t, seed)
-	s.verbose = verbose
+	s.mistake, s.verbose = m, verbose
+	defer func() {
+		if r := recover(); r != nil {
+			if m.name == "" {
+				panic(fmt.Sprintf("seed %d: %v", seed, r))
+			}
+			s.wrong("panic: %v", r)
+		}
+	}()
 	s.startOwner()
 	for range simTurns {
 		if s.turn(); len(s.wrongs) > 0 {
@@ -148,7 +162,14 @@ func (o *simOwner) serves() bool { return o.opened && !o.dead && !o.hasEnded }
 // step feeds a core.
 func (s *simulation) step(o *simOwner, ev event) {
 	s.note(o, ev, "", nil)
-	for _, e := range o.core.Step(o.now, ev) {
+	if s.mistake.before != nil {
+		s.mistake.before(s, o, ev)
+	}
+	effects := o.core.Step(o.now, ev)
+	if s.mistake.after != nil {
+		effects = s.mistake.after(s, o, effects)
+	}
+	for _, e := range effects {
 		switch e := e.(type) {
 		case putOp, getOp, listOp, deleteOp, buildOp:
 			s.ask(o, e)
@@ -192,11 +213,15 @@ func (s *simulation) step(o *simOwner, ev event) {
 // turn does one thing at random.
 func (s *simulation) turn() {
 	alive := func() *simOwner { return s.owners[s.rng.IntN(len(s.owners))] }
-	if s.calm && s.rng.IntN(150) == 0 {
+	if s.succeed && len(s.owners) < simOwners {
+		s.succeed = false
+		s.startOwner()
+	}
+	if s.brisk && s.rng.IntN(150) == 0 {
 		s.pass(time.Duration(s.rng.Int64N(int64(40 * time.Minute))))
 	}
 	n := s.rng.IntN(1000)
-	if trouble := n >= 957 && n < 963 || n >= 990; trouble && s.calm && s.rng.IntN(10) > 0 {
+	if trouble := n >= 986; trouble && s.calm && s.rng.IntN(10) > 0 {
 		return
 	}
 	switch {
@@ -213,7 +238,7 @@ func (s *simulation) turn() {
 		if a := s.answers[i]; a.owner.dead || !a.owner.paused {
 			s.answers = slices.Delete(s.answers, i, i+1)
 			if !a.owner.dead {
-				s.step(a.owner, a.answered)
+				s.answer(a)
 			}
 		}
 	case n < 800:
@@ -222,10 +247,15 @@ func (s *simulation) turn() {
 		s.pass(time.Duration(s.rng.Int64N(int64(300 * time.Millisecond))))
 	case n < 955:
 		s.pass(time.Duration(s.rng.Int64N(int64(time.Minute))))
+	case n < 957 && s.calm && !s.brisk:
+		s.pass(time.Duration(s.rng.Int64N(int64(10 * time.Minute))))
 	case n < 957:
 		s.pass(time.Duration(s.rng.Int64N(int64(5 * time.Hour))))
 	case n < 963:
 		o := alive()
+		if !o.paused && s.calm && s.rng.IntN(10) > 0 {
+			return
+		}
 		o.paused = !o.paused
 		s.say("owner %d paused: %v", o.n, o.paused)
 	case n < 986:
@@ -257,7 +287,7 @@ func (s *simulation) pass(d time.Duration) {
 
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
-		s := simulate(t, *simSeed, true)
+		s := simulate(t, *simSeed, mistakeNamed(t, *simMistake), true)
 		t.Log(s.trace.String())
 		if len(s.wrongs) > 0 {
 			t.Errorf("seed %d: %s", *simSeed, strings.Join(s.wrongs, "\n"))
@@ -266,7 +296,7 @@ func TestSimulation(t *testing.T) {
 	}
 	var sum simCounts
 	for seed := range *simSeeds {
-		s := simulate(t, seed+1, false)
+		s := simulate(t, seed+1, mistake{}, false)
 		if len(s.wrongs) > 0 {
 			t.Fatalf("seed %d: %s\nrun with -sim.seed=%d", seed+1, strings.Join(s.wrongs, "\n"), seed+1)
 		}
@@ -283,7 +313,7 @@ func TestSimulation(t *testing.T) {
 func TestSimulationReplays(t *testing.T) {
 	hashes := map[uint64]bool{}
 	for seed := range uint64(50) {
-		a, b := simulate(t, seed+1, false).hash, simulate(t, seed+1, false).hash
+		a, b := simulate(t, seed+1, mistake{}, false).hash, simulate(t, seed+1, mistake{}, false).hash
 		if a != b {
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed+1, a, b)
 		}

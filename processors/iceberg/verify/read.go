@@ -243,19 +243,18 @@ type column struct {
 }
 
 func (c *column) next() (parquet.Value, error) {
-	for len(c.left) == 0 {
+	if len(c.left) == 0 {
 		n, err := c.in.ReadValues(c.buffer)
-		c.left = c.buffer[:n]
-		if n > 0 {
-			break
+		switch {
+		case n > 0:
+			c.left = c.buffer[:n]
+		case errors.Is(err, io.EOF):
+			return parquet.Value{}, io.ErrUnexpectedEOF
+		case err == nil:
+			return parquet.Value{}, io.ErrNoProgress
+		default:
+			return parquet.Value{}, err
 		}
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return parquet.Value{}, err
 	}
 	v := c.left[0]
 	c.left = c.left[1:]

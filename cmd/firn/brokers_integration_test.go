@@ -236,13 +236,6 @@ func (a *audit) consume(ctx context.Context, member *kgo.Client) {
 	}
 }
 
-// acknowledged is how many records were acknowledged so far.
-func (a *audit) acknowledged() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.told["audit"]) + len(a.told["librdkafka"])
-}
-
 // goesOn waits until both producers and the group have moved on by something.
 func (a *audit) goesOn(what string) {
 	a.t.Helper()

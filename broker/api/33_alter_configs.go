@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -120,13 +121,19 @@ func planAlteration(s *metadata.State, wanted []alteration, i int) (*kfs.Topic, 
 	if w.name == "" {
 		return nil, refuse(kerr.InvalidRequest, "topics have no common defaults to change: name a topic")
 	}
-	topic, err := byName(s, w.name)
-	if err != nil {
-		return nil, err
+	topic, missing := byValidName(s, w.name)
+	if missing != nil {
+		topic = &metadata.Topic{} // what is wrong with the configs is told first, as in Kafka
 	}
 	set, remove, err := w.plan(topic)
 	if err != nil {
 		return nil, err
+	}
+	if missing != nil {
+		if _, invalid := metadata.ParseSettings(set); invalid != nil && errors.Is(missing, errUnknownTopic) {
+			return nil, invalid
+		}
+		return nil, missing
 	}
 	changed, err := s.AlterConfigs(topic.ID, set, remove)
 	if err != nil || slices.Equal(changed.Configs, topic.Configs) {

@@ -172,7 +172,7 @@ func byName(s *metadata.State, name string) (*metadata.Topic, error) {
 	return nil, errUnknownTopic
 }
 
-// byValidName is byName for the APIs that say, as Kafka's do, that no topic can have a name: those that describe topics.
+// byValidName is byName for the APIs that say, as Kafka's do, that no topic can have a name: those that describe topics or change their configs.
 func byValidName(s *metadata.State, name string) (*metadata.Topic, error) {
 	t, err := byName(s, name)
 	if err == nil {

@@ -257,13 +257,20 @@ func (c *Coordinator) step(e *entry, now time.Time, ev Event, call *Call) {
 	}
 	c.bytes += e.group.Bytes() - e.bytes
 	e.bytes = e.group.Bytes()
-	if e.group.Ended() || e.group.Idle() && !e.flying() && len(c.log.Offsets(e.name)) == 0 {
-		delete(c.groups, e.name)
-		e.at = time.Time{}
-		c.unschedule(e)
-		return
+	if !c.forgotten(e) {
+		c.schedule(e)
 	}
-	c.schedule(e)
+}
+
+// forgotten drops a group of which nothing is left to remember.
+func (c *Coordinator) forgotten(e *entry) bool {
+	if !e.group.Ended() && (!e.group.Idle() || e.flying() || len(c.log.Offsets(e.name)) > 0) {
+		return false
+	}
+	delete(c.groups, e.name)
+	e.at = time.Time{}
+	c.unschedule(e)
+	return true
 }
 
 // persist enqueues offsets, and gives nil if there are none.

@@ -286,6 +286,34 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// TestNothingIsLeftOfLastOffsets: a group without members is gone with its last offset, once that is durable.
+func TestNothingIsLeftOfLastOffsets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := func(string, int32) bool { return true }
+		for name, gone := range map[string]func(c *Coordinator) bool{
+			"describe": func(c *Coordinator) bool { _, err := c.Describe("g"); return err == ErrNotFound },
+			"list":     func(c *Coordinator) bool { list, err := c.List(); return err == nil && len(list) == 0 },
+			"delete offsets": func(c *Coordinator) bool {
+				_, call := c.DeleteOffsets("g", all)
+				return answer(t, call) == Done{Err: kerr.GroupIDNotFound}
+			},
+		} {
+			l := newLog()
+			c := newCoordinator(l)
+			answer(t, c.Do("g", commit(offset(0, 1))))
+			l.manual = true
+			_, call := c.DeleteOffsets("g", all)
+			if d, err := c.Describe("g"); err != nil || d.State != Empty {
+				t.Errorf("%s: before it is durable: %v, %v", name, d.State, err)
+			}
+			l.land(nil)
+			if answer(t, call) != (Done{}) || !gone(c) || len(c.groups) != 0 {
+				t.Errorf("%s: the group is still there", name)
+			}
+		}
+	})
+}
+
 func TestDeleteOffsets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()

@@ -33,6 +33,9 @@ func (c *Coordinator) List() ([]Listed, error) {
 	}
 	list := make([]Listed, 0, len(c.groups))
 	for name, e := range c.groups {
+		if c.forgotten(e) {
+			continue
+		}
 		of, protocolType := e.group.Kind()
 		list = append(list, Listed{name, of, e.group.State(), protocolType})
 	}
@@ -76,7 +79,7 @@ func (c *Coordinator) existing(group string) (*Group, error) {
 		return nil, ErrStopped
 	}
 	e := c.groups[group]
-	if e == nil {
+	if e == nil || c.forgotten(e) { // its last offsets may have been deleted since its last step
 		return nil, ErrNotFound
 	}
 	return e.group, nil
@@ -109,7 +112,7 @@ func (c *Coordinator) DeleteOffsets(group string, want func(topic string, partit
 	case c.stopped:
 		call.finish(nil, ErrStopped)
 		return nil, call
-	case e == nil:
+	case e == nil || c.forgotten(e):
 		call.finish(Done{Err: kerr.GroupIDNotFound}, nil)
 		return nil, call
 	case e.group.State() != Empty && !e.group.reads():

@@ -3,6 +3,7 @@ package differential
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,6 +23,8 @@ type Difference struct {
 	Text    string // of the step
 
 	Explained *Explanation // nil if nothing explains it
+
+	refused bool // Firn has an error code in the same row
 }
 
 // absent is the value of what is not in an answer.
@@ -45,12 +48,14 @@ type Explanation struct {
 	Firn     string
 	Other    string
 	Why      string
+	// Refused says that Firn has an error code other than NONE in the same row.
+	Refused bool
 	// Ends says that the two do not hold the same things from here on: the rest of the sequence is not compared.
 	Ends bool
 }
 
 func (e *Explanation) explains(d *Difference) bool {
-	if e.Against != d.Against || e.Versions != (Range{}) && (d.Version < e.Versions.Min || d.Version > e.Versions.Max) {
+	if e.Refused && !d.refused || e.Against != d.Against || e.Versions != (Range{}) && (d.Version < e.Versions.Min || d.Version > e.Versions.Max) {
 		return false
 	}
 	return like(e.API, d.API) && like(e.Tag, d.Tag) && like(e.Path, d.Fact.Path) && like(e.Firn, d.Firn) && like(e.Other, d.Other)
@@ -72,24 +77,55 @@ func Compare(against string, s *Sequence, ours, theirs []Outcome, known []Explan
 	for i := range s.Steps {
 		step := &s.Steps[i]
 		ends := false
-		for _, d := range differ(ours[i], theirs[i]) {
+		found := differ(ours[i], theirs[i])
+		for k := range found {
+			d := &found[k]
 			d.Against, d.Seed, d.Step, d.Tag, d.Text = against, s.Seed, i, step.Tag, step.Text
-			d.API, d.Version = kmsg.NameForKey(step.key), step.version
-			for k := range known {
-				if known[k].explains(&d) {
-					d.Explained = &known[k]
-					ends = ends || known[k].Ends
-					break
-				}
-			}
-			all = append(all, d)
-			ends = ends || d.Explained == nil // what follows may be only its consequence
+			d.API, d.Version, d.refused = kmsg.NameForKey(step.key), step.version, refused(ours[i], row(d.Fact.Path))
+			d.explain(known)
 		}
+		follow(found)
+		for k := range found {
+			// What follows something unexplained may be only its consequence.
+			ends = ends || found[k].Explained == nil || found[k].Explained.Ends
+		}
+		all = append(all, found...)
 		if ends {
 			break
 		}
 	}
 	return all
+}
+
+func (d *Difference) explain(known []Explanation) {
+	for k := range known {
+		if known[k].explains(d) {
+			d.Explained = &known[k]
+			return
+		}
+	}
+}
+
+// follow explains what is only a consequence: where one server has refused something and the other has not, and that is explained, the
+// values beside the error codes differ too.
+func follow(found []Difference) {
+	for _, cause := range found {
+		if path.Ext(cause.Fact.Path) != ".ErrorCode" && cause.Fact.Path != "ErrorCode" || cause.Explained == nil || (cause.Firn == "NONE") == (cause.Other == "NONE") {
+			continue
+		}
+		for k := range found {
+			if d := &found[k]; d.Explained == nil && strings.HasPrefix(d.Fact.Path, row(cause.Fact.Path)) {
+				d.Explained = cause.Explained
+			}
+		}
+	}
+}
+
+// row is the part of a path that those beside it have in common.
+func row(path string) string { return path[:strings.LastIndexByte(path, '.')+1] }
+
+func refused(facts Outcome, row string) bool {
+	return slices.ContainsFunc(facts, func(f Fact) bool { return f.Path == row+"ErrorCode" && f.Value != "NONE" })
 }
 
 // differ walks two sorted lists of facts. Of a row that only one of them has, what is in it is not told again.

@@ -39,6 +39,8 @@ func TestCompare(t *testing.T) {
 	changed := slices.Clone(same)
 	changed[1].Value = "INVALID_TOPIC_EXCEPTION"
 	less := same[:2]
+	refused, unlike := slices.Clone(same), slices.Clone(changed)
+	refused[1].Value, unlike[3].Value = "UNKNOWN_TOPIC_ID", "LEADER_NOT_AVAILABLE"
 	for name, test := range map[string]struct {
 		ours, theirs []Outcome
 		known        []Explanation
@@ -58,6 +60,11 @@ func TestCompare(t *testing.T) {
 		"of another tag":    {[]Outcome{same, less, same}, []Outcome{same, same, same}, []Explanation{{Tag: "odd"}}, []string{"Topics[a].Partitions[0]"}, 0},
 		"of its tag":        {[]Outcome{less, same, same}, []Outcome{same, same, same}, []Explanation{{Tag: "odd"}}, []string{"Topics[a].Partitions[0]"}, 1},
 		"another value":     {[]Outcome{same, same, same}, []Outcome{same, changed, same}, []Explanation{{Firn: "NONE", Other: "UNKNOWN*"}}, []string{"Topics[a].ErrorCode"}, 0},
+		"a consequence":     {[]Outcome{same, same, same}, []Outcome{same, unlike, same}, []Explanation{{Path: "Topics[a].ErrorCode"}}, []string{"Topics[a].ErrorCode", "Topics[a].Partitions[0].ErrorCode"}, 2},
+		"no consequence":    {[]Outcome{same, refused, same}, []Outcome{same, unlike, same}, []Explanation{{Path: "Topics[a].ErrorCode"}}, []string{"Topics[a].ErrorCode", "Topics[a].Partitions[0].ErrorCode"}, 1},
+		"not its cause":     {[]Outcome{same, same, same}, []Outcome{same, unlike, same}, []Explanation{{Path: "*.Partitions[0].ErrorCode"}}, []string{"Topics[a].ErrorCode", "Topics[a].Partitions[0].ErrorCode"}, 1},
+		"beside an error":   {[]Outcome{same, refused, same}, []Outcome{same, same, same}, []Explanation{{Path: "Topics[a].ErrorCode", Refused: true}}, []string{"Topics[a].ErrorCode"}, 1},
+		"beside none":       {[]Outcome{same, same, same}, []Outcome{same, changed, same}, []Explanation{{Path: "Topics[a].ErrorCode", Refused: true}}, []string{"Topics[a].ErrorCode"}, 0},
 		"another path":      {[]Outcome{same, same, same}, []Outcome{same, changed, same}, []Explanation{{Path: "Topics[b].ErrorCode"}}, []string{"Topics[a].ErrorCode"}, 0},
 	} {
 		for i := range test.known {
@@ -97,14 +104,14 @@ func TestFactsNameWhatIsDifferent(t *testing.T) {
 		topic := kmsg.NewMetadataResponseTopic()
 		topic.Topic, topic.TopicID, topic.ErrorCode = kmsg.StringPtr(name), [16]byte{1}, 3
 		part := kmsg.NewMetadataResponseTopicPartition()
-		part.Leader, part.Replicas = 9, []int32{9}
+		part.Leader, part.LeaderEpoch, part.Replicas = 9, 4, []int32{9}
 		topic.Partitions = append(topic.Partitions, part)
 		resp.Topics = append(resp.Topics, topic)
 	}
 	want := Outcome{
 		{"AuthorizedOperations", "-2147483648"}, {"ErrorCode", "NONE"}, {"Topics[t0]", "row"}, {"Topics[t0].AuthorizedOperations", "-2147483648"},
 		{"Topics[t0].ErrorCode", "UNKNOWN_TOPIC_OR_PARTITION"}, {"Topics[t0].Partitions[0]", "row"}, {"Topics[t0].Partitions[0].ErrorCode", "NONE"},
-		{"Topics[t0].Partitions[0].ISR", "0 of them"}, {"Topics[t0].Partitions[0].Partition", "0"}, {"Topics[t0].Partitions[0].Replicas", "1 of them"},
+		{"Topics[t0].Partitions[0].ISR", "0 of them"}, {"Topics[t0].Partitions[0].LeaderEpoch", "some"}, {"Topics[t0].Partitions[0].Partition", "0"}, {"Topics[t0].Partitions[0].Replicas", "1 of them"},
 		{"Topics[t0].Topic", "t0"}, {"Topics[t0].TopicID", "t0"},
 	}
 	if got := side.facts(resp); !reflect.DeepEqual(got, want) {

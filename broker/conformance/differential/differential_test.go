@@ -20,6 +20,7 @@ var (
 	kafkaAddr = flag.String("kafka", "", "the `address` of an Apache Kafka 3.9.1 to compare with as well")
 	seeds     = flag.Int("seeds", 24, "how many sequences to play")
 	firstSeed = flag.Uint64("seed", 1, "the first `seed`; 0 draws one")
+	tell      = flag.Bool("explained", false, "log each difference that is explained, too")
 	parallel  = flag.Int("at-once", 8, "how many sequences are played at the same time")
 )
 
@@ -116,8 +117,11 @@ func compare(t *testing.T, firn, other *Server) {
 				}
 				found[i] = Compare(other.Name, s, outcomes[0], outcomes[1], known)
 				for _, d := range found[i] {
-					if d.Explained == nil {
+					switch {
+					case d.Explained == nil:
 						t.Error(d)
+					case *tell:
+						t.Logf("%v\n\texplained: %s", d, d.Explained.Why)
 					}
 				}
 			})

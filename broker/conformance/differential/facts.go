@@ -15,11 +15,11 @@ import (
 type Fact struct{ Path, Value string }
 
 // unseen are fields that no two servers, or runs, need to agree on: where things are, how they are called inside, how long they take, and
-// what is said to people. Leader epochs count a server's own history.
+// what is said to people.
 func unseen(field string) bool {
 	switch field {
 	case "Version", "UnknownTags", "ThrottleMillis", "ErrorMessage", "Documentation", "Brokers", "NodeID", "NodeEndpoints", "Host", "Port",
-		"Rack", "ClusterID", "ControllerID", "Controller", "Leader", "LeaderEpoch", "CurrentLeader", "EligibleLeaderReplicas", "LastKnownELR",
+		"Rack", "ClusterID", "ControllerID", "Controller", "Leader", "CurrentLeader", "EligibleLeaderReplicas", "LastKnownELR",
 		"LeaderID", "OfflineReplicas", "MemberEpoch", "ClientHost", "IsInternal", "ApiKeys", "FinalizedFeaturesEpoch", "FinalizedFeatures", "SupportedFeatures",
 		"ZkMigrationReady", "NextCursor", "LogDir", "Size", "TotalBytes", "UsableBytes", "CoordinatorEpoch", "LastTimestamp":
 		return true
@@ -122,10 +122,34 @@ func (f *flattener) slice(path, field string, v reflect.Value) {
 			row = fmt.Sprintf("%s#%d]", row[:len(row)-1], f.seen[row])
 		}
 		if f.seen[row] <= 1 {
-			f.add(row, "row")
+			f.add(row, describeRow(e))
 		}
 		f.structure(row, e)
 	}
+}
+
+// describeRow is what is told of an element that another server may not have at all.
+func describeRow(e reflect.Value) string {
+	committed := func(offset int64) bool { return offset >= 0 }
+	switch v := e.Interface().(type) {
+	case kmsg.OffsetFetchResponseTopic:
+		if !slices.ContainsFunc(v.Partitions, func(p kmsg.OffsetFetchResponseTopicPartition) bool { return committed(p.Offset) }) {
+			return "row without offsets"
+		}
+	case kmsg.OffsetFetchResponseGroupTopic:
+		if !slices.ContainsFunc(v.Partitions, func(p kmsg.OffsetFetchResponseGroupTopicPartition) bool { return committed(p.Offset) }) {
+			return "row without offsets"
+		}
+	case kmsg.OffsetFetchResponseTopicPartition:
+		if !committed(v.Offset) {
+			return "row without offsets"
+		}
+	case kmsg.OffsetFetchResponseGroupTopicPartition:
+		if !committed(v.Offset) {
+			return "row without offsets"
+		}
+	}
+	return "row"
 }
 
 func (f *flattener) number(field string, n int64) string {
@@ -137,6 +161,10 @@ func (f *flattener) number(field string, n int64) string {
 		return kerr.TypedErrorForCode(int16(n)).Message
 	case "Timestamp":
 		return f.side.moment(n)
+	case "LeaderEpoch": // it counts a server's own history
+		if n >= 0 {
+			return "some"
+		}
 	case "LogAppendTime", "SessionID":
 		if n > 0 {
 			return "some"

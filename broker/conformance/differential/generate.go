@@ -12,7 +12,7 @@ import (
 func Generate(seed uint64, common map[int16]Range) *Sequence {
 	g := &generator{
 		rng: rand.New(rand.NewPCG(seed, 0xf1)), common: common, sequence: &Sequence{Seed: seed},
-		topics: map[string]*topic{}, producers: map[string]map[string]int32{}, groups: map[string]*members{},
+		topics: map[string]*topic{}, producers: map[string]map[string]int32{}, groups: map[string]*members{}, trimmed: map[string]bool{}, timeless: map[string]bool{},
 	}
 	g.begin()
 	ops := g.pick(g.themes())
@@ -29,6 +29,8 @@ type generator struct {
 	common    map[int16]Range
 	sequence  *Sequence
 	topics    map[string]*topic
+	trimmed   map[string]bool             // topics of which records were deleted
+	timeless  map[string]bool             // topics that were given records without a time
 	producers map[string]map[string]int32 // next sequence number by partition
 	groups    map[string]*members
 	labels    int

@@ -13,11 +13,11 @@ type fetched struct {
 	partition int32
 	offset    int64
 	maxBytes  int32
-	epoch     int32
+	epoch     epoch
 }
 
 func (f fetched) String() string {
-	return fmt.Sprintf("%s/%d from %d, %d bytes, epoch %d", f.topic, f.partition, f.offset, f.maxBytes, f.epoch)
+	return fmt.Sprintf("%s/%d from %d, %d bytes, epoch %v", f.topic, f.partition, f.offset, f.maxBytes, f.epoch)
 }
 
 func (g *generator) someFetched(n int) (parts []fetched) {
@@ -41,7 +41,7 @@ func (s *Side) ask(r *kmsg.FetchRequest, parts []fetched) {
 			n++
 		}
 		p := kmsg.NewFetchRequestTopicPartition()
-		p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = f.partition, f.offset, f.maxBytes, f.epoch
+		p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = f.partition, f.offset, f.maxBytes, s.epoch(f.epoch, f.topic, f.partition)
 		r.Topics[n-1].Partitions = append(r.Topics[n-1].Partitions, p)
 	}
 }

@@ -102,6 +102,7 @@ func (g *generator) produce() {
 		g.afterNoAcks(tag)
 	}
 	for _, p := range parts {
+		g.timeless[p.topic] = g.timeless[p.topic] || p.batch.times[0] < 0
 		if p.batch.spoil == "" && acks != 2 {
 			g.grow(p.topic, p.partition, len(p.batch.times))
 		}
@@ -174,8 +175,9 @@ func (g *generator) produceIdempotently() {
 		step = int32(len(b.times))
 	}
 	g.producers[name][at] = next + step
-	send := func(text string) {
-		add(g, fmt.Sprintf("%sproduce %s to %s/%d", text, b.text(), topic, partition), func(s *Side, r *kmsg.ProduceRequest) {
+	g.timeless[topic] = g.timeless[topic] || b.times[0] < 0
+	send := func(text string) *Step {
+		return add(g, fmt.Sprintf("%sproduce %s to %s/%d", text, b.text(), topic, partition), func(s *Side, r *kmsg.ProduceRequest) {
 			r.Acks, r.TimeoutMillis = -1, 10_000
 			rt := kmsg.NewProduceRequestTopic()
 			rt.Topic, rt.TopicID = s.topic(topic), s.id(topic)
@@ -185,13 +187,27 @@ func (g *generator) produceIdempotently() {
 			r.Topics = append(r.Topics, rt)
 		})
 	}
-	send("")
+	first := send("")
+	if b.sequence < next || b.producer == "nobody" {
+		first.Tag = "perhaps again"
+	}
 	if g.maybe(4) {
-		send("again, ")
+		send("again, ").Tag = "perhaps again"
 	}
 	if step > 0 {
 		g.grow(topic, partition, len(b.times))
 	}
+}
+
+// latestTag is what is special about the latest time of a topic's records.
+func (g *generator) latestTag(topic string) string {
+	switch {
+	case g.trimmed[topic]:
+		return "latest time of what is left"
+	case g.timeless[topic]:
+		return "latest time of what may have none"
+	}
+	return "latest time"
 }
 
 func (g *generator) describeProducers() {
@@ -208,6 +224,7 @@ func (g *generator) deleteRecords() {
 	topic := g.someTopic()
 	partition := g.somePartition(topic)
 	offset := g.someOffset(topic, partition)
+	g.trimmed[topic] = true
 	add(g, fmt.Sprintf("delete records of %s/%d before %d", topic, partition, offset), func(s *Side, r *kmsg.DeleteRecordsRequest) {
 		t := kmsg.NewDeleteRecordsRequestTopic()
 		t.Topic = s.topic(topic)
@@ -226,15 +243,15 @@ func (g *generator) listOffsets() {
 	epoch := g.someEpoch()
 	version := g.version(2)
 	if version < 4 {
-		epoch = -1
+		epoch = noEpoch
 	}
 	offsets := of[int32](g, 1, 5, 0)
-	step := addVersion(g, version, fmt.Sprintf("offset of %s/%d at %d, isolation %d, epoch %d", topic, partition, at, isolation, epoch), func(s *Side, r *kmsg.ListOffsetsRequest) {
+	step := addVersion(g, version, fmt.Sprintf("offset of %s/%d at %d, isolation %d, epoch %v", topic, partition, at, isolation, epoch), func(s *Side, r *kmsg.ListOffsetsRequest) {
 		r.ReplicaID, r.IsolationLevel, r.TimeoutMillis = -1, isolation, 10_000
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = s.topic(topic)
 		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Partition, p.Timestamp, p.CurrentLeaderEpoch, p.MaxNumOffsets = partition, at, epoch, offsets
+		p.Partition, p.Timestamp, p.CurrentLeaderEpoch, p.MaxNumOffsets = partition, at, s.epoch(epoch, topic, partition), offsets
 		if at >= 0 {
 			p.Timestamp += s.base
 		}
@@ -245,29 +262,20 @@ func (g *generator) listOffsets() {
 	case version == 0 && at >= 0:
 		step.Tag = "by segment"
 	case at == -3:
-		step.Tag = "latest time"
+		step.Tag = g.latestTag(topic)
 	}
-}
-
-// someEpoch is none, or one that no leader has reached.
-func (g *generator) someEpoch() int32 {
-	if g.maybe(10) {
-		return 1_000_000
-	}
-	return -1
 }
 
 func (g *generator) leaderEpoch() {
 	topic := g.someTopic()
 	partition := g.somePartition(topic)
-	current := g.someEpoch()
-	wanted := of[int32](g, 1_000_000, -1)
-	add(g, fmt.Sprintf("where epoch %d of %s/%d ends, current epoch %d", wanted, topic, partition, current), func(s *Side, r *kmsg.OffsetForLeaderEpochRequest) {
+	current, wanted := g.someEpoch(), of(g, noEpoch, ownEpoch, nextEpoch, farEpoch)
+	add(g, fmt.Sprintf("where the epoch %v of %s/%d ends, current epoch %v", wanted, topic, partition, current), func(s *Side, r *kmsg.OffsetForLeaderEpochRequest) {
 		r.ReplicaID = -1
 		t := kmsg.NewOffsetForLeaderEpochRequestTopic()
 		t.Topic = s.topic(topic)
 		p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-		p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = partition, current, wanted
+		p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = partition, s.epoch(current, topic, partition), s.epoch(wanted, topic, partition)
 		t.Partitions = append(t.Partitions, p)
 		r.Topics = append(r.Topics, t)
 	})

@@ -82,6 +82,8 @@ func (g *generator) createTopics() {
 		step.Tag = "retention.bytes -5"
 	case factor > 1:
 		step.Tag = "two replicas"
+	case name == "x.y" || name == "x_y":
+		step.Tag = "alike"
 	case partitions == -1 && step.version < 4 && !assigned:
 		step.Tag = "no defaults yet"
 	}

@@ -18,7 +18,7 @@ func Play(ctx context.Context, server *Server, s *Sequence, prefix string, base 
 	side := &Side{
 		server: server, prefix: prefix, base: base.UnixMilli(), conns: map[int]*conn{}, topicIDs: map[string][16]byte{},
 		members: map[string]string{}, generations: map[string]int32{}, producers: map[string]*producer{}, sessions: map[string]int32{},
-		expect: map[string]int{}, starts: map[string]int64{},
+		expect: map[string]int{}, starts: map[string]int64{}, epochs: map[string]int32{},
 	}
 	defer side.end(ctx)
 	outcomes := make([]Outcome, len(s.Steps))

@@ -40,14 +40,14 @@ func (g *generator) readOffsets(name string, partitions int) {
 				t.Partitions = append(t.Partitions, q)
 			}
 			r.Topics = append(r.Topics, t)
-		}).Tag = map[int64]string{-3: "latest time"}[at]
+		}).Tag = map[int64]string{-3: g.latestTag(name)}[at]
 	}
 }
 
 // readRecords reads all records of a topic, a partition at a time, from where its log starts. A sequence writes less than one fetch takes.
 func (g *generator) readRecords(name string, partitions int) {
 	for p := range partitions {
-		start := fmt.Sprint(name, "/", p)
+		start := partitionName(name, int32(p))
 		addVersion(g, 5, "read back: where "+start+" starts", func(s *Side, r *kmsg.ListOffsetsRequest) {
 			r.ReplicaID = -1
 			t := kmsg.NewListOffsetsRequestTopic()

@@ -52,6 +52,7 @@ type Side struct {
 	sessions    map[string]int32     // fetch sessions
 	expect      map[string]int       // partitions of the topics that have to be there, 0 of those that must not
 	starts      map[string]int64     // where partitions start, by the sequence's name
+	epochs      map[string]int32     // of partitions' leaders, by the sequence's name
 	markers     int                  // how many were set
 }
 

@@ -131,7 +131,7 @@ func (e etcd) create(ctx context.Context, id int64, key, value string) (int64, e
 	answer, err := e.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 		Then(clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(id)))).
-		Else(clientv3.OpGet(key, clientv3.WithKeysOnly())).
+		Else(clientv3.OpGet(key)). // with its value: without it etcd 3.7 does not say whose lease the key has
 		Commit()
 	if err != nil {
 		return 0, classify(err)

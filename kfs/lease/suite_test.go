@@ -22,6 +22,7 @@ var suite = []struct {
 	{"Registration", testRegistration},
 	{"Prefixes", testPrefixes},
 	{"Acquire", testAcquire},
+	{"TriedTwice", testTriedTwice},
 	{"Race", testRace},
 	{"CloseIsPrompt", testCloseIsPrompt},
 	{"Crash", testCrash},
@@ -250,6 +251,23 @@ func testCrash(t *testing.T, dial dial) {
 	acquire(t, b, "key", "b")
 	if held.Valid(time.Now()) {
 		t.Error("two believe that they have it")
+	}
+}
+
+// testTriedTwice: the answer to a first try may be lost, and the second must find the key to be this session's own; else it would wait for itself.
+func testTriedTwice(t *testing.T, dial dial) {
+	a, b := openSession(t, dial(t, "")), openSession(t, dial(t, ""))
+	defer closeSession(t, a)
+	defer closeSession(t, b)
+	key := a.service.prefix + "key"
+	if owner, err := a.service.backend.create(t.Context(), a.id, key, "a"); owner != a.id || err != nil {
+		t.Errorf("a new key is lease %d's, want %d: %v", owner, a.id, err)
+	}
+	if owner, err := b.service.backend.create(t.Context(), b.id, key, "b"); owner != a.id || err != nil {
+		t.Errorf("the key is lease %d's, want %d: %v", owner, a.id, err)
+	}
+	if held, ok, err := a.TryAcquire(t.Context(), "key", "a"); !ok || err != nil || !held.Valid(time.Now()) {
+		t.Errorf("a session does not know its own key: %t, %v", ok, err)
 	}
 }
 

@@ -50,7 +50,6 @@ func kafkaDiffers() []Explanation {
 		{API: "Produce", Tag: "*append time*", Path: "*.ErrorCode", Firn: "INVALID_RECORD", Other: "NONE", Ends: true, Why: "a producer that calls its time the broker's is refused; Kafka passes over it"},
 		{API: "Produce", Tag: "*more*", Path: "*.ErrorCode", Firn: "INVALID_RECORD", Other: "NONE", Ends: true, Why: "bytes behind the batch are refused; Kafka leaves them out"},
 		{API: "Produce", Versions: Range{-1, 2}, Path: "*.ErrorCode", Firn: "UNSUPPORTED_COMPRESSION_TYPE", Ends: true, Why: "zstd needs version 7 of Produce; Kafka forgets to look below version 3, and says what else is wrong, if anything"},
-		{API: "Produce", Versions: Range{-1, 2}, Tag: "*nothing*", Path: "*.ErrorCode", Firn: "INVALID_RECORD", Other: "NONE", Why: "no records are a mistake; Kafka forgets to look below version 3"},
 		{API: "Produce", Versions: Range{-1, 2}, Tag: "*cut*", Path: "*.ErrorCode", Firn: "INVALID_RECORD", Other: "NONE", Ends: true, Why: "a batch that ends early is a mistake; Kafka forgets to look below version 3"},
 		{API: "Produce", Versions: Range{-1, 2}, Tag: "*cut*", Path: "*.ErrorCode", Firn: "INVALID_RECORD", Other: "INVALID_REQUIRED_ACKS", Why: "and sees the next mistake"},
 		{API: "*", Tag: "retention.bytes -5", Path: "*.ErrorCode", Firn: "INVALID_CONFIG", Other: "NONE", Ends: true, Why: "retention.bytes has no negative value but -1; Kafka takes all for the same"},

@@ -106,7 +106,7 @@ func kfakeDiffers() []Explanation {
 		{API: "Metadata", Path: "Topics[*].ErrorCode", Firn: "INVALID_TOPIC_EXCEPTION", Why: "kfake lets a topic have a name that none can have"},
 		{API: "*", Path: "*AuthorizedOperations", Firn: "8096", Other: "8184", Why: "kfake allows what a cluster does not have"},
 		{API: "IncrementalAlterConfigs", Path: "*.ErrorCode", Firn: "INVALID_CONFIG", Other: "INVALID_REQUEST", Why: "kfake has another code for what is no list"},
-		{API: "IncrementalAlterConfigs", Path: "Resources[].ErrorCode", Firn: "INVALID_REQUEST", Other: "UNKNOWN_TOPIC_OR_PARTITION", Why: "kfake has no rule for the topic without a name"},
+		{API: "IncrementalAlterConfigs", Path: "Resources[*].ErrorCode", Firn: "INVALID_REQUEST", Other: "UNKNOWN_TOPIC_OR_PARTITION", Why: "kfake has no rule for the topic without a name"},
 		{API: "*AlterConfigs", Path: "*.ErrorCode", Other: "NONE", Ends: true, Why: "kfake looks at configs less closely"},
 		{API: "CreateTopics", Path: "*.ErrorCode", Other: "NONE", Ends: true, Why: "kfake looks at new topics less closely"},
 		{API: "DescribeConfigs", Path: "*.Configs[*]", Firn: "row", Other: absent, Why: "kfake has fewer configs"},

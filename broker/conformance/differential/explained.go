@@ -116,6 +116,10 @@ func kfakeDiffers() []Explanation {
 		{API: "Fetch", Path: "*.LastStableOffset", Firn: "-1", Refused: true, Why: "kfake tells offsets beside errors"},
 		{API: "Fetch", Path: "*.LogStartOffset", Firn: "-1", Refused: true, Why: "kfake tells offsets beside errors"},
 		{API: "DeleteRecords", Path: "*.LowWatermark", Firn: "-1", Refused: true, Why: "kfake leaves an offset of 0 beside errors"},
+		{API: "*", Path: "Topics[]*", Why: "kfake lets a topic without a name be made, which other sequences then meet"},
+		{API: "*", Path: "Resources[]*", Why: "kfake lets a topic without a name be made, which other sequences then meet"},
+		{API: "*", Path: "Topics[bad name]*", Why: "kfake lets a topic with a bad name be made, which other sequences then meet"},
+		{API: "*", Path: "Resources[bad name]*", Why: "kfake lets a topic with a bad name be made, which other sequences then meet"},
 		{API: "DescribeProducers", Path: "*.ActiveProducers[*]", Firn: "row", Other: absent, Why: "kfake lists those of transactions only"},
 		{API: "JoinGroup", Path: "Generation", Firn: "1", Ends: true, Why: "an empty group without offsets is forgotten at once, in kfake it stays"},
 	})

@@ -78,6 +78,18 @@ func (s *simulation) check(c *core) {
 	}
 }
 
+// checkFollower checks that what a follower has read last is what was there first.
+func (s *simulation) checkFollower(o *simOwner) {
+	c := o.core
+	if !c.state.begun {
+		return
+	}
+	key := kfs.ObjectKey(0, c.state.sequence)
+	if _, crc, err := kfs.Open(s.first[key]); err != nil || crc != c.state.crc {
+		s.wrong("owner %d follows to %s, but has read a stray (%v)", o.n, key, err)
+	}
+}
+
 // read reads a partition, and checks that no offset comes twice, and that the batches of each producer follow each other.
 func (s *simulation) read(p *partition, number int32) map[int64]string {
 	found := map[int64]string{}

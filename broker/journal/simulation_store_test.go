@@ -28,10 +28,14 @@ type simAnswer struct {
 	answered
 }
 
-// answer has an owner take an answer.
+// answer has an owner take an answer. Sometimes one who reads the end is paused on the way.
 func (s *simulation) answer(a simAnswer) {
 	if s.mistake.answer == nil || !s.mistake.answer(s, &a) {
 		s.step(a.owner, a.answered)
+	}
+	if !a.owner.opened && len(s.owners) > 2 && s.rng.IntN(100) == 0 {
+		a.owner.paused = true
+		s.say("owner %d paused while it reads the end", a.owner.n)
 	}
 }
 
@@ -46,13 +50,9 @@ func (q *simRequest) slowness() int {
 	return 200
 }
 
-// ask has an owner's request set out. Sometimes the owner is paused just then, in the middle of a PUT or of reading the end.
+// ask has an owner's request set out. Sometimes the owner is paused just then, in the middle of a PUT.
 func (s *simulation) ask(o *simOwner, op effect) {
 	s.network = append(s.network, simRequest{owner: o, op: op, slow: s.rng.IntN(2) == 0})
-	if !o.opened && len(s.owners) > 1 && s.rng.IntN(100) == 0 {
-		o.paused = true
-		s.say("owner %d paused while it takes over", o.n)
-	}
 	if e, ok := op.(putOp); ok {
 		s.note(o, op, e.key, e.body)
 		if _, _, ok := kfs.ParseObjectKey(e.key); ok && o.opened && s.rng.IntN(100) == 0 {
@@ -149,8 +149,12 @@ func (s *simulation) apply(op effect) result {
 	case deleteOp:
 		delete(s.objects, e.key)
 		for i := range s.network {
-			if put, ok := s.network[i].op.(putOp); ok && put.key == e.key {
-				s.network[i].urgent = true
+			q := &s.network[i]
+			switch op := q.op.(type) {
+			case putOp:
+				q.urgent = q.urgent || op.key == e.key
+			case getOp:
+				q.urgent = q.urgent || op.key == e.key
 			}
 		}
 	case buildOp:

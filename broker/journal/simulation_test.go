@@ -51,13 +51,14 @@ type simulation struct {
 
 // simCounts say whether the simulation meets what it is made for.
 type simCounts struct {
-	acks, again, commits, trims, takeovers, strays, deleted, fences, checkpoints, settled, adopted int
+	acks, again, commits, trims, takeovers, strays, deleted, fences, checkpoints, settled, adopted, followed int
 }
 
 func (a *simCounts) add(b simCounts) {
 	a.acks, a.again, a.commits, a.trims = a.acks+b.acks, a.again+b.again, a.commits+b.commits, a.trims+b.trims
 	a.takeovers, a.strays, a.deleted, a.fences = a.takeovers+b.takeovers, a.strays+b.strays, a.deleted+b.deleted, a.fences+b.fences
 	a.checkpoints, a.settled, a.adopted = a.checkpoints+b.checkpoints, a.settled+b.settled, a.adopted+b.adopted
+	a.followed += b.followed
 }
 
 type simOwner struct {
@@ -69,6 +70,8 @@ type simOwner struct {
 	waits    map[*request]func([]Result)
 	opened   bool
 	hasEnded bool
+	follows  bool      // it only reads along
+	look     time.Time // of a follower: when it reads on; zero while it reads
 
 	partitions map[kfs.PartitionID]*partition // of a mistake: what it goes on from
 }
@@ -108,6 +111,7 @@ func simulate(t *testing.T, seed uint64, m mistake, verbose bool) (s *simulation
 		}
 	}()
 	s.startOwner()
+	s.startFollower()
 	for range simTurns {
 		if s.turn(); len(s.wrongs) > 0 {
 			return s
@@ -140,6 +144,21 @@ func (s *simulation) note(o *simOwner, what any, key string, body []byte) {
 }
 
 func (s *simulation) startOwner() {
+	o := s.newOwner()
+	s.say("owner %d starts", o.n)
+	s.step(o, started{})
+	s.step(o, running{})
+}
+
+// startFollower starts one that reads along.
+func (s *simulation) startFollower() {
+	o := s.newOwner()
+	o.follows = true
+	s.say("owner %d follows", o.n)
+	s.step(o, followed{})
+}
+
+func (s *simulation) newOwner() *simOwner {
 	n := len(s.owners)
 	o := &simOwner{n: n, now: time.UnixMilli(1_700_000_000_000 + s.rng.Int64N(1e11)), waits: map[*request]func([]Result){}}
 	o.core = newCore(settings{
@@ -151,9 +170,7 @@ func (s *simulation) startOwner() {
 		}),
 	}, new(index))
 	s.owners = append(s.owners, o)
-	s.say("owner %d starts", n)
-	s.step(o, started{})
-	s.step(o, running{})
+	return o
 }
 
 // serves reports whether clients can reach the owner.
@@ -192,6 +209,10 @@ func (s *simulation) step(o *simOwner, ev event) {
 		case checkpointWritten:
 			s.checkpoints++
 			s.say("owner %d wrote checkpoint %d", o.n, e.sequence)
+		case caughtUp:
+			s.followed++
+			s.checkFollower(o)
+			o.look = o.now.Add(time.Duration(s.rng.Int64N(int64(2 * followEvery))))
 		case opened:
 			o.opened = true
 			s.takeovers++
@@ -216,6 +237,12 @@ func (s *simulation) turn() {
 	if s.succeed && len(s.owners) < simOwners {
 		s.succeed = false
 		s.startOwner()
+	}
+	if s.calm && !s.brisk && s.rng.IntN(simTurns/2) == 0 {
+		s.pass(3 * time.Hour)
+		if len(s.owners) < simOwners { // who has to read what is old, just when it may be released
+			s.startFollower()
+		}
 	}
 	if s.brisk && s.rng.IntN(150) == 0 {
 		s.pass(time.Duration(s.rng.Int64N(int64(40 * time.Minute))))
@@ -282,6 +309,10 @@ func (s *simulation) pass(d time.Duration) {
 		if at := o.core.wake(); !at.IsZero() && !at.After(o.now) {
 			s.step(o, tick{})
 		}
+		if !o.look.IsZero() && !o.look.After(o.now) {
+			o.look = time.Time{}
+			s.step(o, looked{})
+		}
 	}
 }
 
@@ -304,7 +335,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d seeds: %+v", *simSeeds, sum)
 	if *simSeeds >= 100 && (sum.acks == 0 || sum.again == 0 || sum.commits == 0 || sum.trims == 0 || sum.takeovers == 0 || sum.fences == 0 ||
-		sum.checkpoints == 0 || sum.deleted == 0 || sum.strays == 0 || sum.settled == 0 || sum.adopted == 0) {
+		sum.checkpoints == 0 || sum.deleted == 0 || sum.strays == 0 || sum.settled == 0 || sum.adopted == 0 || sum.followed == 0) {
 		t.Error("the simulation does not meet what it is made for")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ import (
 type follower struct {
 	*Follower
 	t     *testing.T
-	state *metadata.State // the last news; read when the follower rests
+	state atomic.Pointer[metadata.State] // the last news
 	ended chan error
 	stop  context.CancelFunc
 }
@@ -27,7 +28,7 @@ func follow(t *testing.T, store blob.Store) *follower {
 	t.Helper()
 	f := &follower{t: t, ended: make(chan error, 1)}
 	var err error
-	if f.Follower, err = NewFollower(config(store, 99), func(s *metadata.State, _ uint64) { f.state = s }); err != nil {
+	if f.Follower, err = NewFollower(config(store, 99), func(s *metadata.State, _ uint64) { f.state.Store(s) }); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context
@@ -50,7 +51,7 @@ func (f *follower) knows(topic string) bool {
 	if err := f.Refresh(f.t.Context()); err != nil {
 		f.t.Fatal(err)
 	}
-	_, ok := f.state.Topic(topic)
+	_, ok := f.state.Load().Topic(topic)
 	return ok
 }
 
@@ -59,14 +60,14 @@ func TestFollowerKnowsWhatTheOwnerWrote(t *testing.T) {
 		store := blob.NewMemory(nil)
 		f := follow(t, store)
 		synctest.Wait()
-		if f.state == nil || !f.state.Cluster().ID.IsZero() {
-			t.Fatalf("before the journal has begun: %+v", f.state)
+		if f.state.Load() == nil || !f.state.Load().Cluster().ID.IsZero() {
+			t.Fatalf("before the journal has begun: %+v", f.state.Load())
 		}
 		cfg := config(store, 1)
 		cfg.CheckpointEvery = 10
 		o := start(t, cfg)
 		o.create(1, "events", 2)
-		if !f.knows("events") || f.state.Cluster() != o.State().Cluster() {
+		if !f.knows("events") || f.state.Load().Cluster() != o.State().Cluster() {
 			t.Error("a topic is not known")
 		}
 		// Another owner, more objects than are read at a time, checkpoints that are newer than what the follower knows.
@@ -83,14 +84,14 @@ func TestFollowerKnowsWhatTheOwnerWrote(t *testing.T) {
 			t.Error("a topic behind many objects is not known")
 		}
 		late := follow(t, store)
-		if !late.knows("more") || late.state.Cluster() != o.State().Cluster() {
+		if !late.knows("more") || late.state.Load().Cluster() != o.State().Cluster() {
 			t.Error("a follower that comes late does not know")
 		}
 		late.end()
 		// What nobody told is found all the same.
 		o.create(3, "untold", 1)
 		time.Sleep(followEvery + time.Second)
-		if _, ok := f.state.Topic("untold"); !ok {
+		if _, ok := f.state.Load().Topic("untold"); !ok {
 			t.Error("without being told, a topic is not known after a while")
 		}
 		f.end()

@@ -15,7 +15,6 @@ func kafkaDiffers() []Explanation {
 		{API: "Fetch", Tag: "old format", Path: "*.ErrorCode", Firn: "UNSUPPORTED_VERSION", Other: "NONE", Why: "record batches are not converted to the formats before"},
 		{API: "Fetch", Tag: "old format", Path: "*.ErrorCode", Firn: "UNSUPPORTED_VERSION", Other: "OFFSET_OUT_OF_RANGE", Why: "and it does not matter which are asked for"},
 		{API: "InitProducerID", Tag: "transactional", Path: "ErrorCode", Firn: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Other: "NONE", Why: "there are no transactions"},
-		{API: "InitProducerID", Tag: "transactional", Path: "ErrorCode", Firn: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Other: "NOT_COORDINATOR", Why: "there are no transactions; Kafka makes the topic of theirs when it is first asked"},
 		{API: "FindCoordinator", Tag: "transactional", Path: "*ErrorCode", Firn: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Other: "NONE", Why: "there are no transactions"},
 		{API: "FindCoordinator", Tag: "share group", Path: "*ErrorCode", Firn: "INVALID_REQUEST", Other: "COORDINATOR_NOT_AVAILABLE", Why: "there are no share groups; Kafka 3.9 has them behind a switch"},
 		{API: "*", Path: "*.Configs[firn.journals]", Firn: "row", Other: absent, Why: "a config of Firn's own"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -44,30 +45,54 @@ func Find(ctx context.Context, name, addr string) (*Server, error) {
 		return nil, fmt.Errorf("%s at %s is not one broker alone: %w", name, addr, err)
 	}
 	s.node = resp.(*kmsg.MetadataResponse).Brokers[0].NodeID
-	err = until(ctx, func() (bool, error) {
-		find := kmsg.NewPtrFindCoordinatorRequest()
-		find.SetVersion(3)
-		find.CoordinatorKey = "differential"
-		resp, err := c.call(ctx, find)
-		if err != nil {
-			return false, err
-		}
-		producer := kmsg.NewPtrInitProducerIDRequest()
-		id, err := c.call(ctx, producer)
-		if err != nil || id.(*kmsg.InitProducerIDResponse).ErrorCode != 0 {
-			return false, err
-		}
-		// The coordinator is known before it has read its offsets.
-		describe := kmsg.NewPtrDescribeGroupsRequest()
-		describe.Groups = []string{"differential"}
-		groups, err := c.call(ctx, describe)
-		return err == nil && resp.(*kmsg.FindCoordinatorResponse).ErrorCode == 0 && groups.(*kmsg.DescribeGroupsResponse).Groups[0].ErrorCode == 0, err
-	})
+	err = until(ctx, func() (bool, error) { return settledCoordinators(ctx, &c) })
 	if err != nil {
-		return nil, fmt.Errorf("%s at %s: waiting for group coordinators: %w", name, addr, err)
+		return nil, fmt.Errorf("%s at %s: waiting for coordinators: %w", name, addr, err)
 	}
 	return s, nil
 }
+
+// settledCoordinators asks for what needs a coordinator until nothing is answered with "not yet". Kafka spreads groups and transactional ids
+// over 50 partitions each and takes them over one by one, so that it asks for many.
+func settledCoordinators(ctx context.Context, c *conn) (bool, error) {
+	groups := kmsg.NewPtrDescribeGroupsRequest()
+	for i := range 500 {
+		groups.Groups = append(groups.Groups, fmt.Sprint("differential-", i))
+	}
+	for kind := range int8(2) {
+		find := kmsg.NewPtrFindCoordinatorRequest()
+		find.SetVersion(3)
+		find.CoordinatorKey, find.CoordinatorType = "differential", kind
+		resp, err := c.call(ctx, find)
+		if err != nil || notYet(resp.(*kmsg.FindCoordinatorResponse).ErrorCode) {
+			return false, err
+		}
+	}
+	described, err := c.call(ctx, groups)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range described.(*kmsg.DescribeGroupsResponse).Groups {
+		if notYet(g.ErrorCode) {
+			return false, nil
+		}
+	}
+	for _, id := range append([]string{""}, groups.Groups...) {
+		producer := kmsg.NewPtrInitProducerIDRequest()
+		producer.TransactionTimeoutMillis = 10_000
+		if id != "" {
+			producer.TransactionalID = &id
+		}
+		resp, err := c.call(ctx, producer)
+		if err != nil || notYet(resp.(*kmsg.InitProducerIDResponse).ErrorCode) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// notYet reports whether a code asks to try again.
+func notYet(code int16) bool { return code != 0 && kerr.IsRetriable(kerr.ErrorForCode(code)) }
 
 // Common are the APIs and versions that all servers have.
 func Common(servers ...*Server) map[int16]Range {

@@ -28,12 +28,18 @@ func newSetup(t *testing.T, topics ...string) *setup {
 	t.Helper()
 	s := &setup{data: t.TempDir()}
 	s.store, s.job = "file://"+filepath.Join(s.data, "store"), filepath.Join(s.data, "chaos.yaml")
-	text := fmt.Sprintf("name: chaos\nsource: {topics: [%s]}\ncommit: {freshness: 300ms}\n", strings.Join(topics, ", "))
+	s.write(t, topics, 300*time.Millisecond)
+	s.broker = s.startBroker(t)
+	return s
+}
+
+// write writes the job file.
+func (s *setup) write(t *testing.T, topics []string, freshness time.Duration) {
+	t.Helper()
+	text := fmt.Sprintf("name: chaos\nsource: {topics: [%s]}\ncommit: {freshness: %s}\n", strings.Join(topics, ", "), freshness)
 	if err := os.WriteFile(s.job, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.broker = s.startBroker(t)
-	return s
 }
 
 func (s *setup) startBroker(t *testing.T) *process {
@@ -195,6 +201,7 @@ func TestIntegrationRecreatedTopic(t *testing.T) {
 // rollback halts, also at the next start, and what the message says to do helps.
 func TestIntegrationForeignWriter(t *testing.T) {
 	s := newSetup(t, "foreign")
+	s.write(t, []string{"foreign"}, 1500*time.Millisecond) // on a busy machine a delete by pyiceberg takes longer than 300 ms, and would never land between
 	job := start(t, s.args()...)
 	p := startProducer(t, s.broker, "foreign", 0)
 	foreign := func(change string) {

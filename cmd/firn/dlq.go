@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -180,45 +179,24 @@ func dlqShowCommand() *cobra.Command {
 	return c
 }
 
-// letterJSON is a letter as a line of JSON. Bytes that are no UTF-8 are base64 in the fields that end in _base64.
-type letterJSON struct {
-	Job         string       `json:"job"`
-	Topic       string       `json:"topic"`
-	Partition   int32        `json:"partition"`
-	Offset      int64        `json:"offset"`
-	Time        time.Time    `json:"timestamp"`
-	Class       string       `json:"class"`
-	Message     string       `json:"message"`
-	Key         *string      `json:"key,omitempty"`
-	KeyBase64   []byte       `json:"key_base64,omitempty"`
-	Value       *string      `json:"value,omitempty"`
-	ValueBase64 []byte       `json:"value_base64,omitempty"`
-	Headers     []headerJSON `json:"headers,omitempty"`
-}
-
-type headerJSON struct {
-	Key         string  `json:"key"`
-	Value       *string `json:"value,omitempty"`
-	ValueBase64 []byte  `json:"value_base64,omitempty"`
-}
-
-// textOrBytes is bytes as text where they are text.
-func textOrBytes(b []byte) (*string, []byte) {
-	if b == nil || !utf8.Valid(b) {
-		return nil, b
-	}
-	s := string(b)
-	return &s, nil
+// letterLine is a letter as a line of JSON: the record as firn kfs cat prints it, and why it is no row.
+type letterLine struct {
+	Job     string `json:"job"`
+	Class   string `json:"class"`
+	Message string `json:"message"`
+	recordLine
 }
 
 func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) error {
 	if asJSON {
-		line := letterJSON{Job: job, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Time: l.Time, Class: l.Class, Message: l.Message}
-		line.Key, line.KeyBase64 = textOrBytes(l.Key)
-		line.Value, line.ValueBase64 = textOrBytes(l.Value)
+		line := letterLine{Job: job, Class: l.Class, Message: l.Message, recordLine: recordLine{
+			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Timestamp: l.Time.UnixMilli(),
+		}}
+		line.Key, line.KeyBase64 = text(l.Key)
+		line.Value, line.ValueBase64 = text(l.Value)
 		for _, h := range l.Headers {
-			header := headerJSON{Key: h.Key}
-			header.Value, header.ValueBase64 = textOrBytes(h.Value)
+			header := headerLine{Key: h.Key}
+			header.Value, header.ValueBase64 = text(h.Value)
 			line.Headers = append(line.Headers, header)
 		}
 		return json.NewEncoder(out).Encode(line)

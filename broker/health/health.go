@@ -31,6 +31,7 @@ const (
 	Unavailable       // nothing succeeds: producers are told at once to come back later
 )
 
+// String is the state in a word, as metrics and /healthz have it.
 func (s State) String() string { return [...]string{"healthy", "degraded", "unavailable"}[s] }
 
 // Config is what a Monitor needs. Probe, Now, Log and Metrics may be left out.

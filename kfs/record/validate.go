@@ -55,10 +55,12 @@ type RecordsError struct {
 // namedRecords bounds RecordsError.Records. A producer learns of the others when it sends them again.
 const namedRecords = 1000
 
+// Error names the records that are wrong, and why.
 func (e *RecordsError) Error() string {
 	return fmt.Sprintf("%v: record %d of the batch and maybe others: %s", e.Err, e.Records[0], e.Reason)
 }
 
+// Unwrap is why they are wrong.
 func (e *RecordsError) Unwrap() error { return e.Err }
 
 // refusal is the error for records that break a rule.

@@ -30,6 +30,7 @@ type Difference struct {
 // absent is the value of what is not in an answer.
 const absent = "absent"
 
+// String is the difference in one line.
 func (d Difference) String() string {
 	tag := ""
 	if d.Tag != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,10 +84,7 @@ func (e *ender) step(ctx context.Context, s *metadata.State) error {
 		}
 		delete(e.ended, topic)
 	}
-	for _, t := range s.Topics() {
-		if t.State != kfs.TopicDeleting || !slices.Contains(t.Journals, e.journal.Number()) {
-			continue
-		}
+	for _, t := range s.Ending(e.journal.Number()) {
 		if err := e.end(ctx, t.ID); err != nil {
 			return err
 		}
@@ -140,19 +136,8 @@ func (e *ender) close(ctx context.Context) {
 
 // free frees the names of topics that every journal has ended.
 func (d *deletion) free(ctx context.Context, s *metadata.State) error {
-	for _, t := range s.Topics() {
-		if t.State != kfs.TopicDeleting || slices.ContainsFunc(t.Journals, func(n uint32) bool { return !d.cluster.Ended(t.ID, n) }) {
-			continue
-		}
-		err := d.controller.Change(ctx, func(s *metadata.State) ([]kfs.Entry, error) {
-			known, ok := s.TopicByID(t.ID)
-			if !ok || known.State != kfs.TopicDeleting {
-				return nil, nil
-			}
-			deleted := known.Topic
-			deleted.State = kfs.TopicDeleted
-			return []kfs.Entry{deleted}, nil
-		})
+	for _, t := range s.Ended(d.cluster.Ended) {
+		err := d.controller.Change(ctx, func(s *metadata.State) ([]kfs.Entry, error) { return s.FreeTopic(t.ID), nil })
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@
 //	cluster.go  sessions, what callers ask     place.go   who is to own what
 //	own.go      taking, having, handing over   watch.go   what the others say of themselves
 //	state.go    the metadata of journal 0      ended.go   topics that are being deleted
+//	view.go     what a broker knows, without I/O, clock and lock
 package cluster
 
 import (
@@ -75,24 +76,10 @@ type Cluster struct {
 	cfg Config
 
 	mu       sync.Mutex // guards what follows
-	owned    map[uint32]owned
-	brokers  []Broker             // by id
-	watched  bool                 // brokers is what the lease service said in this session
-	owners   map[uint32]ownership // as the leases say
-	state    *metadata.State      // of journal 0: what the follower last read, or the owner had
-	sequence uint64               // of journal 0, that state is of
-	read     bool                 // the follower has read to the end at least once
-	follower *journal.Follower    // nil while there is none
-	session  *lease.Session       // nil while there is none
-	ended    map[endedIn]bool     // as the lease service says
-	tenures  int                  // how often this broker gained journal 0
-	changed  chan struct{}        // closed at the next change
-}
-
-// owned is a journal that is here.
-type owned struct {
-	journal *journal.Journal
-	lease   *lease.Held
+	view     *View
+	follower *journal.Follower // nil while there is none
+	session  *lease.Session    // nil while there is none
+	changed  chan struct{}     // closed at the next change
 }
 
 // New makes a Cluster that knows only itself. Run brings it to life.
@@ -112,10 +99,7 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Cluster{
-		cfg: cfg, owned: map[uint32]owned{}, brokers: []Broker{cfg.Self}, owners: map[uint32]ownership{},
-		state: new(metadata.State), changed: make(chan struct{}),
-	}, nil
+	return &Cluster{cfg: cfg, view: NewView(cfg.Self, cfg.Log), changed: make(chan struct{})}, nil
 }
 
 // Run registers the broker, watches the others, and owns the journals that are its own, until ctx ends (nil), journal 0 is damaged, or,
@@ -135,7 +119,10 @@ func (c *Cluster) Run(ctx context.Context) error {
 
 // live is one session. What the leases said is worth nothing when it has ended; where the others are is kept, for clients have nothing better.
 func (c *Cluster) live(ctx context.Context, s *lease.Session) error {
-	defer c.see(func() { c.session, c.watched, c.owners, c.ended = nil, false, map[uint32]ownership{}, nil })
+	defer c.see(func() {
+		c.session = nil
+		c.view.SessionLost()
+	})
 	if err := c.register(ctx, s); err != nil {
 		return err
 	}
@@ -152,7 +139,7 @@ func (c *Cluster) register(ctx context.Context, s *lease.Session) error {
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
 	}
-	key := brokersPrefix + strconv.Itoa(int(c.cfg.Self.ID))
+	key := BrokersPrefix + strconv.Itoa(int(c.cfg.Self.ID))
 	_, free, err := s.TryAcquire(ctx, key, string(value))
 	if err == nil && !free {
 		c.cfg.Log.Warn("a broker with this id is alive, or was a moment ago; waiting for it to go", "broker", c.cfg.Self.ID)
@@ -199,25 +186,14 @@ func (c *Cluster) Self() Broker { return c.cfg.Self }
 func (c *Cluster) Brokers() []Broker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.brokers)
+	return slices.Clone(c.view.Brokers())
 }
 
 // Owner is the live broker that serves a journal, and its epoch. ok is false while nobody does, or nobody can tell.
 func (c *Cluster) Owner(number uint32) (owner Broker, epoch int32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o, ok := c.owned[number]; ok && o.lease.Valid(c.cfg.Now()) {
-		return c.cfg.Self, o.journal.Epoch(), true
-	}
-	of, ok := c.owners[number]
-	if !ok || of.epoch < 0 || of.broker == c.cfg.Self.ID { // a lease of ours without the journal: it is being taken over, or has passed
-		return Broker{}, -1, false
-	}
-	i := slices.IndexFunc(c.brokers, func(b Broker) bool { return b.ID == of.broker })
-	if i < 0 {
-		return Broker{}, -1, false
-	}
-	return c.brokers[i], of.epoch, true
+	return c.view.Owner(number, c.cfg.Now())
 }
 
 // Journal is a journal that this broker owns, by a lease that is valid now; else journal.ErrNotOwner. Whoever answers what it read asks
@@ -225,17 +201,14 @@ func (c *Cluster) Owner(number uint32) (owner Broker, epoch int32, ok bool) {
 func (c *Cluster) Journal(number uint32) (*journal.Journal, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o, ok := c.owned[number]; ok && o.lease.Valid(c.cfg.Now()) {
-		return o.journal, nil
-	}
-	return nil, fmt.Errorf("journal %d: %w", number, journal.ErrNotOwner)
+	return c.view.Journal(number, c.cfg.Now())
 }
 
 // Connected tells whether this broker is in touch with the lease service: registered, and told of the others.
 func (c *Cluster) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.watched
+	return c.view.watched
 }
 
 // Changed is closed when brokers, owners or the state next change. Get it first, then look.

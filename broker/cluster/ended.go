@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/lease"
 )
 
-// endedPrefix begins {topic id}/{journal}: that journal has durably ended that topic, which is being deleted. The owner of journal 0 frees
+// EndedPrefix begins {topic id}/{journal}: that journal has durably ended that topic, which is being deleted. The owner of journal 0 frees
 // the name when all have. What it says is true whoever says it, so a notice that is late or is made again does no harm; one that is lost is made again
 // by the journal's next owner.
-const endedPrefix = "ended/"
+const EndedPrefix = "ended/"
+
+// EndedKey is the key of such a notice.
+func EndedKey(topic kfs.TopicID, number uint32) string {
+	return fmt.Sprintf("%s%s/%d", EndedPrefix, topic, number)
+}
 
 // TellEnded tells that a journal has ended a topic, until Release, or until the session is lost. told is false, and nothing is held, where
 // somebody else tells so, or there is no session at the moment.
@@ -25,7 +28,7 @@ func (c *Cluster) TellEnded(ctx context.Context, topic kfs.TopicID, number uint3
 	if s == nil {
 		return nil, false, nil
 	}
-	held, told, err = s.TryAcquire(ctx, fmt.Sprintf("%s%s/%d", endedPrefix, topic, number), "")
+	held, told, err = s.TryAcquire(ctx, EndedKey(topic, number), "")
 	if errors.Is(err, lease.ErrHeld) {
 		return nil, false, nil // by what this broker said when it had the journal before
 	}
@@ -39,25 +42,10 @@ func (c *Cluster) TellEnded(ctx context.Context, topic kfs.TopicID, number uint3
 func (c *Cluster) Ended(topic kfs.TopicID, number uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ended[endedIn{topic, number}]
+	return c.view.Ended(topic, number)
 }
 
 type endedIn struct {
 	topic  kfs.TopicID
 	number uint32
-}
-
-func (c *Cluster) parseEnded(entries []lease.Entry) map[endedIn]bool {
-	ended := make(map[endedIn]bool, len(entries))
-	for _, e := range entries {
-		id, journal, _ := strings.Cut(strings.TrimPrefix(e.Key, endedPrefix), "/")
-		topic, err := kfs.ParseTopicID(id)
-		number, nerr := strconv.ParseUint(journal, 10, 32)
-		if err != nil || nerr != nil {
-			c.cfg.Log.Warn("a notice of a topic's end cannot be read", "key", e.Key)
-			continue
-		}
-		ended[endedIn{topic, uint32(number)}] = true
-	}
-	return ended
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func (c *Cluster) keepAll(ctx context.Context, s *lease.Session) error {
 // keep owns a journal whenever it is this broker's to own, until ctx ends.
 func (c *Cluster) keep(ctx context.Context, s *lease.Session, number uint32) error {
 	for {
-		if err := c.until(ctx, func() bool { return c.mine(number) }); err != nil {
+		if err := c.until(ctx, func() bool { return c.view.Mine(number) }); err != nil {
 			return err
 		}
 		err := c.ownOnce(ctx, s, number)
@@ -73,19 +74,6 @@ func (c *Cluster) keep(ctx context.Context, s *lease.Session, number uint32) err
 	}
 }
 
-// mine tells whether a journal is this broker's to own. The caller holds c.mu.
-func (c *Cluster) mine(number uint32) bool {
-	if !c.watched {
-		return false
-	}
-	ids := make([]int32, len(c.brokers))
-	for i, b := range c.brokers {
-		ids[i] = b.ID
-	}
-	owners := place(ids, max(1, c.stateNow().Cluster().Journals, number+1))
-	return owners[number] == c.cfg.Self.ID
-}
-
 // whileMine gives a context that ends when a journal has been another broker's to own for so long, and a function that ends it and waits.
 func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -93,9 +81,9 @@ func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Du
 	go func() {
 		defer close(done)
 		defer cancel()
-		for c.until(ctx, func() bool { return !c.mine(number) }) == nil {
+		for c.until(ctx, func() bool { return !c.view.Mine(number) }) == nil {
 			waiting, stop := context.WithTimeout(ctx, patience)
-			back := c.until(waiting, func() bool { return c.mine(number) }) == nil
+			back := c.until(waiting, func() bool { return c.view.Mine(number) }) == nil
 			stop()
 			if !back {
 				return
@@ -112,7 +100,7 @@ func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Du
 // before it was here.
 func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) error {
 	waiting, stop := c.whileMine(ctx, number, 0)
-	held, err := s.Acquire(waiting, journalKey(number), ownership{c.cfg.Self.ID, -1}.String())
+	held, err := s.Acquire(waiting, JournalKey(number), Ownership(c.cfg.Self.ID, -1))
 	given := waiting.Err() != nil
 	stop()
 	if err != nil {
@@ -138,12 +126,12 @@ func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) 
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, s, owned{j, held})
+	return c.run(ctx, s, Tenure{j, held})
 }
 
 // run serves a journal that was taken over until ctx ends or it is another broker's to own.
-func (c *Cluster) run(ctx context.Context, s *lease.Session, o owned) error {
-	j := o.journal
+func (c *Cluster) run(ctx context.Context, s *lease.Session, t Tenure) error {
+	j := t.Journal
 	turn, stop := c.whileMine(ctx, j.Number(), c.cfg.HandOver)
 	defer stop()
 	g, running := errgroup.WithContext(turn)
@@ -153,9 +141,9 @@ func (c *Cluster) run(ctx context.Context, s *lease.Session, o owned) error {
 		}
 		return context.Canceled // whatever runs beside it ends too
 	})
-	g.Go(func() error { return c.serve(running, s, o) })
+	g.Go(func() error { return c.serve(running, s, t) })
 	err := g.Wait()
-	c.lose(j.Number())
+	c.see(func() { c.view.Lose(j.Number()) })
 	if ctx.Err() == nil && turn.Err() != nil && errors.Is(err, context.Canceled) {
 		c.cfg.Log.Info("journal is handed over", "journal", j.Number())
 		return nil
@@ -164,16 +152,16 @@ func (c *Cluster) run(ctx context.Context, s *lease.Session, o owned) error {
 }
 
 // serve makes a journal known and does what runs beside it.
-func (c *Cluster) serve(ctx context.Context, s *lease.Session, o owned) error {
-	j := o.journal
+func (c *Cluster) serve(ctx context.Context, s *lease.Session, t Tenure) error {
+	j := t.Journal
 	// The journal may be ahead of what is known of journal 0: a topic that has ended here must not be served as a live one.
 	if j.Number() != 0 {
 		if err := c.Refresh(ctx); err != nil {
 			return err
 		}
 	}
-	c.gain(o)
-	if err := s.Put(ctx, journalKey(j.Number()), ownership{c.cfg.Self.ID, j.Epoch()}.String()); err != nil {
+	c.see(func() { c.view.Gain(t) })
+	if err := s.Put(ctx, JournalKey(j.Number()), Ownership(c.cfg.Self.ID, j.Epoch())); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -186,34 +174,9 @@ func (c *Cluster) serve(ctx context.Context, s *lease.Session, o owned) error {
 	return g.Wait()
 }
 
-func (c *Cluster) gain(o owned) {
-	c.see(func() {
-		if o.journal.Number() == 0 {
-			c.tenures++
-		}
-		c.owned[o.journal.Number()] = o
-	})
-}
-
-func (c *Cluster) lose(number uint32) {
-	c.see(func() {
-		o, here := c.owned[number]
-		if number == 0 && here {
-			c.state = o.journal.State()
-			c.sequence = o.journal.Sequence()
-		}
-		delete(c.owned, number)
-	})
-}
-
 // Owns are the numbers of the journals that are here.
 func (c *Cluster) Owns() []uint32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	numbers := make([]uint32, 0, len(c.owned))
-	for number := range c.owned {
-		numbers = append(numbers, number)
-	}
-	slices.Sort(numbers)
-	return numbers
+	return slices.Sorted(maps.Keys(c.view.owned))
 }

@@ -20,32 +20,21 @@ const gatherBrokers = 3 * time.Second
 func (c *Cluster) State() *metadata.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stateNow()
+	return c.view.State()
 }
 
 // StateAt is State, and a sequence of journal 0 that it is not newer than.
 func (c *Cluster) StateAt() (*metadata.State, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if o, ok := c.owned[0]; ok {
-		state := o.journal.State()
-		return state, o.journal.Sequence()
-	}
-	return c.state, c.sequence
-}
-
-func (c *Cluster) stateNow() *metadata.State {
-	if o, ok := c.owned[0]; ok {
-		return o.journal.State()
-	}
-	return c.state
+	return c.view.StateAt()
 }
 
 // Refresh returns when State shows all that was durable when it was called. Its error is that of ctx.
 func (c *Cluster) Refresh(ctx context.Context) error {
 	for {
 		c.mu.Lock()
-		_, here := c.owned[0]
+		_, here := c.view.owned[0]
 		f, changed := c.follower, c.changed
 		c.mu.Unlock()
 		if here {
@@ -77,7 +66,7 @@ func (c *Cluster) look() {
 // followState follows journal 0 whenever it is not here.
 func (c *Cluster) followState(ctx context.Context) error {
 	for {
-		if err := c.until(ctx, func() bool { _, here := c.owned[0]; return !here }); err != nil {
+		if err := c.until(ctx, func() bool { _, here := c.view.owned[0]; return !here }); err != nil {
 			return err
 		}
 		if err := c.followOnce(ctx); err != nil || ctx.Err() != nil {
@@ -89,17 +78,12 @@ func (c *Cluster) followState(ctx context.Context) error {
 // followOnce follows journal 0 until it is here.
 func (c *Cluster) followOnce(ctx context.Context) error {
 	c.mu.Lock()
-	tenures := c.tenures
+	tenures := c.view.Tenures()
 	c.mu.Unlock()
 	f, err := c.cfg.Follow(func(s *metadata.State, sequence uint64) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.tenures != tenures {
-			return // what was begun before this broker had journal 0 itself may be older than what it knows since
-		}
-		c.sequence = sequence
-		if !c.read || c.state != s {
-			c.state, c.read = s, true
+		if c.view.News(tenures, s, sequence) {
 			c.tell()
 		}
 	})
@@ -114,7 +98,7 @@ func (c *Cluster) followOnce(ctx context.Context) error {
 	go func() {
 		defer close(watched)
 		defer stop()
-		c.until(following, func() bool { return c.tenures != tenures }) // its error is that following has ended
+		c.until(following, func() bool { return c.view.Tenures() != tenures }) // its error is that following has ended
 	}()
 	err = f.Run(following)
 	stop()
@@ -131,7 +115,7 @@ func (c *Cluster) journals(ctx context.Context) (uint32, error) {
 	case c.cfg.Alone:
 		return 1, nil
 	}
-	if err := c.until(ctx, func() bool { return c.read || c.tenures > 0 }); err != nil {
+	if err := c.until(ctx, func() bool { return c.view.read || c.view.Tenures() > 0 }); err != nil {
 		return 0, err
 	}
 	for n := 0; c.State().Cluster().ID.IsZero(); {
@@ -141,7 +125,7 @@ func (c *Cluster) journals(ctx context.Context) (uint32, error) {
 		}
 		n = brokers
 		quiet, cancel := context.WithTimeout(ctx, gatherBrokers)
-		c.until(quiet, func() bool { return len(c.brokers) != n }) // its error is that it is quiet
+		c.until(quiet, func() bool { return len(c.view.Brokers()) != n }) // its error is that it is quiet
 		cancel()
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -159,7 +143,7 @@ func (c *Cluster) lead(ctx context.Context, s *lease.Session, j *journal.Journal
 		changed := j.Changed()
 		c.see(func() {})
 		if !c.cfg.Alone {
-			if err := s.Put(ctx, metadataKey, fmt.Sprintf("%d.%d", j.Epoch(), n)); err != nil {
+			if err := s.Put(ctx, MetadataKey, fmt.Sprintf("%d.%d", j.Epoch(), n)); err != nil {
 				return err
 			}
 		}

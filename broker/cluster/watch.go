@@ -2,9 +2,7 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -15,9 +13,9 @@ import (
 
 // What the lease service holds of a cluster. All of it is bound to sessions.
 const (
-	brokersPrefix  = "brokers/"  // {id}: a Broker as JSON
-	journalsPrefix = "journals/" // {number}: an ownership
-	metadataKey    = "metadata"  // changes when journal 0's metadata has
+	BrokersPrefix  = "brokers/"  // {id}: a Broker as JSON
+	JournalsPrefix = "journals/" // {number}: an Ownership
+	MetadataKey    = "metadata"  // changes when journal 0's metadata has
 )
 
 // ownership is what the lease of a journal says: who has it, and with what epoch it serves it; -1 while it takes it over.
@@ -26,7 +24,11 @@ type ownership struct {
 	epoch  int32
 }
 
-func journalKey(number uint32) string { return fmt.Sprintf("%s%04d", journalsPrefix, number) }
+// JournalKey is the key of a journal's lease.
+func JournalKey(number uint32) string { return fmt.Sprintf("%s%04d", JournalsPrefix, number) }
+
+// Ownership is the value of a journal's lease: the broker, and its epoch, -1 while it takes the journal over.
+func Ownership(broker, epoch int32) string { return ownership{broker, epoch}.String() }
 
 // String is the broker, and the epoch if there is one.
 func (o ownership) String() string {
@@ -67,50 +69,11 @@ func (c *Cluster) watch(ctx context.Context) error {
 			return ctx.Err()
 		})
 	}
-	on(brokersPrefix, func(entries []lease.Entry) {
-		brokers := c.parseBrokers(entries)
-		c.see(func() { c.brokers, c.watched = brokers, true })
-	})
-	on(journalsPrefix, func(entries []lease.Entry) {
-		owners := c.parseOwners(entries)
-		c.see(func() { c.owners = owners })
-	})
-	on(endedPrefix, func(entries []lease.Entry) {
-		ended := c.parseEnded(entries)
-		c.see(func() { c.ended = ended })
-	})
+	on(BrokersPrefix, func(entries []lease.Entry) { c.see(func() { c.view.SeeBrokers(entries) }) })
+	on(JournalsPrefix, func(entries []lease.Entry) { c.see(func() { c.view.SeeOwners(entries) }) })
+	on(EndedPrefix, func(entries []lease.Entry) { c.see(func() { c.view.SeeEnded(entries) }) })
 	if !c.cfg.Alone {
-		on(metadataKey, func([]lease.Entry) { c.look() })
+		on(MetadataKey, func([]lease.Entry) { c.look() })
 	}
 	return g.Wait()
-}
-
-func (c *Cluster) parseBrokers(entries []lease.Entry) []Broker {
-	brokers := []Broker{c.cfg.Self}
-	for _, e := range entries {
-		var b Broker
-		if err := json.Unmarshal([]byte(e.Value), &b); err != nil {
-			c.cfg.Log.Warn("a broker's registration cannot be read", "key", e.Key, "err", err)
-			continue
-		}
-		if b.ID != c.cfg.Self.ID {
-			brokers = append(brokers, b)
-		}
-	}
-	slices.SortFunc(brokers, func(a, b Broker) int { return int(a.ID) - int(b.ID) })
-	return brokers
-}
-
-func (c *Cluster) parseOwners(entries []lease.Entry) map[uint32]ownership {
-	owners := make(map[uint32]ownership, len(entries))
-	for _, e := range entries {
-		number, err := strconv.ParseUint(strings.TrimPrefix(e.Key, journalsPrefix), 10, 32)
-		o, oerr := parseOwnership(e.Value)
-		if err != nil || oerr != nil {
-			c.cfg.Log.Warn("the lease of a journal cannot be read", "key", e.Key, "value", e.Value)
-			continue
-		}
-		owners[uint32(number)] = o
-	}
-	return owners
 }

@@ -86,19 +86,19 @@ func NewCoordinator(cfg Config, log Log, topics func() *metadata.State, now func
 	return c
 }
 
-// Run lets time pass for the groups until ctx is done. Then everyone who waits gets ErrStopped, as does every later request.
+// Run lets time pass for the groups until ctx is done, and stops the coordinator then.
 func (c *Coordinator) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if next := c.tick(); next.IsZero() {
+		if next := c.Tick(); next.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(next.Sub(c.now()))
 		}
 		select {
 		case <-ctx.Done():
-			c.stop()
+			c.Stop()
 			return nil
 		case <-c.wake:
 		case <-timer.C:
@@ -106,8 +106,8 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 }
 
-// tick does what is due and gives the time of what comes next.
-func (c *Coordinator) tick() time.Time {
+// Tick does what is due and gives the time of what comes next; zero if nothing does. It is for who has no Run.
+func (c *Coordinator) Tick() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -121,7 +121,8 @@ func (c *Coordinator) tick() time.Time {
 	return c.armed
 }
 
-func (c *Coordinator) stop() {
+// Stop ends the coordinator: everyone who waits gets ErrStopped, as does every later request.
+func (c *Coordinator) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
@@ -389,20 +390,32 @@ func (c *Call) finish(a Answer, err error) {
 	close(c.done)
 }
 
-// Wait blocks until there is an answer, and until what it says is durable. Errors are ErrStopped, those of the log, and ctx's.
+// Wait blocks until there is an answer, and until what it says is durable. Errors are ErrStopped, those of the log, and ctx's. What is
+// there is given also to whose ctx has ended, so that one who must not block can ask again and again.
 func (c *Call) Wait(ctx context.Context) (Answer, error) {
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := wait(ctx, c.done); err != nil {
+		return nil, err
 	}
 	if c.append == nil {
 		return c.answer, c.err
 	}
+	if err := wait(ctx, c.append.Done()); err != nil {
+		return nil, err
+	}
+	return c.answer, c.append.Err()
+}
+
+// wait waits for done. The error is that of ctx.
+func wait(ctx context.Context, done <-chan struct{}) error {
 	select {
-	case <-c.append.Done():
-		return c.answer, c.append.Err()
+	case <-done:
+		return nil
+	default:
+	}
+	select {
+	case <-done:
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }

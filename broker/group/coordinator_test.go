@@ -420,3 +420,21 @@ func TestMembersAreBounded(t *testing.T) {
 		t.Errorf("a name of %d bytes", len(name))
 	}
 }
+
+// TestWaitWithoutWaiting asks for an answer with a context that has ended.
+func TestWaitWithoutWaiting(t *testing.T) {
+	log := &memoryLog{offsets: map[string]map[offsetKey]kfs.GroupOffset{}, manual: true}
+	c := NewCoordinator(Config{}, log, func() *metadata.State { return new(metadata.State) }, time.Now, func() string { return "id" })
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	call := c.Do("g", Commit{Generation: -1, Offsets: []kfs.GroupOffset{{Group: "g", Topic: "t", Offset: 5}}})
+	if _, err := call.Wait(over); !errors.Is(err, context.Canceled) {
+		t.Fatalf("what is not durable is answered: %v", err)
+	}
+	log.land(nil)
+	for range 100 {
+		if answer, err := call.Wait(over); err != nil || answer != (Done{}) {
+			t.Fatalf("what is durable is not answered: %v, %v", answer, err)
+		}
+	}
+}

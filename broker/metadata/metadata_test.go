@@ -246,3 +246,30 @@ func TestConfigs(t *testing.T) {
 		}
 	}
 }
+
+func TestDeletionAcrossJournals(t *testing.T) {
+	live := create(t, bootstrap(t, 3), 7, "a", 2, kfs.Config{Key: "firn.journals", Value: "0,2"})
+	if len(live.Ending(0)) != 0 || len(live.Ended(func(kfs.TopicID, uint32) bool { return true })) != 0 || live.FreeTopic(id(7)) != nil {
+		t.Error("a live topic ends")
+	}
+	plan, err := live.DeleteTopic(id(7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleting := apply(t, live, plan...)
+	for journal, want := range []int{1, 0, 1} {
+		if got := deleting.Ending(uint32(journal)); len(got) != want {
+			t.Errorf("%d topics end in journal %d, want %d", len(got), journal, want)
+		}
+	}
+	for _, ended := range [][]uint32{{}, {0}, {2}, {0, 2}} {
+		got := deleting.Ended(func(topic kfs.TopicID, journal uint32) bool { return topic == id(7) && slices.Contains(ended, journal) })
+		if want := len(ended) == 2; (len(got) == 1) != want {
+			t.Errorf("ended in %v: %d topics have ended", ended, len(got))
+		}
+	}
+	freed := apply(t, deleting, deleting.FreeTopic(id(7))...)
+	if _, there := freed.Topic("a"); there || freed.FreeTopic(id(7)) != nil {
+		t.Error("the name is not free")
+	}
+}

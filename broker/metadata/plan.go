@@ -89,6 +89,39 @@ func (s *State) DeleteTopic(id kfs.TopicID) ([]kfs.Entry, error) {
 	return append(entries, kfs.Ended{Topic: id}, deleted), nil
 }
 
+// Ending are the topics that are being deleted and have partitions on a journal: its owner ends them there.
+func (s *State) Ending(journal uint32) []*Topic {
+	var ending []*Topic
+	for _, t := range s.sorted {
+		if t.State == kfs.TopicDeleting && slices.Contains(t.Journals, journal) {
+			ending = append(ending, t)
+		}
+	}
+	return ending
+}
+
+// Ended are the topics that are being deleted and that every journal which holds a part of them has ended.
+func (s *State) Ended(in func(topic kfs.TopicID, journal uint32) bool) []*Topic {
+	var ended []*Topic
+	for _, t := range s.sorted {
+		if t.State == kfs.TopicDeleting && !slices.ContainsFunc(t.Journals, func(j uint32) bool { return !in(t.ID, j) }) {
+			ended = append(ended, t)
+		}
+	}
+	return ended
+}
+
+// FreeTopic plans the end of a topic's deletion, which frees its name: nothing if that is done. Every journal must have ended the topic.
+func (s *State) FreeTopic(id kfs.TopicID) []kfs.Entry {
+	t, ok := s.byID[id]
+	if !ok || t.State != kfs.TopicDeleting {
+		return nil
+	}
+	deleted := t.Topic
+	deleted.State = kfs.TopicDeleted
+	return []kfs.Entry{deleted}
+}
+
 // AlterConfigs plans a change of a topic's settings: set overrides or adds, remove goes back to the default. Unknown names are refused.
 // Errors: ErrUnknownTopic, ErrTopicDeleting, ErrInvalidConfig.
 func (s *State) AlterConfigs(id kfs.TopicID, set []kfs.Config, remove []string) (kfs.Topic, error) {

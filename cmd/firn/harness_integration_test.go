@@ -64,7 +64,13 @@ func (l *lockedBuffer) String() string {
 // start runs firn and returns when it says that it is ready. It is killed at the end of the test at the latest.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := launch(t, args...)
+	return startProgram(t, "FIRN_BIN", args...)
+}
+
+// startProgram is start for the firn that an environment variable names.
+func startProgram(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := launchProgram(t, name, args...)
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -76,7 +82,12 @@ func start(t *testing.T, args ...string) *process {
 
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(fromEnv(t, "FIRN_BIN"), args...), where: map[string]string{}, done: make(chan struct{})}
+	return launchProgram(t, "FIRN_BIN", args...)
+}
+
+func launchProgram(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(fromEnv(t, name), args...), where: map[string]string{}, done: make(chan struct{})}
 	p.cmd.Stderr = &p.log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -112,6 +123,14 @@ func launch(t *testing.T, args ...string) *process {
 		t.Fatalf("firn %s is not ready after %s\n%s", strings.Join(args, " "), waitLimit, p.log.String())
 	}
 	return p
+}
+
+// signal sends the process a signal.
+func (p *process) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // kill ends the process as a crash does, and waits until it is gone.

@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob/file"
 	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
@@ -52,7 +53,7 @@ func (w *workbench) run(text string) error {
 		return err
 	}
 	p := &program{logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), out: io.Discard}
-	return p.runner().Run(w.t.Context(), jobs, host.Settings{Data: w.dir, MemoryBytes: 64 << 20, UntilLatest: true})
+	return p.runner().Run(w.t.Context(), jobs, host.Settings{Data: w.dir, MemoryBytes: 64 << 20, Until: pipeline.Until{Latest: true}})
 }
 
 // rows is a table's rows as JSON by their offsets, without the coordinates and nulls; one partition.

@@ -14,7 +14,11 @@ import (
 // Check says what jobs would do, without connecting to anything.
 func (p *Program) Check(jobs []*job.Job, s Settings) error {
 	for i, j := range jobs {
-		if _, err := config(j, s); err != nil {
+		cfg, err := config(j, s)
+		if err == nil {
+			err = cfg.ValidateBounds()
+		}
+		if err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
 		columns, err := j.Columns()

@@ -44,10 +44,10 @@ type Program struct {
 
 // Settings are what a command line says about jobs.
 type Settings struct {
-	Data        string // the folder of what job files say no place for
-	Store       string // overrides source.store
-	MemoryBytes int64  // of each job
-	UntilLatest bool   // commit what is there, and end
+	Data        string         // the folder of what job files say no place for
+	Store       string         // overrides source.store
+	MemoryBytes int64          // of each job
+	Until       pipeline.Until // commit up to there, and end
 }
 
 // Job is a job that is open.
@@ -184,7 +184,7 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 		Name: j.Name, Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
 		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
-		MemoryBytes: s.MemoryBytes, UntilLatest: s.UntilLatest,
+		MemoryBytes: s.MemoryBytes, Until: s.Until,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -44,9 +45,18 @@ func (p *Program) Command() *cobra.Command {
 
 Jobs read the log straight from the store and need no broker. What a job has committed stands in its tables, so it can be
 stopped, killed and started again anywhere. Interrupted, it commits what it holds. It exits with 0 when everything that it was
-asked for is committed, else with 1.`,
+asked for is committed, else with 1.
+
+With --until a run is bounded: it commits up to an end and exits, as a Kubernetes Job does. The end of every partition is found when
+the run begins, so it waits for nothing, and what is committed already stays as it is: a second run has nothing to do.
+  latest                       behind the last record that is there
+  2026-01-31T12:00:00Z         likewise, but before a partition's first record of that time or later; the time must be past
+  events:0=1200,events:1=900   before these offsets, which must be there; partitions that are not named are left alone
+  @offsets.json                offsets from a file: {"events": {"0": 1200, "1": 900}}`,
 		Example: `  firn process -f job.yaml
   firn process -f job.yaml --until latest        # commit what is there, then exit 0
+  firn process -f job.yaml --until 2026-01-31T12:00:00Z
+  firn process -f job.yaml --until events:0=1200,events:1=900
   firn process -f job.yaml --check               # say what the job would do, and connect to nothing
   firn process --schema > job.schema.json        # of job files, for editors
   firn process -f a.yaml -f b.yaml --store 's3://bucket/prefix?region=eu-central-1'`,
@@ -59,10 +69,13 @@ asked for is committed, else with 1.`,
 			if len(files) == 0 {
 				return errors.New("no job file was given: use -f")
 			}
-			if until != "" && until != "latest" {
-				return fmt.Errorf("--until %s: there is only latest", until)
+			if until != "" {
+				end, err := job.ParseUntil(until, os.ReadFile)
+				if err != nil {
+					return fmt.Errorf("--until: %w", err)
+				}
+				settings.Until = end
 			}
-			settings.UntilLatest = until == "latest"
 			bytes, err := job.ParseSize(memory)
 			if err != nil {
 				return fmt.Errorf("--memory: %w", err)
@@ -81,7 +94,7 @@ asked for is committed, else with 1.`,
 	c.Flags().StringArrayVarP(&files, "file", "f", nil, "job `file`; repeatable")
 	c.Flags().StringVar(&settings.Store, "store", "", StoreHelp+"; overrides source.store of the job files")
 	c.Flags().StringVar(&settings.Data, "data", DefaultData, "`folder` of the catalog and the store where a job file names none")
-	c.Flags().StringVar(&until, "until", "", "latest: commit what is there when the job starts, and exit")
+	c.Flags().StringVar(&until, "until", "", "where to end: latest, a time, offsets like events:0=1200 or @offsets.json; then commit and exit")
 	c.Flags().StringVar(&memory, "memory", "512MiB", "bound of all buffers, shared by the jobs")
 	c.Flags().BoolVar(&check, "check", false, "check the job files, print what they would do, and connect to nothing")
 	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of job files")
@@ -110,14 +123,16 @@ func (p *Program) Run(ctx context.Context, jobs []*job.Job, settings Settings) (
 		}
 		running = append(running, r)
 	}
-	s := Session{running, func(ctx context.Context, turn Turn) error { return p.runAll(ctx, running, settings.UntilLatest, turn) }}
+	s := Session{running, func(ctx context.Context, turn Turn) error {
+		return p.runAll(ctx, running, settings.Until.Bounded(), turn)
+	}}
 	if p.Around != nil {
 		return p.Around(ctx, s)
 	}
 	return s.Run(ctx, nil)
 }
 
-func (p *Program) runAll(ctx context.Context, running []*Job, untilLatest bool, turn Turn) error {
+func (p *Program) runAll(ctx context.Context, running []*Job, bounded bool, turn Turn) error {
 	var group errgroup.Group
 	errs := make([]error, len(running))
 	for i, r := range running {
@@ -129,7 +144,7 @@ func (p *Program) runAll(ctx context.Context, running []*Job, untilLatest bool, 
 			return nil
 		})
 	}
-	if !untilLatest {
+	if !bounded {
 		for _, r := range running {
 			fmt.Fprintf(p.Out, "  job     %-22s tables in %s\n", r.Name, r.Place)
 		}
@@ -137,11 +152,11 @@ func (p *Program) runAll(ctx context.Context, running []*Job, untilLatest bool, 
 	}
 	finished := make(chan struct{})
 	var progress sync.WaitGroup
-	progress.Go(func() { p.report(running, untilLatest, finished) })
+	progress.Go(func() { p.report(running, bounded, finished) })
 	err := errors.Join(group.Wait(), errors.Join(errs...))
 	close(finished)
 	progress.Wait()
-	if untilLatest {
+	if bounded {
 		for _, r := range running {
 			for _, t := range r.Pipeline.Status().Tables {
 				fmt.Fprintf(p.Out, "job %s: %d records committed to %s\n", r.Name, t.Records, t.Table)
@@ -152,9 +167,9 @@ func (p *Program) runAll(ctx context.Context, running []*Job, untilLatest bool, 
 }
 
 // report tells how far jobs have come until they are finished: on one line of a terminal, else in the log.
-func (p *Program) report(running []*Job, untilLatest bool, finished <-chan struct{}) {
+func (p *Program) report(running []*Job, bounded bool, finished <-chan struct{}) {
 	every := time.Minute
-	if untilLatest {
+	if bounded {
 		every = 10 * time.Second
 	}
 	if p.Terminal {

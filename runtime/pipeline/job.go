@@ -40,6 +40,7 @@ type Job struct {
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
 	readers map[uint32]readerState
+	live    map[string]kfs.Topic                  // that there were when a run until offsets began
 	round   uint64                                // counts rewinds
 	rewound chan struct{}                         // closed at the next one
 	spawn   func(func(ctx, last context.Context)) // starts a goroutine of Run
@@ -50,7 +51,7 @@ type readerState uint8
 
 const (
 	reading    readerState = iota + 1
-	atEnd                  // of what was there when a bounded job began
+	atEnd                  // of what a bounded run takes
 	unreadable             // for good
 )
 
@@ -78,15 +79,15 @@ func New(cfg Config) (*Job, error) {
 	return j, nil
 }
 
-// Run works until ctx has ended; then it commits what was decoded, within Config.Grace, and returns nil. With UntilLatest it returns when
-// what was there at its begin is committed. What has halted is an error of a bounded run; else Status and metrics tell.
+// Run works until ctx has ended; then it commits what was decoded, within Config.Grace, and returns nil. A bounded run returns
+// when all is committed up to where it ends. What has halted is an error of a bounded run; else Status and metrics tell.
 func (j *Job) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	last, cancelLast := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelLast()
 	if err := j.remember(ctx); err != nil {
-		if j.cfg.UntilLatest {
+		if j.cfg.Until.Bounded() {
 			return err
 		}
 		return nil
@@ -115,7 +116,7 @@ func (j *Job) Run(ctx context.Context) error {
 			j.cfg.Logger.Warn("closing the dead-letter table", "err", err)
 		}
 	}
-	if !j.cfg.UntilLatest {
+	if !j.cfg.Until.Bounded() {
 		return nil
 	}
 	err := j.haltErrors()
@@ -144,7 +145,12 @@ func (j *Job) remember(ctx context.Context) (err error) {
 }
 
 func (j *Job) tailConfig(journal uint32) tail.Config {
-	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.match, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
+	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.wanted, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
+}
+
+// wanted reports whether this run takes records of a topic: of those that the job reads, all but what a run until offsets leaves out.
+func (j *Job) wanted(topic string) bool {
+	return j.match(topic) && (j.cfg.Until.Offsets == nil || j.cfg.Until.Offsets[topic] != nil)
 }
 
 // readJournal starts the reader of a journal, unless there is one. j.mu is held.
@@ -173,7 +179,7 @@ func (j *Job) learn(e kfs.Entry) error {
 			j.readJournal(k)
 		}
 	case kfs.Topic:
-		if e.State == kfs.TopicLive && j.match(e.Name) {
+		if e.State == kfs.TopicLive && j.wanted(e.Name) {
 			j.table(e.Name)
 		}
 	}
@@ -252,7 +258,7 @@ func (j *Job) journalHalted(journal uint32, err error) {
 
 // settled ends a bounded run when all that was there is committed. It is called whenever that may have become true.
 func (j *Job) settled() {
-	if !j.cfg.UntilLatest {
+	if !j.cfg.Until.Bounded() {
 		return
 	}
 	j.mu.Lock()

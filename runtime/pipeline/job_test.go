@@ -65,7 +65,7 @@ func start(t *testing.T, cfg Config) (j *Job, stop func() error) {
 // run runs a bounded job.
 func run(t *testing.T, cfg Config) error {
 	t.Helper()
-	cfg.UntilLatest = true
+	cfg.Until.Latest = true
 	j, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -37,10 +37,11 @@ const (
 	Halt                     // their partition halts
 )
 
-// Start is where a partition begins that its table has no position of. The zero value is the earliest record.
+// Start is where a partition begins that its table has no position of; at most one field is set. The zero value is the earliest record.
 type Start struct {
-	Latest bool      // behind the last record that was there when the job started
-	At     time.Time // or at the first record of that time or later, if not zero
+	Latest  bool      // behind the last record that was there when the job started
+	At      time.Time // at the first record of that time or later
+	Offsets Offsets   // at these offsets, which must not lie before the log start; partitions that it does not name begin at the earliest record
 }
 
 // Config says what a job does.
@@ -67,7 +68,7 @@ type Config struct {
 	Freshness   time.Duration // from a record's acknowledgement to its visibility; default 2 s
 	FileSize    int64         // bytes of source data that end a commit early; default 128 MiB
 	MemoryBytes int64         // bound of all buffers; default 512 MiB, at least 16 MiB
-	UntilLatest bool          // Run commits what was there when it began, and returns
+	Until       Until         // where Run ends
 	Grace       time.Duration // how long a last commit may take after ctx has ended; default 10 s
 
 	Logger     *slog.Logger          // default: silent; the caller adds which job it is
@@ -106,16 +107,13 @@ func (c *Config) Validate() error {
 	if _, err := kfs.MatchTopics(nil, c.Pattern); err != nil {
 		errs = append(errs, err)
 	}
-	if c.From.Latest && !c.From.At.IsZero() {
-		wrong("a job starts at the latest record or at a time, not both")
-	}
 	if c.MemoryBytes != 0 && c.MemoryBytes < leastMemory {
 		wrong("memory of %d bytes: want at least %d", c.MemoryBytes, leastMemory)
 	}
 	if c.Freshness < 0 || c.FileSize < 0 || c.Grace < 0 {
 		wrong("freshness, file size and grace must not be negative")
 	}
-	return errors.Join(append(errs, c.Decode.Validate())...)
+	return errors.Join(append(errs, c.ValidateBounds(), c.Decode.Validate())...)
 }
 
 func (c *Config) setDefaults() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
@@ -21,6 +20,7 @@ type reader struct {
 	job     *Job
 	journal uint32
 	end     *tail.End // where the journal ended when the job began, if that matters
+	bounds  *bounds   // where its partitions end in a bounded run
 	log     *slog.Logger
 }
 
@@ -31,6 +31,7 @@ type session struct {
 	feeds  map[*table]*feed         // as they were when the session met them; nil if there was none
 	passed map[*table]bool          // tables that have missed records in this session
 	fresh  map[kfs.PartitionID]bool // began in this session, and nothing of them was read
+	open   map[kfs.PartitionID]bool // of a bounded run: partitions that have not come to their end; nil if that is not known
 }
 
 // run reads until ctx has ended, or the journal cannot be read any more.
@@ -83,17 +84,17 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	}()
 	defer func() { close(stop); <-watching }()
 
-	if err := r.readEnd(ctx); err != nil {
+	if err := r.resolve(ctx); err != nil {
 		return err
 	}
-	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}}
+	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining()}
 	s.tailer = tail.New(r.job.tailConfig(r.journal))
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
 	for failures := 0; ; {
-		if r.job.cfg.UntilLatest && s.tailer.Sequence() >= r.end.Sequence && s.tailer.Backlog() == 0 {
+		if s.complete() {
 			r.job.reached(r.journal, round)
 			<-ctx.Done()
 			return context.Cause(ctx)
@@ -122,19 +123,15 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	}
 }
 
-// readEnd finds the journal's end once, if the job needs it.
-func (r *reader) readEnd(ctx context.Context) error {
-	if r.end != nil || !r.job.cfg.UntilLatest && !r.job.cfg.From.Latest {
-		return nil
+// complete reports whether a bounded run needs nothing more of the journal.
+func (s *session) complete() bool {
+	switch {
+	case s.bounds == nil:
+		return false
+	case s.open != nil && len(s.open) == 0:
+		return true
 	}
-	end, err := tail.ReadEnd(ctx, r.job.tailConfig(r.journal))
-	if final(err) && !r.job.cfg.From.Latest {
-		end, err = tail.End{Sequence: math.MaxUint64}, nil // the reading comes to the same damage, after what is before it
-	}
-	if err == nil {
-		r.end = &end
-	}
-	return err
+	return s.tailer.Sequence() >= s.bounds.sequence && s.tailer.Backlog() == 0
 }
 
 // start learns from the checkpoint, waits for the tables that it names, and seeks their positions. Where the job's object did not say yet
@@ -155,6 +152,9 @@ func (s *session) start(ctx context.Context) error {
 			}
 		}
 		if !s.job.register(ctx, sources) {
+			if s.bounds != nil {
+				s.tailer.Until(s.bounds.ends())
+			}
 			return s.tailer.Seek(ctx, offsets)
 		}
 	}
@@ -172,10 +172,13 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	}
 	var wanted []*kfs.PartitionState
 	for i := range c.Partitions {
-		if p := &c.Partitions[i]; s.job.match(p.Name) && !p.Ended {
-			s.job.table(p.Name) // all open at the same time
-			wanted = append(wanted, p)
+		p := &c.Partitions[i]
+		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
+			delete(s.open, p.ID())
+			continue
 		}
+		s.job.table(p.Name) // all open at the same time
+		wanted = append(wanted, p)
 	}
 	starts, err := s.starts(ctx, wanted)
 	if err != nil {
@@ -187,6 +190,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	for _, p := range wanted {
 		t := s.job.table(p.Name)
 		if t == nil {
+			delete(s.open, p.ID())
 			continue
 		}
 		f, known := s.feeds[t]
@@ -198,20 +202,35 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 			s.miss(t)
 			continue
 		}
-		at, ok := f.known(p.ID())
-		if !ok {
+		at, begun := f.known(p.ID())
+		if !begun {
+			var ok bool
 			if at, ok = starts[p.ID()]; !ok {
 				continue // behind the checkpoint, perhaps
 			}
+		}
+		if s.bounds.passed(p.Name, p.ID(), at) {
+			delete(s.open, p.ID())
+			if end, _ := s.bounds.end(p.Name, p.ID()); !begun && at == p.LogStart && end < at && s.bounds.until.Offsets != nil {
+				if err := s.offerFault(ctx, f, p, kfs.Span{Base: end, Next: at}, s.bounds.trimmed(p)); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
+		if !begun {
 			s.begin(t, f, p.Name, p.ID(), at)
-			s.fresh[p.ID()] = true
+			_, given := s.job.cfg.From.Offsets.of(p.Name, p.Partition)
+			s.fresh[p.ID()] = !given
 		}
 		if at < p.LogStart && s.fresh[p.ID()] { // trimmed before the job's object said that it is needed: it begins behind that
 			at = p.LogStart
 			f.move(p.ID(), at)
 		}
 		if at < p.LogStart {
-			if err := s.offerLoss(ctx, f, p, kfs.Span{Base: at, Next: p.LogStart}); err != nil {
+			delete(s.open, p.ID())
+			gone := kfs.Span{Base: at, Next: p.LogStart}
+			if err := s.offerFault(ctx, f, p, gone, lost(sourceAt(p), gone)); err != nil {
 				return nil, err
 			}
 			continue
@@ -232,14 +251,18 @@ func (s *session) begin(t *table, f *feed, topic string, id kfs.PartitionID, at 
 	})
 }
 
-// offerLoss tells the worker that the next records of a partition are gone.
-func (s *session) offerLoss(ctx context.Context, f *feed, p *kfs.PartitionState, gone kfs.Span) error {
-	source := processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition}
-	err := f.offer(ctx, item{source: source, span: gone, piece: gone, fault: lost(source, gone)})
+// offerFault tells the worker that the next records of a partition are gone.
+func (s *session) offerFault(ctx context.Context, f *feed, p *kfs.PartitionState, gone kfs.Span, fault error) error {
+	err := f.offer(ctx, item{source: sourceAt(p), span: gone, piece: gone, fault: fault})
 	if errors.Is(err, errClosed) {
 		return nil
 	}
 	return err
+}
+
+// sourceAt is the source of a checkpoint's partition.
+func sourceAt(p *kfs.PartitionState) processor.Source {
+	return processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition}
 }
 
 // starts is where partitions begin of which the table has no position. One that is not in the answer begins behind the checkpoint.
@@ -261,7 +284,11 @@ func (s *session) starts(ctx context.Context, wanted []*kfs.PartitionState) (map
 		at := p.LogStart
 		switch {
 		case from.Latest:
-			at = max(at, s.end.Next[p.ID()])
+			at = max(at, s.end.Partitions[p.ID()].Span.Next)
+		case from.Offsets != nil:
+			if given, ok := from.Offsets.of(p.Name, p.Partition); ok {
+				at = given
+			}
 		case !from.At.IsZero():
 			offset, ok := found[p.ID()]
 			if !ok {
@@ -321,8 +348,14 @@ func (s *session) dispatch(ctx context.Context, o *tail.Object) error {
 
 // piece offers the records of one partition.
 func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all *shared) error {
+	span, last, cutErr := s.bounds.cut(p)
+	if span.Empty() && last {
+		delete(s.open, p.ID)
+		return nil
+	}
 	t := s.job.table(p.Topic)
 	if t == nil {
+		delete(s.open, p.ID)
 		return nil
 	}
 	f, known := s.feeds[t]
@@ -336,8 +369,8 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 		s.miss(t)
 		return nil
 	}
-	it := item{source: processor.Source{Topic: p.Topic, ID: p.ID.Topic, Partition: p.ID.Partition}, span: p.Span, piece: p.Span, records: p.Records,
-		key: o.Key, created: p.Created, read: o.Read, fault: p.Err, object: all}
+	it := item{source: processor.Source{Topic: p.Topic, ID: p.ID.Topic, Partition: p.ID.Partition}, span: span, piece: p.Span, records: p.Records,
+		key: o.Key, created: p.Created, read: o.Read, fault: errors.Join(p.Err, cutErr), object: all}
 	if _, ok := f.known(p.ID); !ok {
 		start, ok, err := s.firstOffset(p)
 		if !ok && err == nil {
@@ -346,12 +379,17 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 		it.fault = errors.Join(it.fault, err)
 		s.begin(t, f, p.Topic, p.ID, start)
 	}
-	t.note(func(st *tableStatus) { st.source(it.source).End = max(st.source(it.source).End, p.Span.Next) })
+	if next, _ := f.known(p.ID); span.Next > next {
+		t.note(func(st *tableStatus) { st.source(it.source).End = max(st.source(it.source).End, span.Next) })
+	}
 	all.uses.Add(1)
 	err := f.offer(ctx, it)
 	if errors.Is(err, errClosed) {
 		s.miss(t)
 		return nil
+	}
+	if last || it.fault != nil {
+		delete(s.open, p.ID)
 	}
 	return err
 }
@@ -361,7 +399,12 @@ func (s *session) firstOffset(p *tail.Piece) (offset int64, ok bool, err error) 
 	from := s.job.cfg.From
 	switch {
 	case from.Latest:
-		return max(p.Span.Base, s.end.Next[p.ID]), true, nil
+		return max(p.Span.Base, s.end.Partitions[p.ID].Span.Next), true, nil
+	case from.Offsets != nil:
+		if at, given := from.Offsets.of(p.Topic, p.ID.Partition); given {
+			return at, true, nil
+		}
+		return p.Span.Base, true, nil
 	case from.At.IsZero() || p.Err != nil:
 		return p.Span.Base, true, nil
 	}

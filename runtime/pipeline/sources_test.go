@@ -171,7 +171,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	cfg := testConfig(t, store, l)
 	cfg.MemoryBytes = 16 << 20
-	cfg.UntilLatest = true
+	cfg.Until.Latest = true
 	job, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -379,7 +379,7 @@ func TestPace(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	err := (&Config{Name: "a/b", Pattern: "(", MemoryBytes: 1, From: Start{Latest: true, At: time.Unix(1, 0)}, Freshness: -1}).Validate()
-	for _, want := range []string{"job name", "needs Store", "OpenDeadLetters", "pattern", "latest record or at a time", "memory of 1 bytes", "negative"} {
+	for _, want := range []string{"job name", "needs Store", "OpenDeadLetters", "pattern", "at the latest record, at a time or at offsets", "memory of 1 bytes", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}

@@ -3,6 +3,7 @@ package tail
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
@@ -10,13 +11,21 @@ import (
 
 // End is where a journal ended when it was read.
 type End struct {
-	Sequence uint64                    // of the first object that was not there
-	Next     map[kfs.PartitionID]int64 // one past the last offset of each partition that has any
+	Sequence   uint64 // of the first object that was not there
+	Partitions map[kfs.PartitionID]PartitionEnd
+	Entries    []kfs.Entry // of metadata, in order; what they say may be superseded by later ones
+}
+
+// PartitionEnd is a partition that had records when its journal was read.
+type PartitionEnd struct {
+	Topic string
+	Span  kfs.Span // from the log start to one past the last offset
+	Since kfs.Span // the first segment that holds a record of the time that was asked for, or later; empty if none does
 }
 
 // ReadEnd finds the end of a journal: from the newest checkpoint along the chain to the first object that is missing, and a list behind it. Of
-// objects it reads the manifests only. Match and Budget are not used.
-func ReadEnd(ctx context.Context, cfg Config) (End, error) {
+// objects it reads the manifests only, and of the index no more than since asks for: a time, if not zero. Match and Budget are not used.
+func ReadEnd(ctx context.Context, cfg Config, since time.Time) (End, error) {
 	cfg.Match, cfg.Budget = nil, nil
 	t := New(cfg)
 	t.manifests = true
@@ -27,7 +36,21 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 	if err := t.Seek(ctx, nil); err != nil {
 		return End{}, err
 	}
-	end := End{Next: map[kfs.PartitionID]int64{}}
+	end := End{Partitions: map[kfs.PartitionID]PartitionEnd{}}
+	first := map[kfs.PartitionID]kfs.Span{}
+	if c := t.checkpoint; c != nil {
+		end.Entries = slices.Clone(c.Metadata)
+		if !since.IsZero() {
+			var all []kfs.PartitionID
+			for i := range c.Partitions {
+				all = append(all, c.Partitions[i].ID())
+			}
+			var err error
+			if first, err = t.segmentsAt(ctx, since, all); err != nil {
+				return End{}, err
+			}
+		}
+	}
 	for checked := false; ; {
 		switch t.todo.(type) {
 		case wait:
@@ -35,7 +58,7 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 				end.Sequence = t.core.chain.next
 				for id, p := range t.core.chain.partitions {
 					if p.next > 0 {
-						end.Next[id] = p.next
+						end.Partitions[id] = PartitionEnd{Topic: p.name, Span: kfs.Span{Base: p.logStart, Next: p.next}, Since: first[id]}
 					}
 				}
 				return end, nil
@@ -47,6 +70,14 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 			}
 			t.todo = t.core.step(l)
 		case deliver:
+			m := t.object.Manifest
+			end.Entries = append(end.Entries, m.Entries...)
+			for i := range m.Segments {
+				s := &m.Segments[i]
+				if _, ok := first[s.ID()]; !ok && !since.IsZero() && s.MaxTimestamp >= since.UnixMilli() {
+					first[s.ID()] = s.Span
+				}
+			}
 			t.object.Release()
 			t.object, checked, t.todo = nil, false, t.core.step(waited{})
 		default:
@@ -62,7 +93,20 @@ func ReadEnd(ctx context.Context, cfg Config) (End, error) {
 // OffsetsAt finds, for partitions that the checkpoint knows, the first offset of the first segment that holds a record of that time or
 // later; a partition without one is not in the answer. It goes by the index, after Open, and reads all of its pages if it must.
 func (t *Tailer) OffsetsAt(ctx context.Context, at time.Time, partitions []kfs.PartitionID) (map[kfs.PartitionID]int64, error) {
-	found, open := map[kfs.PartitionID]int64{}, map[kfs.PartitionID]bool{}
+	segments, err := t.segmentsAt(ctx, at, partitions)
+	if err != nil {
+		return nil, err
+	}
+	found := map[kfs.PartitionID]int64{}
+	for id, span := range segments {
+		found[id] = span.Base
+	}
+	return found, nil
+}
+
+// segmentsAt finds those segments.
+func (t *Tailer) segmentsAt(ctx context.Context, at time.Time, partitions []kfs.PartitionID) (map[kfs.PartitionID]kfs.Span, error) {
+	found, open := map[kfs.PartitionID]kfs.Span{}, map[kfs.PartitionID]bool{}
 	for _, id := range partitions {
 		open[id] = true
 	}
@@ -74,7 +118,7 @@ func (t *Tailer) OffsetsAt(ctx context.Context, at time.Time, partitions []kfs.P
 		p := &c.Partitions[i]
 		for _, s := range p.Settled {
 			if open[p.ID()] && s.MaxTimestamp >= since && s.Span.Next > p.LogStart {
-				found[p.ID()] = max(s.Span.Base, p.LogStart)
+				found[p.ID()] = kfs.Span{Base: max(s.Span.Base, p.LogStart), Next: s.Span.Next}
 				delete(open, p.ID())
 			}
 		}
@@ -83,7 +127,7 @@ func (t *Tailer) OffsetsAt(ctx context.Context, at time.Time, partitions []kfs.P
 		for i := range objects {
 			for j := range objects[i].Segments {
 				if s := &objects[i].Segments[j]; open[s.ID()] && s.MaxTimestamp >= since {
-					found[s.ID()] = s.Span.Base
+					found[s.ID()] = s.Span
 					delete(open, s.ID())
 				}
 			}

@@ -64,6 +64,10 @@ type settled struct {
 	segment kfs.SettledSegment
 }
 
+// Until says, before Seek, where the reading of partitions ends: of those with an offset here nothing is sought that begins there or behind
+// it. Objects may give it all the same.
+func (t *Tailer) Until(ends map[kfs.PartitionID]int64) { t.ends = ends }
+
 // seekSettled queues the segments that hold wanted offsets and gives the offsets that must be found in the journal.
 func (t *Tailer) seekSettled(offsets map[kfs.PartitionID]int64) map[kfs.PartitionID]int64 {
 	needed := map[kfs.PartitionID]int64{}
@@ -74,13 +78,17 @@ func (t *Tailer) seekSettled(offsets map[kfs.PartitionID]int64) map[kfs.Partitio
 			continue
 		}
 		at = max(at, p.LogStart)
+		end, ok := t.ends[p.ID()]
+		if !ok {
+			end = p.Next
+		}
 		for _, s := range p.Settled {
-			if at < s.Span.Next {
+			if at < s.Span.Next && s.Span.Base < end {
 				t.settled = append(t.settled, settled{p.Name, p.ID(), s})
 				at = s.Span.Next
 			}
 		}
-		if at < p.Next {
+		if at < min(end, p.Next) {
 			needed[p.ID()] = at
 		}
 	}

@@ -84,7 +84,8 @@ type Piece struct {
 type Tailer struct {
 	cfg        Config
 	checkpoint *kfs.Checkpoint
-	since      time.Time // the store's time of the list that named it
+	since      time.Time                 // the store's time of the list that named it
+	ends       map[kfs.PartitionID]int64 // where reading ends of partitions, if anywhere
 
 	core    *core
 	todo    effect

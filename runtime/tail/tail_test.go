@@ -595,27 +595,40 @@ func TestSaysOnceThatItWaits(t *testing.T) {
 }
 
 func TestReadEnd(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
 	store := &traced{Store: blob.NewMemory(nil)}
-	j := tailtest.Journal{Store: store.Store}
+	j := tailtest.Journal{Store: store.Store, Now: func() time.Time { return now }}
 	cluster := kfs.Cluster{ID: kfs.TopicID{1}, Lineage: kfs.TopicID{2}, Journals: 1}
-	if end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}); err != nil || end.Sequence != 0 || len(end.Next) != 0 {
+	if end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}, time.Time{}); err != nil || end.Sequence != 0 || len(end.Partitions) != 0 {
 		t.Errorf("end of an empty journal: %v, %v", end, err)
 	}
 	j.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, "a", "b"))
 	j.Checkpoint(t)
-	j.Append(t, []kfs.Entry{orders}, tailtest.Values(events, 1, strings.Repeat("long", 50_000)))
+	now = now.Add(time.Minute)
+	j.Append(t, []kfs.Entry{orders, kfs.Trim{Topic: events.ID, LogStart: 1}}, tailtest.Values(events, 1, strings.Repeat("long", 50_000)))
+	now = now.Add(time.Minute)
 	j.Append(t, nil, tailtest.Values(events, 0, "c"))
-	end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if end.Sequence != 3 || end.Next[kfs.PartitionID{Topic: events.ID}] != 3 || end.Next[kfs.PartitionID{Topic: events.ID, Partition: 1}] != 1 {
-		t.Errorf("end %+v", end)
+	p0, p1 := kfs.PartitionID{Topic: events.ID}, kfs.PartitionID{Topic: events.ID, Partition: 1}
+	for since, want := range map[time.Duration][2]kfs.Span{
+		-time.Minute: {{Base: 0, Next: 2}, {Base: 0, Next: 1}}, time.Second: {{Base: 2, Next: 3}, {Base: 0, Next: 1}},
+		2 * time.Minute: {{Base: 2, Next: 3}, {}}, time.Hour: {},
+	} {
+		end, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}, time.UnixMilli(1_000_000).Add(since))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(end.Partitions) != 2 || end.Partitions[p0] != (tail.PartitionEnd{Topic: "events", Span: kfs.Span{Base: 1, Next: 3}, Since: want[0]}) ||
+			end.Partitions[p1] != (tail.PartitionEnd{Topic: "events", Span: kfs.Span{Base: 0, Next: 1}, Since: want[1]}) {
+			t.Errorf("since %s: partitions %+v", since, end.Partitions)
+		}
+		if end.Sequence != 3 || len(end.Entries) != 4 {
+			t.Errorf("end %d, %d entries", end.Sequence, len(end.Entries))
+		}
 	}
 	if err := store.Delete(t.Context(), kfs.ObjectKey(0, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}); !errors.Is(err, kfs.ErrCorrupt) {
+	if _, err := tail.ReadEnd(t.Context(), tail.Config{Store: store}, time.Time{}); !errors.Is(err, kfs.ErrCorrupt) {
 		t.Errorf("end behind a hole: %v", err)
 	}
 }

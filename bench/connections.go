@@ -116,15 +116,22 @@ func dialAll(addr string, n int) ([]*connection, error) {
 // ask sends a request and passes over its answer.
 func (c *connection) ask(req kmsg.Request, version int16) error {
 	req.SetVersion(version)
-	if _, err := c.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 1)); err != nil {
+	size, err := c.send(req)
+	if err != nil {
 		return err
+	}
+	_, err = c.in.Discard(size)
+	return err
+}
+
+// send sends a request, waits for its answer, and gives the answer's size.
+func (c *connection) send(req kmsg.Request) (int, error) {
+	if _, err := c.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 1)); err != nil {
+		return 0, err
 	}
 	var size [4]byte
-	if _, err := io.ReadFull(c.in, size[:]); err != nil {
-		return err
-	}
-	_, err := c.in.Discard(int(binary.BigEndian.Uint32(size[:])))
-	return err
+	_, err := io.ReadFull(c.in, size[:])
+	return int(binary.BigEndian.Uint32(size[:])), err
 }
 
 // endOf is where partition 0 of a topic ends.

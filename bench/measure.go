@@ -199,9 +199,15 @@ func (b *bench) trickle(ctx context.Context, s *server, rate, seconds int) ([]re
 	}
 }
 
-// fill produces the input rounds times and waits for every acknowledgement.
+// fill produces the input rounds times to a topic and waits for every acknowledgement.
 func (b *bench) fill(ctx context.Context, s *server, c codec, rounds int, topic string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.where["kafka"]), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(topic),
+	return b.fillSlowly(ctx, s, c, rounds, rounds*len(b.lines), topic)
+}
+
+// fillSlowly produces the input rounds times to each topic, and waits for the acknowledgements after every so many lines: each time the
+// broker writes an object.
+func (b *bench) fillSlowly(ctx context.Context, s *server, c codec, rounds, lines int, topics ...string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.where["kafka"]), kgo.AllowAutoTopicCreation(),
 		kgo.ProducerBatchCompression(c.opt), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(200_000), kgo.ProducerLinger(20*time.Millisecond))
 	if err != nil {
 		return err
@@ -209,15 +215,23 @@ func (b *bench) fill(ctx context.Context, s *server, c codec, rounds int, topic 
 	defer client.Close()
 	failed := make(chan error, 1)
 	for round := range rounds {
-		for _, l := range b.lines {
-			client.Produce(ctx, kgo.StringRecord(vary(l, round)), func(_ *kgo.Record, err error) {
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
+		for i, l := range b.lines {
+			text := vary(l, round)
+			for _, topic := range topics {
+				client.Produce(ctx, &kgo.Record{Topic: topic, Value: []byte(text)}, func(_ *kgo.Record, err error) {
+					if err != nil {
+						select {
+						case failed <- err:
+						default:
+						}
 					}
+				})
+			}
+			if (round*len(b.lines)+i+1)%lines == 0 {
+				if err := client.Flush(ctx); err != nil {
+					return err
 				}
-			})
+			}
 		}
 	}
 	if err := client.Flush(ctx); err != nil {

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +18,7 @@ type metrics struct {
 	puts, gets, lists             prometheus.Counter
 	checkpoints, refused, deletes prometheus.Counter
 	settled, settledBytes         prometheus.Counter
+	settlePuts                    prometheus.Counter
 	coldReads, coldBytes          prometheus.Counter
 	appendSeconds                 prometheus.Histogram
 }
@@ -34,12 +36,13 @@ func newMetrics(registerer prometheus.Registerer, journal uint32) *metrics {
 	m.objects = counter("objects_total", "Objects committed.")
 	m.objectBytes = counter("object_bytes_total", "Bytes of objects committed.")
 	m.records = counter("records_total", "Records committed.")
-	m.puts = counter("puts_total", "PUT requests, of objects, checkpoints and index pages.")
+	m.puts = counter("puts_total", "PUT requests, of objects, checkpoints, index pages, segments and their indexes.")
 	m.gets = counter("gets_total", "GET requests on the way of writing: takeover, unknown outcomes, reading back.")
 	m.lists = counter("lists_total", "LIST requests.")
 	m.checkpoints = counter("checkpoints_total", "Checkpoints written and read back.")
 	m.settled = counter("settled_segments_total", "Segments that records were settled in.")
 	m.settledBytes = counter("settled_bytes_total", "Bytes of segments that records were settled in.")
+	m.settlePuts = counter("settle_puts_total", "PUT requests of segments and their indexes, which puts_total counts too.")
 	m.deletes = counter("deletes_total", "Objects, segments, indexes and pages deleted.")
 	m.refused = counter("refused_appends_total", "Appends refused because too many bytes waited.")
 	m.coldReads = counter("cold_reads_total", "Reads of records that were not in memory.")
@@ -64,6 +67,14 @@ func (m *metrics) unregister() {
 	}
 	for _, c := range m.collectors {
 		m.registerer.Unregister(c)
+	}
+}
+
+// put counts a PUT. What does not lie in the journal's own folder is a segment or its index.
+func (m *metrics) put(journal uint32, key string) {
+	m.puts.Inc()
+	if !strings.HasPrefix(key, kfs.JournalPrefix(journal)) {
+		m.settlePuts.Inc()
 	}
 }
 

@@ -140,7 +140,7 @@ func (j *Journal) step(ev event) {
 func (j *Journal) carryOut(e effect) {
 	switch e := e.(type) {
 	case putOp:
-		j.metrics.puts.Inc()
+		j.metrics.put(j.cfg.Journal, e.key)
 		j.do(e.op, timeFor(int64(len(e.body))), func(ctx context.Context) result {
 			info, err := j.cfg.Store.Put(ctx, e.key, e.body, true)
 			return answerOf(info, err)

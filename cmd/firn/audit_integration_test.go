@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ const (
 	byFranz      = "audit"
 	byLibrdkafka = "librdkafka"
 	byPlain      = "plain"
+	byRogue      = "rogue" // of a broker that is not one of the three
 )
 
 var auditTopics = []string{byFranz, byLibrdkafka, byPlain}
@@ -48,7 +50,8 @@ type audit struct {
 
 func (f *fleet) audit() *audit {
 	f.t.Helper()
-	a := &audit{fleet: f, ledger: chaos.NewLedger(map[string]chaos.Producer{byFranz: chaos.Idempotent, byLibrdkafka: chaos.Idempotent, byPlain: chaos.Plain})}
+	a := &audit{fleet: f, ledger: chaos.NewLedger()}
+	a.ledger.Expect(byPlain, chaos.Plain)
 	var sending, reading context.Context
 	sending, a.quit = context.WithCancel(f.t.Context())
 	reading, a.leave = context.WithCancel(f.t.Context())
@@ -83,11 +86,12 @@ func (a *audit) produce(ctx context.Context, client *kgo.Client, topic string) {
 }
 
 func (a *audit) answered(p chaos.Partition, number, offset int64, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+		a.ledger.Told(p, number, offset)
+	case !errors.Is(err, kgo.ErrClientClosed): // by the test
 		a.ledger.Failed(p, number, err)
-		return
 	}
-	a.ledger.Told(p, number, offset)
 }
 
 // startPython runs the producer on librdkafka.
@@ -162,15 +166,15 @@ func (a *audit) goesOn(what string) {
 }
 
 // finish stops the producers, waits until the group has everything, reads the topics from their beginning, and holds all that was told and
-// read against each other. Then what lies in the store is verified.
-func (a *audit) finish() {
+// read against each other; those of more topics too. Then what lies in the store is verified.
+func (a *audit) finish(more ...string) {
 	a.t.Helper()
 	a.stopSending()
-	eventually(a.t, a.ledger.Unread)
+	eventually(a.t, func() error { return a.ledger.Unread(auditTopics...) })
 	a.leave()
 	a.reading.Wait()
 	ends := map[chaos.Partition]int64{}
-	for _, topic := range auditTopics {
+	for _, topic := range slices.Concat(auditTopics, more) {
 		a.readAll(topic, ends)
 	}
 	for _, err := range a.ledger.Check(ends) {

@@ -50,9 +50,16 @@ type entry struct {
 	reader string
 }
 
-// NewLedger begins the books of some topics.
-func NewLedger(producers map[string]Producer) *Ledger {
-	return &Ledger{producers: producers, partitions: map[Partition]*pages{}}
+// NewLedger begins the books.
+func NewLedger() *Ledger {
+	return &Ledger{producers: map[string]Producer{}, partitions: map[Partition]*pages{}}
+}
+
+// Expect says what the producer of a topic promises; by default it is Idempotent.
+func (l *Ledger) Expect(topic string, producer Producer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.producers[topic] = producer
 }
 
 func (l *Ledger) of(p Partition) *pages {
@@ -138,12 +145,12 @@ func (l *Ledger) Seen() (n int) {
 	return n
 }
 
-// Unread is an error while something that was acknowledged has been read by nobody.
-func (l *Ledger) Unread() error {
+// Unread is an error while something that was acknowledged in the topics has been read by nobody.
+func (l *Ledger) Unread(topics ...string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for p, b := range l.partitions {
-		if b.unread == 0 {
+		if b.unread == 0 || !slices.Contains(topics, p.Topic) {
 			continue
 		}
 		for number, offset := range b.told {

@@ -50,7 +50,8 @@ func TestLedger(t *testing.T) {
 }
 
 func checkBooks(t *testing.T, producer chaos.Producer, books string) string {
-	l := chaos.NewLedger(map[string]chaos.Producer{"topic": producer})
+	l := chaos.NewLedger()
+	l.Expect("topic", producer)
 	p := chaos.Partition{Topic: "topic"}
 	end := int64(-1)
 	for line := range strings.SplitSeq(books, "; ") {
@@ -80,16 +81,19 @@ func checkBooks(t *testing.T, producer chaos.Producer, books string) string {
 }
 
 func TestLedgerUnread(t *testing.T) {
-	l := chaos.NewLedger(nil)
+	l := chaos.NewLedger()
 	p := chaos.Partition{Topic: "topic", Number: 1}
 	l.Told(p, 0, 0)
 	l.Read("a", p, 1, 1)
 	l.Told(p, 1, 1)
-	if err := l.Unread(); err == nil || !strings.Contains(err.Error(), "topic/1: 1 acknowledged records were not read, among them 0 at offset 0") {
+	if err := l.Unread("other"); err != nil {
+		t.Error(err)
+	}
+	if err := l.Unread("topic"); err == nil || !strings.Contains(err.Error(), "topic/1: 1 acknowledged records were not read, among them 0 at offset 0") {
 		t.Errorf("unread: %v", err)
 	}
 	l.Read("a", p, 0, 0)
-	if err := l.Unread(); err != nil {
+	if err := l.Unread("topic"); err != nil {
 		t.Error(err)
 	}
 	if n := l.Acknowledged("topic"); n != 2 || l.Seen() != 2 || l.Acknowledged("other") != 0 {

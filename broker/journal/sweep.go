@@ -331,10 +331,13 @@ func (c *core) deleteTrimmed(now time.Time, w *sweep) {
 	var keys []string
 	for _, id := range c.partitionIDs() {
 		p := c.index.partitions[id]
-		n := 0
-		for n < len(p.settled) && p.settled[n].Span.Next <= min(p.start, w.older.starts[id]) && c.overdue(p.settled[n].Key, w.at) {
-			keys = append(keys, p.settled[n].Key, kfs.IndexKey(id.Topic, p.name, id.Partition, p.settled[n].Span.Base))
-			n++
+		going := true // in order; but all wait for their grace at the same time
+		for n := 0; n < len(p.settled) && p.settled[n].Span.Next <= min(p.start, w.older.starts[id]); n++ {
+			if overdue := c.overdue(p.settled[n].Key, w.at); going && overdue {
+				keys = append(keys, p.settled[n].Key, kfs.IndexKey(id.Topic, p.name, id.Partition, p.settled[n].Span.Base))
+			} else {
+				going = false
+			}
 		}
 	}
 	c.removeAll(now, keys, func(now time.Time) {

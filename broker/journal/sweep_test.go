@@ -117,6 +117,35 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// TestDeleteSegments trims several segments of a partition at once: they wait for their grace together.
+func TestDeleteSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := blob.NewMemory(nil)
+		o := start(t, settlingConfig(store, 1))
+		o.create(1, "a", 1)
+		for i := range 6 {
+			o.must(o.Append([]Batch{batch(t, 1, "a", 0, nil, time.Now().UnixMilli(), strings.Repeat("x", 2000), fmt.Sprint(i))}))
+			time.Sleep(2 * time.Hour)
+		}
+		segments := len(keys(t, store, kfs.SegmentsPrefix)) / 2
+		if segments < 4 {
+			t.Fatalf("there are %d segments", segments)
+		}
+		_, next := o.Offsets(id(1, 0))
+		o.must(o.AppendEntries([]kfs.Entry{kfs.Trim{Topic: topicID(1), LogStart: next}}))
+		trimmed := time.Now()
+		for len(keys(t, store, kfs.SegmentsPrefix)) > 0 && time.Since(trimmed) < 48*time.Hour {
+			time.Sleep(time.Minute)
+		}
+		if took := time.Since(trimmed); took < defaultGrace || took > defaultGrace+4*time.Hour {
+			t.Errorf("%d segments were deleted after %v", segments, took)
+		}
+		if err := o.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestNothingIsDeleted for as long as there is a restore point, or what would rest on is not sound.
 func TestNothingIsDeleted(t *testing.T) {
 	segment, index := kfs.SegmentKey(topicID(1), "a", 0, 0), kfs.IndexKey(topicID(1), "a", 0, 0)

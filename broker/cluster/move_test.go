@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/lease"
@@ -192,5 +195,30 @@ func TestDamageOfOneJournal(t *testing.T) {
 		}
 		c.after(damagedPause, "3 1 2")
 		c.leaveAll()
+	})
+}
+
+// TestHandOverWhileLeasesAreAway has the lease service away when a journal is handed over, for longer than a broker waits that stops, but not so long
+// that sessions end: the other broker has the journal nevertheless.
+func TestHandOverWhileLeasesAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leases, store := lease.NewMemory(), blob.NewMemory(nil)
+		var left sync.Once
+		one := begin(t, leases, store, 1, func(ctx context.Context, _ *journal.Journal) error {
+			<-ctx.Done()
+			left.Do(func() {
+				leases.SetAway(true)
+				time.AfterFunc(releaseTimeout+time.Second, func() { leases.SetAway(false) })
+			})
+			return ctx.Err()
+		})
+		one.until(t, "owns both journals", one.has)
+		two := begin(t, leases, store, 2, nil)
+		two.until(t, "owns a journal", func() bool { return len(two.Owns()) == 1 })
+		if !one.Connected() || len(one.Owns()) != 1 {
+			t.Errorf("broker 1 owns %v; it is connected: %v", one.Owns(), one.Connected())
+		}
+		one.stop(t)
+		two.stop(t)
 	})
 }

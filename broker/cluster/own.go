@@ -110,9 +110,7 @@ func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) 
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		defer cancel()
-		if err := held.Release(ctx); err != nil {
+		if err := release(ctx, held); err != nil {
 			c.cfg.Log.Warn("lease of a journal is left to end by itself", "journal", number, "err", err)
 		}
 	}()
@@ -127,6 +125,17 @@ func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) 
 		return err
 	}
 	return c.run(ctx, s, Tenure{j, held})
+}
+
+// release gives a lease up. While the session lives nobody else has the journal before that, so it waits for a lease service that is away; when
+// ctx has ended, which the session does not outlive, only for a while.
+func release(ctx context.Context, held *lease.Held) error {
+	if err := held.Release(ctx); err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	return held.Release(ctx)
 }
 
 // run serves a journal that was taken over until ctx ends or it is another broker's to own.

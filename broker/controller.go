@@ -37,23 +37,31 @@ func (c *controller) Change(ctx context.Context, plan func(*metadata.State) ([]k
 		if err != nil {
 			return err
 		}
-		overtaken := false
-		for _, r := range results {
-			switch {
-			case r.Err == nil:
-			case errors.Is(r.Err, journal.ErrUnavailable):
-				return r.Err
-			case errors.Is(r.Err, journal.ErrNotOwner): // it may be there nevertheless; asking the next owner tells
-				return fmt.Errorf("%w: %w", journal.ErrUnavailable, r.Err)
-			default:
-				overtaken = true
-			}
+		overtaken, err := judge(results)
+		if err != nil {
+			return err
 		}
 		if !overtaken {
 			return c.deleted(ctx, j, entries)
 		}
 	}
 	return metadata.ErrConflict
+}
+
+// judge tells whether a change was overtaken by another. An error means that what became of it is not known, or that it may be tried again.
+func judge(results []journal.Result) (overtaken bool, err error) {
+	for _, r := range results {
+		switch {
+		case r.Err == nil:
+		case errors.Is(r.Err, journal.ErrUnavailable):
+			return false, r.Err
+		case errors.Is(r.Err, journal.ErrNotOwner): // it may be there nevertheless; asking the next owner tells
+			return false, fmt.Errorf("%w: %v", journal.ErrUnavailable, r.Err) // a client must not take it for not done
+		default:
+			overtaken = true
+		}
+	}
+	return overtaken, nil
 }
 
 // deletionWait is how long a change that deletes topics waits for their names to be free. It takes a flush or two where all journals have owners.

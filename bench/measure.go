@@ -155,21 +155,21 @@ func (b *bench) freshness(ctx context.Context) (string, error) {
 	return table("Freshness: firn dev under a trickle, from the acknowledgement to visible for another process", rows), nil
 }
 
-// record is one produced record's life, as its producer saw it.
-type record struct {
+// life is that of one produced record, as its producer saw it.
+type life struct {
 	sent, acknowledged time.Time
 	partition          int32
 	offset             int64
 }
 
 // trickle produces rate records a second for so many seconds.
-func (b *bench) trickle(ctx context.Context, s *server, rate, seconds int) ([]record, error) {
+func (b *bench) trickle(ctx context.Context, s *server, rate, seconds int) ([]life, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.where["kafka"]), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("trickle"), kgo.ProducerLinger(0))
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	records := make([]record, seconds*rate)
+	records := make([]life, seconds*rate)
 	failed := make(chan error, len(records))
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
@@ -185,7 +185,7 @@ func (b *bench) trickle(ctx context.Context, s *server, rate, seconds int) ([]re
 				failed <- err
 				return
 			}
-			records[i] = record{sent, time.Now(), r.Partition, r.Offset}
+			records[i] = life{sent, time.Now(), r.Partition, r.Offset}
 		})
 	}
 	if err := client.Flush(ctx); err != nil {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"strconv"
 	"sync"
@@ -16,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/firn-io/firn/kfs/record"
 )
 
 const (
@@ -143,8 +143,14 @@ func (b *bench) produceAll(ctx context.Context, conns []*connection, load trickl
 func (c *connection) produce(topic string, partition int32, value string) (time.Duration, error) {
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks, req.TimeoutMillis = -1, 30_000
+	batch := record.Builder{}
+	batch.Add(time.Now().UnixMilli(), nil, []byte(value))
+	records, err := batch.AppendTo(nil)
+	if err != nil {
+		return 0, err
+	}
 	t, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-	t.Topic, p.Partition, p.Records = topic, partition, batchOf(value)
+	t.Topic, p.Partition, p.Records = topic, partition, records
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	req.SetVersion(8)
@@ -169,19 +175,4 @@ func (c *connection) produce(topic string, partition int32, value string) (time.
 		return 0, fmt.Errorf("producing to %s/%d: %w", topic, partition, err)
 	}
 	return took, nil
-}
-
-// batchOf is a batch of one record.
-func batchOf(value string) []byte {
-	r := kmsg.NewRecord()
-	r.Value = []byte(value)
-	body := r.AppendTo(nil)[1:] // behind the length, zero here
-	records := append(binary.AppendVarint(nil, int64(len(body))), body...)
-	now := time.Now().UnixMilli()
-	batch := kmsg.RecordBatch{Length: int32(49 + len(records)), PartitionLeaderEpoch: -1, Magic: 2, FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: 1, Records: records}
-	raw := batch.AppendTo(nil)
-	const crc, behind = 17, 21
-	binary.BigEndian.PutUint32(raw[crc:], crc32.Checksum(raw[behind:], crc32.MakeTable(crc32.Castagnoli)))
-	return raw
 }

@@ -5,19 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
+	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 )
 
 // Every commit adds a manifest to the list that the next one copies, and a snapshot to the metadata that every load reads: 600 commits
-// make 404 KB of metadata. Upkeep bounds both. It deletes no file; what is no longer named is for an orphan sweep.
+// make some 600 KB of metadata, and a commit reads and writes all of it. Upkeep bounds both. It deletes no file; what is no longer named is
+// for an orphan sweep.
 
-// Upkeep is how much of its own a job leaves in a table. The zero value is the defaults.
+// Upkeep is how much of its own a job leaves in a table. The zero value is the defaults. The table's properties go before Snapshots and Age:
+// history.expire.min-snapshots-to-keep and history.expire.max-snapshot-age-ms.
 type Upkeep struct {
 	Manifests int           // above so many, manifests are merged; 100 if 0
 	Snapshots int           // so many of the job's newest snapshots stay; 500 if 0
-	Age       time.Duration // and all that are younger; an hour if 0
+	Age       time.Duration // and all that are younger; 15 minutes if 0
 }
 
 func (u Upkeep) withDefaults() Upkeep {
@@ -28,7 +32,18 @@ func (u Upkeep) withDefaults() Upkeep {
 		u.Snapshots = 500
 	}
 	if u.Age == 0 {
-		u.Age = time.Hour
+		u.Age = 15 * time.Minute
+	}
+	return u
+}
+
+// of is the upkeep of a table with these properties. What is no positive number is not obeyed.
+func (u Upkeep) of(props iceberg.Properties) Upkeep {
+	if n := props.GetInt(table.MinSnapshotsToKeepKey, 0); n > 0 {
+		u.Snapshots = n
+	}
+	if ms := props.GetInt64(table.MaxSnapshotAgeMsKey, 0); ms > 0 {
+		u.Age = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 	}
 	return u
 }
@@ -138,7 +153,8 @@ func (c *Committer) oldSnapshots(meta table.Metadata) ([]int64, error) {
 		named[ref.SnapshotID] = true
 	}
 	snapshots, _ := table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
-	youngest := c.opts.Now().Add(-c.opts.Upkeep.Age).UnixMilli()
+	upkeep := c.opts.Upkeep.of(meta.Properties())
+	youngest := c.opts.Now().Add(-upkeep.Age).UnixMilli()
 	var old []int64
 	own, receipt := 0, false
 	for _, s := range snapshots {
@@ -151,7 +167,7 @@ func (c *Committer) oldSnapshots(meta table.Metadata) ([]int64, error) {
 		} else if r != nil {
 			receipt = true
 		}
-		if own++; after && own > c.opts.Upkeep.Snapshots && s.TimestampMs < youngest && !named[s.SnapshotID] {
+		if own++; after && own > upkeep.Snapshots && s.TimestampMs < youngest && !named[s.SnapshotID] {
 			old = append(old, s.SnapshotID)
 		}
 	}

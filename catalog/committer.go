@@ -74,6 +74,7 @@ type Committer struct {
 	ident   table.Identifier
 	opts    Options
 	known   Known
+	seen    *view // of the last call of Position
 }
 
 // Committer is the commit protocol for one job and one table, namespace.table. The table need not exist yet.
@@ -144,8 +145,17 @@ func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Tabl
 	if eff.err != nil && !(c.opts.Replay && errors.Is(eff.err, ErrMoved)) {
 		return nil, nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
 	}
-	c.known = Known{Table: v.table, Positions: a.pos.nexts()}
+	c.known, c.seen = Known{Table: v.table, Positions: a.pos.nexts()}, v
 	return a.pos.nexts(), t, nil
+}
+
+// Config is the configuration that the job had when it moved a source to the position that the last call of Position gave: of the newest
+// receipt that names the source. It is "" if that receipt has expired.
+func (c *Committer) Config(source string) string {
+	if c.seen == nil {
+		return ""
+	}
+	return c.seen.config(c.opts.Job, source)
 }
 
 // Commit makes a group visible and moves the position over its ranges, in one atomic step. Errors: ErrMoved and ErrRestage (nothing

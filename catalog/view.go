@@ -87,6 +87,21 @@ func (v *view) receipts(job string) ([]*Receipt, error) {
 	return out, nil
 }
 
+// config is the configuration by the newest receipt of the job that names a source; "" if there is none.
+func (v *view) config(job, source string) string {
+	for _, a := range v.ancestry {
+		if a.summary[keyJob] != job {
+			continue
+		}
+		if r, err := parseReceipt(a.summary); err == nil && r != nil {
+			if _, ok := r.Ranges[source]; ok {
+				return r.Config
+			}
+		}
+	}
+	return ""
+}
+
 // agreed is the position when the property belongs to the newest receipt. The two were set together and must say the same.
 func (v *view) agreed(newest *Receipt) (position, error) {
 	for source, a := range newest.Ranges {

@@ -80,6 +80,12 @@ func JobKey(job string) string {
 	return JobsPrefix + job + ".json"
 }
 
+// JobConfigKey is the key of the part of a job's file that decides what records become, by its hash. job is as for JobKey.
+func JobConfigKey(job, hash string) string {
+	mustBeName(job)
+	return JobsPrefix + job + "/config-" + hash + ".json"
+}
+
 func mustBeName(name string) {
 	if err := ValidateTopicName(name); err != nil {
 		panic("kfs: key of an unvalidated name: " + err.Error())

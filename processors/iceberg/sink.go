@@ -135,6 +135,7 @@ var (
 	_ processor.Buffering  = (*Sink)(nil)
 	_ processor.Recalling  = (*Sink)(nil)
 	_ processor.Identified = (*Sink)(nil)
+	_ processor.Deciding   = (*Sink)(nil)
 	_ io.Closer            = (*Sink)(nil)
 
 	_ processor.Unfit = (*RowError)(nil)
@@ -161,6 +162,16 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 	}
 	s.seen = t
 	return out, nil
+}
+
+// Decided implements processor.Deciding.
+func (s *Sink) Decided(src processor.Source) (next int64, config string, ok bool) {
+	if s.seen == nil {
+		return 0, "", false
+	}
+	key := SourceKey(src)
+	next, ok = s.committer.Known().Positions[key]
+	return next, s.committer.Config(key), ok
 }
 
 // Schema is the table's schema as it was last seen, by Committed or when Stage widened it, without field ids; nil if there was no

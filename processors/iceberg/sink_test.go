@@ -232,3 +232,33 @@ func TestOldFilesAreStagedAgain(t *testing.T) {
 	}
 	wantOffsets(t, s, map[int64]int64{0: 10})
 }
+
+// TestDecided tells of each source under which configuration it came to its position.
+func TestDecided(t *testing.T) {
+	lake := openSQLite(t)
+	commit := func(config string, source processor.Source, base, next int64) *Sink {
+		t.Helper()
+		s, mem := openSink(t, lake, processors.Table{Name: "db.events"}, func(c *Config) { c.Options.Config = config })
+		if _, err := s.Committed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stage(t, s, events(mem, source, base, next))
+		at := func(next int64) processor.Positions { return processor.Positions{source: next} }
+		if err := s.Commit(t.Context(), at(base), at(next), []processor.Staged{seal(t, s)}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	commit("one", source0, 0, 5)
+	commit("two", source1, 0, 3)
+	s := commit("two", source1, 3, 4)
+	if _, err := s.Committed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[processor.Source]string{source0: "5 one true", source1: "4 two true", {Topic: "none"}: "0  false"} {
+		next, config, ok := s.Decided(source)
+		if got := fmt.Sprint(next, " ", config, " ", ok); got != want {
+			t.Errorf("%v: %s, want %s", source, got, want)
+		}
+	}
+}

@@ -48,6 +48,7 @@ type Settings struct {
 	Store       string         // overrides source.store
 	MemoryBytes int64          // of each job
 	Until       pipeline.Until // commit up to there, and end
+	DecideAnew  bool           // what another job file has begun is finished by the present one, where that file cannot be had
 }
 
 // Job is a job that is open.
@@ -111,8 +112,12 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return nil, err
 	}
 	r.own(store)
+	cfg, err := config(j, s)
+	if err != nil {
+		return nil, err
+	}
 	tables, err := j.OpenTables(ctx, plugin.SinkEnv{
-		Job: j.Name, Config: j.Hash(), Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
+		Job: j.Name, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
 		Logger: logger, Allocator: memory.DefaultAllocator,
 	})
 	if err != nil {
@@ -121,10 +126,6 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	r.own(tables)
 	if placed, ok := tables.(plugin.Placed); ok {
 		r.Place = placed.Place()
-	}
-	cfg, err := config(j, s)
-	if err != nil {
-		return nil, err
 	}
 	openSink := func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
 		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: j.Table.Properties})
@@ -141,9 +142,8 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 		return tables.Open(ctx, plugin.Table{Name: j.DeadLetterTable(), Lineage: lineageOf(lineage)})
 	}
-	cfg.OpenTransforms = func(table string) ([]pipeline.Step, error) {
-		return j.Steps(plugin.Env{Job: j.Name, Table: table, Logger: logger.With("table", table), Allocator: memory.DefaultAllocator})
-	}
+	cfg.OpenTransforms = openTransforms(j, logger)
+	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, logger) }
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
@@ -156,6 +156,31 @@ func (j *Job) own(v any) {
 	if c, ok := v.(io.Closer); ok {
 		j.closers = append(j.closers, c)
 	}
+}
+
+// openTransforms makes the transforms of a job file.
+func openTransforms(j *job.Job, logger *slog.Logger) func(table string) ([]pipeline.Step, error) {
+	return func(table string) ([]pipeline.Step, error) {
+		return j.Steps(plugin.Env{Job: j.Name, Table: table, Logger: logger.With("table", table), Allocator: memory.DefaultAllocator})
+	}
+}
+
+// form is how a job file that was kept makes rows of records.
+func (p *Program) form(kept []byte, name string, logger *slog.Logger) (*pipeline.Form, error) {
+	j, err := p.reader().ParseKept(kept)
+	if err != nil {
+		return nil, err
+	}
+	j.Name = name
+	decoding, err := j.Decoding()
+	if err != nil {
+		return nil, err
+	}
+	route, err := j.Route()
+	if err != nil {
+		return nil, err
+	}
+	return &pipeline.Form{Decode: decoding, OpenTransforms: openTransforms(j, logger), Route: route, Errors: j.Errors.Pipeline()}, nil
 }
 
 // StoreOf is where a job's log is.
@@ -180,11 +205,19 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	if err != nil {
 		return pipeline.Config{}, err
 	}
+	kept, err := j.Kept()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
+	hash, err := j.Hash()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
 	return pipeline.Config{
 		Name: j.Name, Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
 		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
-		MemoryBytes: s.MemoryBytes, Until: s.Until,
+		MemoryBytes: s.MemoryBytes, Until: s.Until, Hash: hash, Kept: kept, DecideAnew: s.DecideAnew,
 	}, nil
 }
 

@@ -95,6 +95,7 @@ the run begins, so it waits for nothing, and what is committed already stays as 
 	c.Flags().StringVar(&settings.Store, "store", "", StoreHelp+"; overrides source.store of the job files")
 	c.Flags().StringVar(&settings.Data, "data", DefaultData, "`folder` of the catalog and the store where a job file names none")
 	c.Flags().StringVar(&until, "until", "", "where to end: latest, a time, offsets like events:0=1200 or @offsets.json; then commit and exit")
+	c.Flags().BoolVar(&settings.DecideAnew, "decide-anew", false, "where another job file has decided a part of what the tables do not all have, and cannot be used any more, let this one decide")
 	c.Flags().StringVar(&memory, "memory", "512MiB", "bound of all buffers, shared by the jobs")
 	c.Flags().BoolVar(&check, "check", false, "check the job files, print what they would do, and connect to nothing")
 	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of job files")

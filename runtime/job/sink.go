@@ -2,8 +2,6 @@ package job
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -116,14 +114,4 @@ func (e Errors) Pipeline() pipeline.Policy {
 func (j *Job) Whole() bool {
 	keeps := func(s Step) bool { return s.kind != nil && s.kind.Keeps }
 	return j.Errors.Policy == "dead_letter" && !slices.ContainsFunc(j.Transform, func(s Step) bool { return !keeps(s) })
-}
-
-// Hash tells apart what records become: two jobs with the same hash decode, transform and route alike.
-func (j *Job) Hash() string {
-	what := fmt.Appendf(nil, "%q %q %q %v %q", j.Table.Name, j.Decode.Key.Format, j.Decode.Value.Format, j.Decode.Value.Schema, j.Errors.Policy)
-	for _, step := range j.Transform {
-		what = fmt.Appendf(what, " %q", step)
-	}
-	h := sha256.Sum256(what)
-	return hex.EncodeToString(h[:8])
 }

@@ -44,7 +44,7 @@ func (s *Step) UnmarshalYAML(node ast.Node) error {
 	return nil
 }
 
-// String is the step as it counts for what rows become.
+// String is the step as it stands in the file.
 func (s Step) String() string { return s.Kind + ": " + s.settings.String() }
 
 // decode reads the settings.

@@ -167,14 +167,21 @@ func (w *worker) finish(r result) error {
 	now := w.cfg.Now()
 	took, freshness := now.Sub(g.began), now.Sub(g.oldest)
 	w.pace.took(took)
+	finished := false
 	for source := range g.to {
-		w.sources[id(source)].committed = g.to[source]
+		s := w.sources[id(source)]
+		s.committed = g.to[source]
+		finished = finished || s.limit > 0 && s.committed >= s.limit
 	}
 	w.confirm = now.Add(confirming)
-	w.feed.settle(g.accepted)
 	w.count()
 	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), freshness) })
 	w.table.job.metrics.committed(w.table.name, g, took, freshness)
+	if finished {
+		w.table.log.Info("what another job file has begun is finished; going on under the present one")
+		return errFinished
+	}
+	w.feed.settle(g.accepted)
 	w.table.job.settled()
 	return nil
 }

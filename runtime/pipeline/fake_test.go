@@ -24,7 +24,8 @@ type fakeTable struct {
 
 	mu      sync.Mutex
 	next    processor.Positions
-	rows    map[processor.Source][]row // in order of commits
+	rows    map[processor.Source][]row  // in order of commits
+	configs map[processor.Source]string // by which the position was reached
 	commits []string
 	fault   func(op string) (before, after error) // lost replies are errors after
 	inUse   bool
@@ -36,12 +37,13 @@ type row struct {
 }
 
 func newFakeTable(name string) *fakeTable {
-	return &fakeTable{name: name, next: processor.Positions{}, rows: map[processor.Source][]row{}}
+	return &fakeTable{name: name, next: processor.Positions{}, rows: map[processor.Source][]row{}, configs: map[processor.Source]string{}}
 }
 
 // fakeSink is one sink of a table.
 type fakeSink struct {
-	table *fakeTable
+	table  *fakeTable
+	config string // of the job
 
 	spans  map[processor.Source]kfs.Span
 	staged map[processor.Source][]row
@@ -58,6 +60,7 @@ var (
 	_ processor.Sink      = (*fakeSink)(nil)
 	_ processor.Recalling = (*fakeSink)(nil)
 	_ processor.Buffering = (*fakeSink)(nil)
+	_ processor.Deciding  = (*fakeSink)(nil)
 )
 
 func (f *fakeTable) open() *fakeSink {
@@ -200,8 +203,18 @@ func (s *fakeSink) Commit(_ context.Context, from, to processor.Positions, stage
 		}
 	}
 	maps.Copy(f.next, to)
+	for source := range to {
+		f.configs[source] = s.config
+	}
 	f.commits = append(f.commits, fmt.Sprint(len(to)))
 	return after
+}
+
+func (s *fakeSink) Decided(source processor.Source) (int64, string, bool) {
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	next, ok := s.table.next[source]
+	return next, s.table.configs[source], ok
 }
 
 func (s *fakeSink) Discard(context.Context, []processor.Staged) error { return nil }

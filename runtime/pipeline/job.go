@@ -22,7 +22,7 @@ type Job struct {
 	metrics    *metrics
 	objects    *objectBudget
 	memory     *rowMemory
-	letters    *letterBox    // nil unless dead letters have a table
+	letters    *letterBox    // nil unless dead letters have a table, or may have had one
 	flushBytes int64         // what a decoder holds before its rows are staged
 	draining   chan struct{} // closed when every journal has reached its end for the first time
 	done       chan struct{} // closed when all that was there is committed
@@ -73,7 +73,7 @@ func New(cfg Config) (*Job, error) {
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
 		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
 		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1)}
-	if cfg.Errors == DeadLetter {
+	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
 		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
 	}
 	return j, nil
@@ -128,16 +128,20 @@ func (j *Job) Run(ctx context.Context) error {
 
 var errDone = errors.New("everything is committed")
 
-// remember reads what the job had committed before, as long as it takes.
+// remember reads what the job had committed before, and keeps what it is told to keep, as long as it takes.
 func (j *Job) remember(ctx context.Context) (err error) {
 	for failures := 0; ; failures++ {
 		var file *kfs.Job
-		if j.before, file, err = j.readFile(ctx); err == nil {
+		j.before, file, err = j.readFile(ctx)
+		if err == nil {
+			err = j.keep(ctx)
+		}
+		if err == nil {
 			j.lineage = file.Lineage
 			return nil
 		}
 		wait := j.backoff(failures)
-		j.cfg.Logger.Warn("reading what the job had committed before", "err", err, "in", wait)
+		j.cfg.Logger.Warn("reading what the job had committed before, and keeping its configuration", "err", err, "in", wait)
 		if !sleep(ctx, wait) {
 			return context.Cause(ctx)
 		}

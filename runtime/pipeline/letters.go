@@ -71,6 +71,21 @@ func (b *letterBox) positions(ctx context.Context) (processor.Positions, error) 
 	return maps.Clone(b.next), nil
 }
 
+// config tells under which configuration the table has come to its position of a source; "" if that is not known.
+func (b *letterBox) config(ctx context.Context, s processor.Source) (string, error) {
+	done, err := b.take(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	sink, ok := b.sink.(processor.Deciding)
+	if !ok {
+		return "", nil
+	}
+	_, config, _ := sink.Decided(s)
+	return config, nil
+}
+
 // load reads the table's position.
 func (b *letterBox) load(ctx context.Context) error {
 	next, err := b.sink.Committed(ctx)

@@ -65,6 +65,14 @@ type Config struct {
 	OpenDeadLetters func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error)
 	Errors          Policy
 
+	// Hash tells apart what records become: configurations with the same one have the same Form, and sinks store it with positions. Kept is
+	// put under it into the store, and Former makes the Form of it again: where a part of a job's tables is behind another, the rest of
+	// what lies between comes to be as the one that is ahead has it. Without Hash nothing is kept; without Former the present one decides.
+	Hash       string
+	Kept       []byte
+	Former     func(kept []byte) (*Form, error)
+	DecideAnew bool // the present Form decides also where a former one cannot be had
+
 	Freshness   time.Duration // from a record's acknowledgement to its visibility; default 2 s
 	FileSize    int64         // bytes of source data that end a commit early; default 128 MiB
 	MemoryBytes int64         // bound of all buffers; default 512 MiB, at least 16 MiB

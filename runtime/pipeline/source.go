@@ -24,6 +24,9 @@ type source struct {
 	sealed    int64 // one past what the commit under way holds
 	committed int64 // the table's position
 
+	form  *form // how its records become rows
+	limit int64 // where another form takes over, once the table has all before it; 0 if nowhere
+
 	// obey is the span in which dead letters were decided before: those of dead are, others are not.
 	obey kfs.Span
 	dead []int64

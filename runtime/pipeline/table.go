@@ -131,6 +131,9 @@ func (t *table) run(ctx, last context.Context) {
 				t.log.Warn("the last commit was not made; the next start begins at the table's position", "err", err)
 			}
 			return
+		case errors.Is(err, errFinished):
+			failures = 0
+			continue
 		case final(err):
 			t.log.Error("the table halts", "err", err)
 			t.job.metrics.halt(t.name, "table")
@@ -191,17 +194,23 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed), sources: map[kfs.PartitionID]*source{}, positions: committed,
-		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1)}
+		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1), form: &form{decode: t.job.cfg.Decode, errors: t.job.cfg.Errors, chain: t.chain}}
 	target, err := t.columns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w.see(target)
 	if t.job.letters != nil {
 		if w.letterPositions, err = t.job.letters.positions(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if w.unfinished, err = t.unfinished(ctx, committed, w.letterPositions); err != nil {
+		return nil, err
+	}
+	if err := w.openFormers(ctx); err != nil {
+		return nil, errors.Join(err, w.closeFormers())
+	}
+	w.see(target)
 	return w, nil
 }
 

@@ -96,17 +96,17 @@ func CloseSteps(steps []Step) error {
 // transform takes the rows that a decoder gave through the table's transforms and fits the result to the table. It takes ownership of rows
 // and gives what is left of them, and dead letters for the others.
 func (w *worker) transform(ctx context.Context, s *source, rows arrow.RecordBatch) (arrow.RecordBatch, []decode.DeadLetter, error) {
-	if len(w.table.chain) == 0 || rows == nil {
+	if len(s.form.chain) == 0 || rows == nil {
 		return rows, nil, nil
 	}
-	b, err := w.table.chain.apply(ctx, processor.Batch{Source: s.Source, Span: kfs.Span{Base: s.flushed, Next: s.next}, Records: rows})
+	b, err := s.form.chain.apply(ctx, processor.Batch{Source: s.Source, Span: kfs.Span{Base: s.flushed, Next: s.next}, Records: rows})
 	if err == nil && b.Records != nil {
 		b, err = fit(b, w.target, w.table.pins, w.cfg.Allocator)
 	}
 	if err != nil || len(b.Rejected) == 0 {
 		return b.Records, nil, err
 	}
-	letters, err := s.letters(b.Rejected, w.cfg.Decode.BatchBytes)
+	letters, err := s.letters(b.Rejected, s.form.decode.BatchBytes)
 	if err != nil && b.Records != nil {
 		b.Records.Release()
 	}

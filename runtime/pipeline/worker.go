@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,10 +35,12 @@ type worker struct {
 	sources         map[kfs.PartitionID]*source
 	accepted        int64 // items taken from the feed
 
-	target   *arrow.Schema // the table's columns, as last read
-	columns  *arrow.Schema // what records are decoded into: those of the table, as far as transforms let them through
-	decoders []*decoder    // not lent
-	lent     []*source     // that have a decoder
+	target *arrow.Schema // the table's columns, as last read
+	form   *form         // the job's
+	lent   []*source     // that have a decoder
+
+	unfinished map[processor.Source]unfinished // what other configurations have begun
+	formers    map[string]*form                // by configuration
 
 	// Since the last commit began:
 	letters     []decode.DeadLetter
@@ -59,7 +62,7 @@ type worker struct {
 // decoder is a decoder and the columns that it began with.
 type decoder struct {
 	*decode.Decoder
-	columns *arrow.Schema // the worker's
+	columns *arrow.Schema // the form's
 	start   *arrow.Schema // its own, when it had seen nothing else
 }
 
@@ -70,7 +73,7 @@ func (w *worker) run(ctx, last context.Context) error {
 	draining := w.table.job.draining
 	for {
 		over, share, changed := w.table.job.memory.pressure(w.table)
-		full := share || w.bytes >= w.cfg.FileSize || w.hurry && len(w.feed.items) == 0
+		full := share || w.atLimit() || w.bytes >= w.cfg.FileSize || w.hurry && len(w.feed.items) == 0
 		if w.flight == nil && w.pending() && (full || w.isDue()) {
 			if err := w.begin(last, full); err != nil {
 				return err
@@ -128,7 +131,7 @@ func (w *worker) rest() {
 // finale commits what was taken.
 func (w *worker) finale(ctx context.Context) error {
 	if w.flight != nil {
-		if err := w.finish(<-w.result); err != nil {
+		if err := w.finish(<-w.result); err != nil && !errors.Is(err, errFinished) {
 			return err
 		}
 	}
@@ -138,7 +141,7 @@ func (w *worker) finale(ctx context.Context) error {
 		}
 	}
 	if w.flight != nil {
-		if err := w.finish(<-w.result); err != nil {
+		if err := w.finish(<-w.result); err != nil && !errors.Is(err, errFinished) {
 			return err
 		}
 	}
@@ -171,10 +174,39 @@ func (w *worker) end() {
 	for _, s := range w.lent {
 		s.decoder.Release()
 	}
-	for _, d := range w.decoders {
-		d.Release()
+	for _, f := range w.forms() {
+		for _, d := range f.decoders {
+			d.Release()
+		}
+	}
+	if err := w.closeFormers(); err != nil {
+		w.table.log.Warn("closing the transforms that the job had", "err", err)
 	}
 	w.table.job.memory.hold(w.table, 0)
+}
+
+// forms are all that are at work.
+func (w *worker) forms() []*form {
+	return append([]*form{w.form}, slices.Collect(maps.Values(w.formers))...)
+}
+
+// closeFormers closes the transforms of other configurations.
+func (w *worker) closeFormers() error {
+	var errs []error
+	for _, f := range w.formers {
+		errs = append(errs, CloseSteps(f.chain))
+	}
+	return errors.Join(errs...)
+}
+
+// atLimit reports whether a source waits for a commit to go on under another form.
+func (w *worker) atLimit() bool {
+	for source := range w.unfinished {
+		if s := w.sources[id(source)]; s != nil && s.limit > 0 && s.next >= s.limit && s.committed < s.limit && s.halted == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // accept decodes an item.
@@ -195,11 +227,16 @@ func (w *worker) accept(ctx context.Context, it item) error {
 		w.halt(s, it.fault)
 		return nil
 	}
+	if s.limit > 0 {
+		if it.span.Next = min(it.span.Next, s.limit); it.span.Empty() {
+			return nil // it comes again
+		}
+	}
 	if err := w.lend(ctx, s); err != nil {
 		return err
 	}
 	before := s.next
-	if w.keeps() {
+	if s.form.keeps() {
 		s.keep(it)
 	}
 	err = s.decode(it, w.table.job.flushBytes, func() error {
@@ -228,6 +265,9 @@ func (w *worker) accept(ctx context.Context, it item) error {
 	return nil
 }
 
+// errFinished ends a life of a worker when what another configuration has begun is committed: the next one goes on under the present one.
+var errFinished = errors.New("what another configuration has begun is finished")
+
 // errHalted stops the decoding of a source that has just halted.
 var errHalted = errors.New("the source has halted")
 
@@ -251,6 +291,10 @@ func (w *worker) source(ctx context.Context, it item) (*source, error) {
 		at = it.span.Base
 	}
 	s := newSource(it.source, at)
+	s.form = w.form
+	if u, ok := w.unfinished[it.source]; ok {
+		s.form, s.limit = w.formers[u.config], u.next
+	}
 	if decided := w.letterPositions[it.source]; decided > at {
 		span := kfs.Span{Base: at, Next: decided}
 		dead, ok, err := w.table.job.letters.recall(ctx, it.source, span)
@@ -278,16 +322,16 @@ func (w *worker) lend(ctx context.Context, s *source) error {
 		w.giveBack(largest)
 	}
 	var d *decoder
-	if n := len(w.decoders); n > 0 {
-		d, w.decoders = w.decoders[n-1], w.decoders[:n-1]
+	if n := len(s.form.decoders); n > 0 {
+		d, s.form.decoders = s.form.decoders[n-1], s.form.decoders[:n-1]
 	} else {
-		made, err := decode.New(w.decodeConfig(), w.columns, w.cfg.Allocator)
+		made, err := decode.New(w.decodeConfig(s.form), s.form.columns, w.cfg.Allocator)
 		if err != nil {
 			return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
 		}
-		d = &decoder{made, w.columns, made.Schema()}
+		d = &decoder{made, s.form.columns, made.Schema()}
 	}
-	if err := w.align(d); err != nil {
+	if err := w.align(s.form, d); err != nil {
 		return err
 	}
 	s.decoder = d
@@ -295,34 +339,32 @@ func (w *worker) lend(ctx context.Context, s *source) error {
 	return nil
 }
 
-// keeps reports whether records are needed after they were decoded.
-func (w *worker) keeps() bool { return len(w.table.chain) > 0 && w.cfg.Errors == DeadLetter }
-
 // see takes note of the table's columns.
 func (w *worker) see(target *arrow.Schema) {
-	if len(w.table.chain) > 0 && w.target != nil && target != nil && w.target.Equal(target) {
-		return // decoders know more than that: what transforms leave out
+	same := w.target != nil && target != nil && w.target.Equal(target)
+	w.target = target
+	for _, f := range w.forms() {
+		f.see(target, same)
 	}
-	w.target, w.columns = target, w.table.chain.origin(target)
 }
 
 // align makes an empty decoder begin with the columns as they are known now.
-func (w *worker) align(d *decoder) error {
-	if d.columns == w.columns {
-		if len(w.table.chain) > 0 {
+func (w *worker) align(f *form, d *decoder) error {
+	if d.columns == f.columns {
+		if len(f.chain) > 0 {
 			d.start = d.Schema()
 		}
 		return nil
 	}
-	if err := d.Reset(w.columns); err != nil {
+	if err := d.Reset(f.columns); err != nil {
 		return halted(fmt.Sprintf("table %s: %v", w.table.name, err), "change the job's decode section, or the table")
 	}
-	d.columns, d.start = w.columns, d.Schema()
+	d.columns, d.start = f.columns, d.Schema()
 	return nil
 }
 
-func (w *worker) decodeConfig() decode.Config {
-	cfg := w.cfg.Decode
+func (w *worker) decodeConfig(f *form) decode.Config {
+	cfg := f.decode
 	cfg.MaxBytes = 4 * w.table.job.flushBytes
 	cfg.Pinned = w.table.pins
 	return cfg
@@ -330,7 +372,7 @@ func (w *worker) decodeConfig() decode.Config {
 
 // giveBack takes an empty decoder back.
 func (w *worker) giveBack(s *source) {
-	w.decoders = append(w.decoders, s.decoder)
+	s.form.decoders = append(s.form.decoders, s.decoder)
 	s.decoder = nil
 	w.lent = slices.DeleteFunc(w.lent, func(o *source) bool { return o == s })
 }
@@ -360,7 +402,7 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 		}
 		w.see(target)
 	}
-	return w.align(s.decoder)
+	return w.align(s.form, s.decoder)
 }
 
 // take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.
@@ -389,7 +431,7 @@ func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error)
 	if len(letters) == 0 {
 		return rows, nil
 	}
-	switch w.cfg.Errors {
+	switch s.form.errors {
 	case Halt:
 		if rows != nil {
 			rows.Release()

@@ -44,6 +44,14 @@ type Recalling interface {
 	DeadOffsets(ctx context.Context, src Source, span kfs.Span) ([]int64, error)
 }
 
+// Deciding is a sink that stores with its position which configuration the job had (plugin.SinkEnv.Config). What a span becomes is decided
+// once: where another table of the job is behind, it gets the rest of the span under the same configuration.
+type Deciding interface {
+	// Decided tells how far the records of a source have become rows here, and under which configuration: "" if that is not known. It is
+	// asked after Committed and reads what that has read; ok is false if nothing of the source is here.
+	Decided(src Source) (next int64, config string, ok bool)
+}
+
 // Identified is a sink whose table has an identity that a table of the same name made later would not have.
 type Identified interface {
 	// Identity is the table's UUID, "" if there is no table yet.

@@ -18,13 +18,15 @@ func (b *Broker) StoreReady() error {
 	return nil
 }
 
-// reachable lets the journals that are here know whether it makes sense to wait for the store.
-func (b *Broker) reachable(s health.State) {
+// reachable lets the journals that are here know whether it makes sense to wait for the store, and the other brokers whether this one reaches it. It
+// tells whether the store is to be asked.
+func (b *Broker) reachable(s health.State) (ask bool) {
 	for _, number := range b.cluster.Owns() {
 		if j, err := b.cluster.Journal(number); err == nil {
 			j.SetReachable(s != health.Unavailable)
 		}
 	}
+	return b.cluster.SetReachable(s != health.Unavailable)
 }
 
 // maxThrottle is how long producers are asked to wait between requests, at most.

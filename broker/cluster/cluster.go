@@ -19,12 +19,12 @@
 //	cluster.go  sessions, what callers ask     place.go   who is to own what
 //	own.go      taking, having, handing over   watch.go   what the others say of themselves
 //	state.go    the metadata of journal 0      ended.go   topics that are being deleted
+//	reach.go    who has lost the object store
 //	view.go     what a broker knows, without I/O, clock and lock
 package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -77,6 +77,7 @@ type Cluster struct {
 
 	mu       sync.Mutex // guards what follows
 	view     *View
+	reacher  reacher
 	follower *journal.Follower // nil while there is none
 	session  *lease.Session    // nil while there is none
 	changed  chan struct{}     // closed at the next change
@@ -123,30 +124,35 @@ func (c *Cluster) live(ctx context.Context, s *lease.Session) error {
 		c.session = nil
 		c.view.SessionLost()
 	})
-	if err := c.register(ctx, s); err != nil {
+	told, err := c.register(ctx, s)
+	if err != nil {
 		return err
 	}
 	c.see(func() { c.session = s })
 	g, ctx := errgroup.WithContext(ctx)
+	if !c.cfg.Alone {
+		g.Go(func() error { return c.keepRegistered(ctx, s, told) })
+	}
 	g.Go(func() error { return c.watch(ctx) })
 	g.Go(func() error { return c.keepAll(ctx, s) })
 	return g.Wait()
 }
 
-// register holds the broker's id: two brokers cannot live under one.
-func (c *Cluster) register(ctx context.Context, s *lease.Session) error {
-	value, err := json.Marshal(c.cfg.Self)
+// register holds the broker's id: two brokers cannot live under one. It gives what the others are told.
+func (c *Cluster) register(ctx context.Context, s *lease.Session) (told string, err error) {
+	told, err = c.registered()
 	if err != nil {
-		return fmt.Errorf("cluster: %w", err)
+		return "", err
 	}
-	key := BrokersPrefix + strconv.Itoa(int(c.cfg.Self.ID))
-	_, free, err := s.TryAcquire(ctx, key, string(value))
+	_, free, err := s.TryAcquire(ctx, c.registrationKey(), told)
 	if err == nil && !free {
 		c.cfg.Log.Warn("a broker with this id is alive, or was a moment ago; waiting for it to go", "broker", c.cfg.Self.ID)
-		_, err = s.Acquire(ctx, key, string(value))
+		_, err = s.Acquire(ctx, c.registrationKey(), told)
 	}
-	return err
+	return told, err
 }
+
+func (c *Cluster) registrationKey() string { return BrokersPrefix + strconv.Itoa(int(c.cfg.Self.ID)) }
 
 // see changes the view and tells those who wait for that.
 func (c *Cluster) see(change func()) {

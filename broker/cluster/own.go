@@ -74,7 +74,8 @@ func (c *Cluster) keep(ctx context.Context, s *lease.Session, number uint32) err
 	}
 }
 
-// whileMine gives a context that ends when a journal has been another broker's to own for so long, and a function that ends it and waits.
+// whileMine gives a context that ends when a journal has been another broker's to own for so long, or at once if this broker has stepped out, and
+// a function that ends it and waits.
 func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -83,9 +84,10 @@ func (c *Cluster) whileMine(ctx context.Context, number uint32, patience time.Du
 		defer cancel()
 		for c.until(ctx, func() bool { return !c.view.Mine(number) }) == nil {
 			waiting, stop := context.WithTimeout(ctx, patience)
-			back := c.until(waiting, func() bool { return c.view.Mine(number) }) == nil
+			back := false
+			late := c.until(waiting, func() bool { back = c.view.Mine(number); return back || c.reacher.says == out }) != nil
 			stop()
-			if !back {
+			if late || !back {
 				return
 			}
 		}
@@ -114,8 +116,21 @@ func (c *Cluster) ownOnce(ctx context.Context, s *lease.Session, number uint32) 
 			c.cfg.Log.Warn("lease of a journal is left to end by itself", "journal", number, "err", err)
 		}
 	}()
+	turn, stop := c.whileMine(ctx, number, c.cfg.HandOver)
+	defer stop()
+	err = c.take(turn, s, number, held)
+	if ctx.Err() == nil && turn.Err() != nil && errors.Is(err, context.Canceled) {
+		c.cfg.Log.Info("journal is handed over", "journal", number)
+		return nil
+	}
+	return err
+}
+
+// take takes over a journal of which the lease is here, and runs it until ctx ends.
+func (c *Cluster) take(ctx context.Context, s *lease.Session, number uint32, held *lease.Held) error {
 	journals := uint32(1)
 	if number == 0 {
+		var err error
 		if journals, err = c.journals(ctx); err != nil {
 			return err
 		}
@@ -138,12 +153,10 @@ func release(ctx context.Context, held *lease.Held) error {
 	return held.Release(ctx)
 }
 
-// run serves a journal that was taken over until ctx ends or it is another broker's to own.
+// run serves a journal that was taken over until ctx ends.
 func (c *Cluster) run(ctx context.Context, s *lease.Session, t Tenure) error {
 	j := t.Journal
-	turn, stop := c.whileMine(ctx, j.Number(), c.cfg.HandOver)
-	defer stop()
-	g, running := errgroup.WithContext(turn)
+	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := j.Run(running); err != nil {
 			return err
@@ -153,10 +166,6 @@ func (c *Cluster) run(ctx context.Context, s *lease.Session, t Tenure) error {
 	g.Go(func() error { return c.serve(running, s, t) })
 	err := g.Wait()
 	c.see(func() { c.view.Lose(j.Number()) })
-	if ctx.Err() == nil && turn.Err() != nil && errors.Is(err, context.Canceled) {
-		c.cfg.Log.Info("journal is handed over", "journal", j.Number())
-		return nil
-	}
 	return err
 }
 

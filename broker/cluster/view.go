@@ -23,6 +23,7 @@ type View struct {
 
 	owned    map[uint32]Tenure
 	brokers  []Broker             // by id
+	reaches  map[int32]reach      // who has lost the object store, this broker included
 	watched  bool                 // brokers is what the lease service said in this session
 	owners   map[uint32]ownership // as the leases say
 	ended    map[endedIn]bool     // as the lease service says
@@ -40,7 +41,7 @@ type Tenure struct {
 
 // NewView is the view of a broker that knows only itself.
 func NewView(self Broker, log *slog.Logger) *View {
-	return &View{self: self, log: log, owned: map[uint32]Tenure{}, brokers: []Broker{self}, owners: map[uint32]ownership{}, state: new(metadata.State)}
+	return &View{self: self, log: log, owned: map[uint32]Tenure{}, brokers: []Broker{self}, reaches: map[int32]reach{}, owners: map[uint32]ownership{}, state: new(metadata.State)}
 }
 
 // Mine tells whether a journal is this broker's to own.
@@ -48,11 +49,7 @@ func (v *View) Mine(number uint32) bool {
 	if !v.watched {
 		return false
 	}
-	ids := make([]int32, len(v.brokers))
-	for i, b := range v.brokers {
-		ids[i] = b.ID
-	}
-	owners := place(ids, max(1, v.State().Cluster().Journals, number+1))
+	owners := place(v.eligible(), max(1, v.State().Cluster().Journals, number+1))
 	return owners[number] == v.self.ID
 }
 
@@ -139,19 +136,20 @@ func (v *View) SessionLost() { v.watched, v.owners, v.ended = false, map[uint32]
 
 // SeeBrokers takes the registrations that there are.
 func (v *View) SeeBrokers(entries []lease.Entry) {
-	brokers := []Broker{v.self}
+	brokers, reaches := []Broker{v.self}, map[int32]reach{v.self.ID: v.reaches[v.self.ID]}
 	for _, e := range entries {
-		var b Broker
-		if err := json.Unmarshal([]byte(e.Value), &b); err != nil {
+		var r registration
+		if err := json.Unmarshal([]byte(e.Value), &r); err != nil {
 			v.log.Warn("a broker's registration cannot be read", "key", e.Key, "err", err)
 			continue
 		}
-		if b.ID != v.self.ID {
-			brokers = append(brokers, b)
+		if r.ID != v.self.ID {
+			brokers = append(brokers, r.Broker)
+			reaches[r.ID] = r.Store
 		}
 	}
 	slices.SortFunc(brokers, func(a, b Broker) int { return int(a.ID) - int(b.ID) })
-	v.brokers, v.watched = brokers, true
+	v.brokers, v.reaches, v.watched = brokers, reaches, true
 }
 
 // SeeOwners takes the leases of journals that there are.

@@ -13,7 +13,7 @@ import (
 
 // What the lease service holds of a cluster. All of it is bound to sessions.
 const (
-	BrokersPrefix  = "brokers/"  // {id}: a Broker as JSON
+	BrokersPrefix  = "brokers/"  // {id}: a registration as JSON
 	JournalsPrefix = "journals/" // {number}: an Ownership
 	MetadataKey    = "metadata"  // changes when journal 0's metadata has
 )

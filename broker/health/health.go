@@ -1,6 +1,7 @@
 // Package health judges how well an object store does, by the requests that are sent to it anyway.
 //
-// It promises to say so soon: a store that fails, or keeps silent, for 5 s is unavailable; one of which a fifth of the requests fail or are slow is
+// It promises to say so soon: a store that fails, or keeps silent, for 5 s (and while what is sent to it may still be on its way) is
+// unavailable; one of which a fifth of the requests fail or are slow is
 // degraded; and it is healthy again when that has been over for half a minute. What it never does: decide what is durable, or send a
 // request itself, but for one a second while the store is unavailable, to learn when it is back.
 //
@@ -98,8 +99,9 @@ func (m *Monitor) State() State {
 	return m.judge.state(m.cfg.Now())
 }
 
-// Run tells of changes, and asks an unavailable store whether it is back, until ctx ends. Each second look is called with the state.
-func (m *Monitor) Run(ctx context.Context, look func(State)) {
+// Run tells of changes, and asks an unavailable store whether it is back, until ctx ends. Each second look is called with the state; it
+// tells whether the store is to be asked all the same, because somebody doubts it.
+func (m *Monitor) Run(ctx context.Context, look func(State) (ask bool)) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -113,8 +115,7 @@ func (m *Monitor) Run(ctx context.Context, look func(State)) {
 			m.cfg.Log.Warn("the object store has become "+state.String(), "was", m.told.String())
 			m.told = state
 		}
-		look(state)
-		if state == Unavailable {
+		if ask := look(state); ask || state == Unavailable {
 			m.probe(ctx)
 		}
 	}
@@ -129,23 +130,44 @@ func (m *Monitor) probe(ctx context.Context) {
 	}
 }
 
-// begin notes a request. end is called when it has ended, with how many bytes it moved.
-func (m *Monitor) begin(verb string) (end func(bytes int64, err error)) {
-	begun := m.cfg.Now()
+// begin notes a request that sends so many bytes.
+func (m *Monitor) begin(verb string, bytes int64) *noted {
+	n := &noted{monitor: m, verb: verb, begun: m.cfg.Now()}
 	m.mu.Lock()
-	id := m.judge.begin(begun)
-	m.mu.Unlock()
-	return func(bytes int64, err error) {
-		now := m.cfg.Now()
-		how, outcome := outcomeOf(err), "answered"
-		if how == failed {
-			outcome = "failed"
-		}
-		if how != abandoned {
-			m.requests.WithLabelValues(verb, outcome).Observe(now.Sub(begun).Seconds())
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.judge.end(now, id, bytes, how)
+	defer m.mu.Unlock()
+	n.id = m.judge.begin(n.begun, bytes)
+	return n
+}
+
+// noted is a request under way.
+type noted struct {
+	monitor *Monitor
+	verb    string
+	begun   time.Time
+	id      uint64
+}
+
+// progress notes that so many bytes of the answer have come.
+func (n *noted) progress(bytes int) {
+	m := n.monitor
+	now := m.cfg.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.judge.progress(now, n.id, int64(bytes))
+}
+
+// end is called when the request has ended.
+func (n *noted) end(err error) {
+	m := n.monitor
+	now := m.cfg.Now()
+	how, outcome := outcomeOf(err), "answered"
+	if how == failed {
+		outcome = "failed"
 	}
+	if how != abandoned {
+		m.requests.WithLabelValues(n.verb, outcome).Observe(now.Sub(n.begun).Seconds())
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.judge.end(now, n.id, how)
 }

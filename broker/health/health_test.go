@@ -14,8 +14,9 @@ import (
 	"github.com/firn-io/firn/kfs/blob/blobtest"
 )
 
-// TestJudge runs steps: "ok 50ms" and "fail 50ms" are requests that take so long, "hang" is one that is begun, "back" ends those that hang
-// well, "wait 5s" lets time pass, and the rest is the state that it comes to.
+// TestJudge runs steps: "ok 50ms" and "fail 50ms" are requests that take so long, "hang" is one that is begun, "hang 100" one that sends 100
+// bytes, "part 100" is so much of the answer to the first of them, "back" ends those that hang well, "wait 5s" lets time pass, and the rest is
+// the state that it comes to.
 func TestJudge(t *testing.T) {
 	for name, steps := range map[string]string{
 		"nothing":                    "healthy; wait 1h; healthy",
@@ -33,6 +34,10 @@ func TestJudge(t *testing.T) {
 		"one hangs, others go on":    "hang; wait 4s; ok 10ms; wait 4s; ok 10ms; wait 4s; ok 10ms; healthy",
 		"a failure before a silence": "fail 10ms; wait 1h; healthy",
 		"what was given up":          "hang; give up; wait 1h; healthy",
+		"a large body on its way":    "hang 8388608; wait 12s; healthy; back; healthy",
+		"a large body is lost":       "hang 8388608; wait 13s; unavailable",
+		"a large body, and silence":  "hang 8388608; hang; wait 5s; unavailable",
+		"a long answer":              "hang; wait 4s; part 1048576; wait 4s; part 1048576; wait 4s; healthy; wait 1s; unavailable; part 1; degraded; back; degraded",
 	} {
 		t.Run(name, func(t *testing.T) { runJudge(t, steps) })
 	}
@@ -64,18 +69,20 @@ func runJudge(t *testing.T, steps string) {
 				if words[0] == "fail" {
 					how = failed
 				}
-				id := j.begin(now)
+				id := j.begin(now, 0)
 				now = now.Add(took())
-				j.end(now, id, 0, how)
+				j.end(now, id, how)
 			case "hang":
-				hanging = append(hanging, j.begin(now))
+				hanging = append(hanging, j.begin(now, bytesOf(t, words)))
+			case "part":
+				j.progress(now, hanging[0], bytesOf(t, words))
 			case "back", "give":
 				how := answered
 				if words[0] == "give" {
 					how = abandoned
 				}
 				for _, id := range hanging {
-					j.end(now, id, 0, how)
+					j.end(now, id, how)
 				}
 				hanging = nil
 			case "wait":
@@ -92,13 +99,23 @@ func runJudge(t *testing.T, steps string) {
 	}
 }
 
+// bytesOf is the number behind a word; 0 if there is none.
+func bytesOf(t *testing.T, words []string) (n int64) {
+	if len(words) > 1 {
+		if _, err := fmt.Sscan(words[1], &n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
 func TestLargeRequestsMayTakeLonger(t *testing.T) {
 	var j judge
 	now := time.Unix(1_800_000_000, 0)
 	for range 10 {
-		id := j.begin(now)
+		id := j.begin(now, 8<<20)
 		now = now.Add(2500 * time.Millisecond)
-		j.end(now, id, 8<<20, answered)
+		j.end(now, id, answered)
 	}
 	if got := j.state(now); got != Healthy {
 		t.Errorf("8 MiB in 2.5 s are %s", got)
@@ -121,7 +138,7 @@ func TestWatchedStoreIsAStore(t *testing.T) {
 // TestMonitor has a store go away and come back: it is asked once a second in between, and no more.
 func TestMonitor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var away atomic.Bool
+		var away, doubted atomic.Bool
 		var asked atomic.Int64
 		store := blobtest.NewFault(blob.NewMemory(nil), func(blobtest.Op) blobtest.Action {
 			asked.Add(1)
@@ -136,10 +153,11 @@ func TestMonitor(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			m.Run(ctx, func(s State) {
+			m.Run(ctx, func(s State) bool {
 				if len(seen) == 0 || seen[len(seen)-1] != s {
 					seen = append(seen, s)
 				}
+				return doubted.Load()
 			})
 		}()
 		put := func() error {
@@ -164,6 +182,14 @@ func TestMonitor(t *testing.T) {
 		}
 		away.Store(false)
 		time.Sleep(time.Minute)
+		before = asked.Load()
+		doubted.Store(true)
+		time.Sleep(10 * time.Second)
+		doubted.Store(false)
+		time.Sleep(time.Minute)
+		if n := asked.Load() - before; n < 9 || n > 11 {
+			t.Errorf("a store that was doubted for 10 s was asked %d times", n)
+		}
 		cancel()
 		<-ended
 		if got := fmt.Sprint(seen); got != "[healthy degraded unavailable degraded healthy]" {

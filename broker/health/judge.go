@@ -9,6 +9,7 @@ const (
 	unavailableAfter = 5 * time.Second   // without any answer, though some were waited for
 	slowAfter        = time.Second       // a request is slow, beyond what its bytes take
 	slowBytes        = 4 << 20           // bytes a second that a store of usual speed moves
+	leastBytes       = 1 << 20           // bytes a second that one moves that is there at all: what is on its way for that long is no silence
 	window           = 30 * time.Second  // what is remembered
 	slots            = 15                // parts of the window
 	slotLength       = window / slots    //
@@ -30,12 +31,28 @@ const (
 // judge is the state machine. The zero value is ready. It is not safe for concurrent use.
 type judge struct {
 	last     uint64
-	pending  map[uint64]time.Time // when requests that are under way were begun
-	answered time.Time            // the last answer
-	failures int                  // since then
-	trouble  time.Time            // when the first of those was begun
+	pending  map[uint64]request // requests that are under way
+	answered time.Time          // the last answer, or part of one
+	failures int                // since then
+	trouble  time.Time          // when the first of those was begun
 	window   [slots]slot
 	degraded bool
+}
+
+// request is one that is under way.
+type request struct {
+	begun time.Time
+	bytes int64 // that it moves, as far as that is known
+}
+
+// moving is how long so many bytes take at a rate.
+func moving(bytes, rate int64) time.Duration {
+	return time.Duration(float64(bytes) / float64(rate) * float64(time.Second))
+}
+
+// isSlow tells whether a request that ends at now, or goes on, takes longer than a store of usual speed does.
+func (r request) isSlow(now time.Time) bool {
+	return now.Sub(r.begun) > slowAfter+moving(r.bytes, slowBytes)
 }
 
 // slot is a part of the window.
@@ -44,21 +61,32 @@ type slot struct {
 	total, bad int
 }
 
-// begin notes a request and numbers it.
-func (j *judge) begin(now time.Time) uint64 {
+// begin notes a request that sends so many bytes, and numbers it.
+func (j *judge) begin(now time.Time, bytes int64) uint64 {
 	j.last++
 	if len(j.pending) < maxPending {
 		if j.pending == nil {
-			j.pending = map[uint64]time.Time{}
+			j.pending = map[uint64]request{}
 		}
-		j.pending[j.last] = now
+		j.pending[j.last] = request{now, bytes}
 	}
 	return j.last
 }
 
-// end notes how a request ended that moved so many bytes.
-func (j *judge) end(now time.Time, id uint64, bytes int64, how outcome) {
-	begun, noted := j.pending[id]
+// progress notes that so many bytes of an answer have come.
+func (j *judge) progress(now time.Time, id uint64, bytes int64) {
+	r, noted := j.pending[id]
+	if !noted {
+		return
+	}
+	r.bytes += bytes
+	j.pending[id] = r
+	j.answered = now
+}
+
+// end notes how a request ended.
+func (j *judge) end(now time.Time, id uint64, how outcome) {
+	r, noted := j.pending[id]
 	delete(j.pending, id)
 	if !noted || how == abandoned {
 		return
@@ -67,12 +95,12 @@ func (j *judge) end(now time.Time, id uint64, bytes int64, how outcome) {
 	s.total++
 	if how == failed {
 		s.bad++
-		if j.failures++; j.failures == 1 || begun.Before(j.trouble) {
-			j.trouble = begun
+		if j.failures++; j.failures == 1 || r.begun.Before(j.trouble) {
+			j.trouble = r.begun
 		}
 		return
 	}
-	if now.Sub(begun) > slowAfter+time.Duration(bytes)*time.Second/slowBytes {
+	if r.isSlow(now) {
 		s.bad++
 	}
 	j.answered, j.failures = now, 0
@@ -100,8 +128,8 @@ func (j *judge) state(now time.Time) State {
 			total, bad = total+s.total, bad+s.bad
 		}
 	}
-	for _, begun := range j.pending {
-		if now.Sub(begun) > slowAfter {
+	for _, r := range j.pending {
+		if r.isSlow(now) {
 			total, bad = total+1, bad+1
 		}
 	}
@@ -122,9 +150,9 @@ func (j *judge) silentSince() time.Time {
 	if j.failures >= leastBad {
 		since = j.trouble
 	}
-	for _, begun := range j.pending {
-		if since.IsZero() || begun.Before(since) {
-			since = begun
+	for _, r := range j.pending {
+		if sent := r.begun.Add(moving(r.bytes, leastBytes)); since.IsZero() || sent.Before(since) {
+			since = sent
 		}
 	}
 	if !since.IsZero() && since.Before(j.answered) {

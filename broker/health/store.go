@@ -29,26 +29,28 @@ func outcomeOf(err error) outcome {
 }
 
 func (w *watched) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Info, error) {
-	end := w.monitor.begin("get")
+	n := w.monitor.begin("get", 0)
 	body, info, err := w.store.Get(ctx, key, r)
 	if err != nil {
-		end(0, err)
+		n.end(err)
 		return nil, info, err
 	}
-	return &watchedBody{body: body, end: end}, info, nil
+	n.progress(0)
+	return &watchedBody{body: body, noted: n}, info, nil
 }
 
 // watchedBody is a body whose request ends when it is closed.
 type watchedBody struct {
 	body  io.ReadCloser
-	end   func(int64, error)
-	bytes int64
+	noted *noted // nil when it was closed
 	err   error
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	b.bytes += int64(n)
+	if n > 0 && b.noted != nil {
+		b.noted.progress(n)
+	}
 	if err != nil && err != io.EOF {
 		b.err = err
 	}
@@ -57,37 +59,37 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 
 func (b *watchedBody) Close() error {
 	err := b.body.Close()
-	if b.end != nil {
-		b.end(b.bytes, b.err)
-		b.end = nil
+	if b.noted != nil {
+		b.noted.end(b.err)
+		b.noted = nil
 	}
 	return err
 }
 
 func (w *watched) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (blob.Info, error) {
-	end := w.monitor.begin("put")
+	n := w.monitor.begin("put", int64(len(body)))
 	info, err := w.store.Put(ctx, key, body, ifAbsent)
-	end(int64(len(body)), err)
+	n.end(err)
 	return info, err
 }
 
 func (w *watched) List(ctx context.Context, prefix, after string) iter.Seq2[blob.Page, error] {
 	return func(yield func(blob.Page, error) bool) {
-		end := w.monitor.begin("list")
+		n := w.monitor.begin("list", 0)
 		for page, err := range w.store.List(ctx, prefix, after) {
-			end(0, err)
+			n.end(err)
 			if !yield(page, err) {
 				return
 			}
-			end = w.monitor.begin("list")
+			n = w.monitor.begin("list", 0)
 		}
-		end(0, context.Canceled) // there was no further page to ask for
+		n.end(context.Canceled) // there was no further page to ask for
 	}
 }
 
 func (w *watched) Delete(ctx context.Context, key string) error {
-	end := w.monitor.begin("delete")
+	n := w.monitor.begin("delete", 0)
 	err := w.store.Delete(ctx, key)
-	end(0, err)
+	n.end(err)
 	return err
 }

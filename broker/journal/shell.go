@@ -67,6 +67,9 @@ func (j *Journal) serve(ctx context.Context) error {
 	j.step(running{})
 	for !j.shell.halted && j.turn(ctx.Done(), true) == nil {
 	}
+	if j.core.unreachable {
+		return j.shell.err // nobody waits any more, and what is on its way tells nobody when it arrives
+	}
 	j.leave(context.WithoutCancel(ctx))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()

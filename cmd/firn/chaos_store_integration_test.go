@@ -4,9 +4,13 @@ package main
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firn-io/firn/cmd/firn/chaos"
 )
@@ -100,4 +104,74 @@ func TestChaosStoreCuts(t *testing.T) {
 		end()
 	}
 	a.finish()
+}
+
+// TestChaosStoreAwayFromOne breaks one broker's way to the store, which answers the others. That broker's journals go to them, and come back
+// when it has been well for a while.
+func TestChaosStoreAwayFromOne(t *testing.T) {
+	f := startFleet(t)
+	a := f.audit()
+	a.goesOn("at first")
+	trap := f.stores[0].On(chaos.Any, chaos.Silent)
+	f.says(0, "/readyz", "the object store does not answer")
+	begun := time.Now()
+	first := f.all[0]
+	f.all[0] = nil
+	f.spread("while broker 1 does not reach the store", fleetSize-1)
+	t.Logf("broker 1 is replaced %v after it has said that the store is unavailable", time.Since(begun))
+	a.goesOn("while broker 1 does not reach the store")
+	trap.Remove()
+	f.all[0] = first
+	f.spread("when broker 1 reaches the store again", fleetSize)
+	a.goesOn("when broker 1 reaches the store again")
+	a.finish()
+}
+
+// TestIntegrationSlowLink gives a broker a link of 1 MiB a second, and produces more at once than passes in the time in which silence means that
+// the store is away. It is slow, and not unavailable.
+func TestIntegrationSlowLink(t *testing.T) {
+	_, endpoint := versitygw(t, "firn")
+	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
+	store, err := chaos.NewStore(endpoint, "firn/lake/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	broker := start(t, "broker", "--store", storeAt(store.URL()), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	client := newClient(t, broker, kgo.DefaultProduceTopic("slow"), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(100*time.Millisecond))
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord("the topic is there")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	store.On(chaos.Key(http.MethodPut, "journal/"), chaos.Slow(1<<20))
+	const large = 8
+	answered := make(chan error, large)
+	for i := range large {
+		client.Produce(t.Context(), &kgo.Record{Partition: int32(i % 4), Value: make([]byte, 900_000)}, func(_ *kgo.Record, err error) { answered <- err })
+	}
+	begun := time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for left := large; left > 0; {
+		select {
+		case err := <-answered:
+			if err != nil {
+				t.Error(err)
+			}
+			left--
+		case <-tick.C:
+			page, err := status(t, broker, "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(page, "does not answer") {
+				t.Fatalf("after %v:\n%s", time.Since(begun), page)
+			}
+		}
+	}
+	took := time.Since(begun)
+	t.Logf("%d records of 900,000 bytes took %v", large, took)
+	if took < 5*time.Second {
+		t.Error("the link was not slow enough to show anything")
+	}
 }

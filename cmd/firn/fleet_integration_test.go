@@ -159,11 +159,11 @@ func (f *fleet) spread(what string, brokers int) {
 	})
 }
 
-// ask gives what a broker's status page says.
-func (f *fleet) ask(i int, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
+// status gives what a process's status page says.
+func status(t *testing.T, p *process, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.all[i].where["http"]+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.where["http"]+path, nil)
 	if err != nil {
 		return "", err
 	}
@@ -180,7 +180,7 @@ func (f *fleet) ask(i int, path string) (string, error) {
 func (f *fleet) says(i int, path, text string) {
 	f.t.Helper()
 	eventually(f.t, func() error {
-		page, err := f.ask(i, path)
+		page, err := status(f.t, f.all[i], path)
 		if err == nil && !strings.Contains(page, text) {
 			err = fmt.Errorf("%s of broker %d does not say %q:\n%s", path, i+1, text, page)
 		}

@@ -32,8 +32,9 @@ faults: ## ten commits of the sink with a fault at every single operation; some 
 chaos: build tools ## three brokers killed, paused, and left without etcd, every acknowledged record audited; some minutes
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 60m -tags integration -run '^TestChaos' -v ./cmd/firn
 
-integration-rest: ## the catalog suite on a REST catalog that nobody needs: make integration-rest REST_URI=http://…
-	FIRN_TEST_REST_URI=$(REST_URI) $(GO) test -count=1 -tags integration -run REST ./catalog/catalogtest
+integration-rest: .tools/iceberg-rest-1.10.1/ok ## the catalog suite, and a fault at every request of ten commits, on Iceberg's own REST catalog; REST_URI=http://… takes another one, which nobody must need
+	$(if $(REST_URI),FIRN_TEST_REST_URI=$(REST_URI),ICEBERG_REST=$(CURDIR)/$(<D) catalog/catalogtest/rest/serve.sh "$$(mktemp -d)") \
+	  $(GO) test -count=1 -timeout 60m -tags integration -run REST ./catalog/catalogtest ./processors/iceberg
 
 lint: tools ## vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
@@ -107,6 +108,12 @@ conformance: build .tools/librdkafka-2.15.1/ok .tools/kafka-3.9.1/ok ## librdkaf
 .tools/kafka-%/ok: broker/conformance/kafka/pom.xml
 	@command -v java mvn >/dev/null || { echo "install Java 17 and Maven and run this again"; exit 1; }
 	mvn -q -B -f $< -Dkafka.version=$* dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
+	@touch $@
+
+# The Iceberg project's own REST catalog.
+.tools/iceberg-rest-%/ok: catalog/catalogtest/rest/pom.xml
+	@command -v java mvn >/dev/null || { echo "install Java 17 and Maven and run this again"; exit 1; }
+	mvn -q -B -f $< -Diceberg.version=$* dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
 	@touch $@
 
 # librdkafka and its own tests, from the sources that come with Confluent's package for Node.

@@ -16,7 +16,7 @@ import (
 func TestREST(t *testing.T) {
 	uri := os.Getenv("FIRN_TEST_REST_URI")
 	if uri == "" {
-		t.Fatal("FIRN_TEST_REST_URI is not set: start an Iceberg REST catalog that nobody needs and name it there")
+		t.Fatal("FIRN_TEST_REST_URI is not set: make integration-rest starts one and names it there")
 	}
 	Suite(t, func(t *testing.T) catalog.Client {
 		c, err := catalog.Open(t.Context(), catalog.Config{Type: "rest", Properties: map[string]string{"uri": uri}})

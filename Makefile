@@ -26,8 +26,8 @@ race: ## the quick tests with the race detector
 integration: build tools ## tests against programs that are not ours: kcat, librdkafka, kafka-python, pyiceberg, DuckDB, an S3 server
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 30m -tags integration -run Integration ./...
 
-faults: ## ten commits of the sink with a fault at every single operation; some minutes
-	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg
+faults: ## ten commits of the sink, and a retry of dead letters, with a fault at every single operation; some minutes
+	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg ./processors/iceberg/deadletter
 
 chaos: build tools ## three brokers killed, paused, and left without etcd, every acknowledged record audited; some minutes
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 60m -tags integration -run '^TestChaos' -v ./cmd/firn

@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 )
 
@@ -126,4 +127,19 @@ func (a *Account) receipts(job string) bool {
 		}
 	}
 	return false
+}
+
+// Accounted is what a job, and each backfill of it, has accounted for of a source, by job.
+func (a *Account) Accounted(job, source string) map[string]kfs.Span {
+	out := map[string]kfs.Span{}
+	for name, p := range a.Progress {
+		at, known := p.Sources[source]
+		if !known || name != job && !OwnBackfill(job, name) {
+			continue
+		}
+		if next, ok := a.Position(name, source); ok && next > at.First {
+			out[name] = kfs.Span{Base: at.First, Next: next}
+		}
+	}
+	return out
 }

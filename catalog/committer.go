@@ -65,6 +65,7 @@ type Group struct {
 	Fits func(table.Metadata) error
 
 	rewrite func(context.Context, *table.Table) (*Rewrite, error)
+	repair  func(context.Context, *table.Table) error // tells why the files must not be added to this head
 }
 
 // Committer commits for one job to one table. Its methods must not be called concurrently; committers of other processes, and
@@ -212,6 +213,11 @@ func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
 		case doSend:
 			receipt := a.receipt(eff.kind)
 			receipt.Writer, receipt.Config = c.opts.Writer, c.opts.Config
+			if g.repair != nil {
+				if ev.refused = g.repair(ctx, t); ev.refused != nil {
+					break
+				}
+			}
 			var plan *Rewrite
 			if g.rewrite != nil {
 				if plan, ev.refused = g.rewrite(ctx, t); plan == nil {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/firn-io/firn/kfs"
@@ -23,12 +24,13 @@ type attempt struct {
 	commit   string
 	lineage  string
 	ranges   map[string]Advance
-	known    map[string]int64 // positions that were seen before
-	uuid     string           // the table's uuid that was seen before, or empty
-	replay   bool             // on_rollback: replay
-	rewrite  bool             // replace files and leave the position alone
-	maxSends int              // of one request
-	maxLoads int              // in all
+	known    map[string]int64      // positions that were seen before
+	uuid     string                // the table's uuid that was seen before, or empty
+	replay   bool                  // on_rollback: replay
+	rewrite  bool                  // replace files and leave the position alone
+	repair   map[string][]kfs.Span // add rows of these offsets and leave the position alone; nil if that is not what is asked
+	maxSends int                   // of one request
+	maxLoads int                   // in all
 
 	inFlight Kind  // the kind of the request whose outcome is not known, or empty
 	pin      int64 // the head that it pins
@@ -191,10 +193,15 @@ func (a *attempt) admit() effect {
 	if a.view.mismatch != nil {
 		return a.stop(fmt.Errorf("%w: %w", ErrRestage, a.view.mismatch))
 	}
+	if source, ok := a.pos.passed(a.repair); !ok {
+		return a.stop(fmt.Errorf("source %s: offsets to be repaired are not among those that job %s has accounted for: %w", source, a.job, ErrMoved))
+	}
 	kind := a.kind()
 	switch {
 	case a.rewrite:
 		kind = KindReplace
+	case a.repair != nil:
+		kind = KindRepair
 	case len(a.ranges) == 0:
 		return a.stop(nil)
 	case !a.pos.started:
@@ -239,7 +246,7 @@ func (a *attempt) id(kind Kind) string {
 
 // receipt is the receipt of a request of this attempt.
 func (a *attempt) receipt(kind Kind) Receipt {
-	r := Receipt{Job: a.job, Kind: kind, Commit: a.id(kind), Lineage: a.lineage, Ranges: a.ranges}
+	r := Receipt{Job: a.job, Kind: kind, Commit: a.id(kind), Lineage: cmp.Or(a.lineage, a.pos.lineage), Ranges: a.ranges, Repaired: a.repair}
 	if kind == KindStart {
 		r.Ranges = make(map[string]Advance, len(a.ranges))
 		for source, at := range a.ranges {

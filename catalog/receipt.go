@@ -20,6 +20,8 @@ const (
 	keyLineage = "firn.lineage"
 	keyConfig  = "firn.config"
 	keyRanges  = "firn.ranges"
+	// keyRepaired is of KindRepair alone: a JSON object, source → [[base, next], …].
+	keyRepaired = "firn.repaired"
 
 	receiptVersion = "1"
 
@@ -34,7 +36,8 @@ const (
 	KindStart   Kind = "start"   // the first commit of a job: no rows, [p, p) for every source
 	KindData    Kind = "data"    // rows and the ranges that they came from
 	KindEmpty   Kind = "empty"   // ranges without rows
-	KindReplace Kind = "replace" // files were rewritten under another column type; the position stays
+	KindReplace Kind = "replace" // files were rewritten, the rows are the same; the position stays
+	KindRepair  Kind = "repair"  // rows of offsets that had none when they were accounted for; the position stays
 )
 
 // Advance is what one commit did for one source.
@@ -71,6 +74,29 @@ type Receipt struct {
 	Lineage string // of the source
 	Config  string // hash of the job's configuration
 	Ranges  map[string]Advance
+	// Repaired is the offsets of the rows that a repair added, in order; they lie below the position.
+	Repaired map[string][]kfs.Span
+}
+
+// Rows is how many rows the commit added.
+func (r *Receipt) Rows() int64 {
+	var rows int64
+	for _, a := range r.Ranges {
+		rows += a.Rows
+	}
+	for _, spans := range r.Repaired {
+		rows += count(spans)
+	}
+	return rows
+}
+
+// count is how many offsets spans hold.
+func count(spans []kfs.Span) int64 {
+	var n int64
+	for _, s := range spans {
+		n += s.Len()
+	}
+	return n
 }
 
 // summary is the receipt as snapshot summary keys.
@@ -89,6 +115,11 @@ func (r *Receipt) summary() (map[string]string, error) {
 		keyKind:    string(r.Kind),
 		keyCommit:  r.Commit,
 		keyRanges:  string(ranges),
+	}
+	if r.Kind == KindRepair {
+		if s[keyRepaired], err = encodeSpans(r.Repaired); err != nil {
+			return nil, fmt.Errorf("receipt of job %s: %w", r.Job, err)
+		}
 	}
 	for key, value := range map[string]string{keyWriter: r.Writer, keyLineage: r.Lineage, keyConfig: r.Config} {
 		if value != "" {
@@ -121,7 +152,44 @@ func parseReceipt(summary map[string]string) (*Receipt, error) {
 	if err := json.Unmarshal([]byte(summary[keyRanges]), &r.Ranges); err != nil {
 		return nil, fmt.Errorf("receipt %s: %w", r.Commit, err)
 	}
+	if r.Kind == KindRepair {
+		var err error
+		if r.Repaired, err = decodeSpans(summary[keyRepaired]); err != nil {
+			return nil, fmt.Errorf("receipt %s: %w", r.Commit, err)
+		}
+	}
 	return r, nil
+}
+
+// encodeSpans writes the spans of sources.
+func encodeSpans(all map[string][]kfs.Span) (string, error) {
+	out := make(map[string][][2]int64, len(all))
+	for source, spans := range all {
+		for _, s := range spans {
+			out[source] = append(out[source], [2]int64{s.Base, s.Next})
+		}
+	}
+	b, err := json.Marshal(out)
+	return string(b), err
+}
+
+// decodeSpans reads what encodeSpans wrote.
+func decodeSpans(text string) (map[string][]kfs.Span, error) {
+	var in map[string][][2]int64
+	if err := json.Unmarshal([]byte(text), &in); err != nil {
+		return nil, fmt.Errorf("repaired offsets: %w", err)
+	}
+	out := make(map[string][]kfs.Span, len(in))
+	for source, pairs := range in {
+		at := int64(0)
+		for _, p := range pairs {
+			if p[0] < at || p[1] <= p[0] {
+				return nil, fmt.Errorf("repaired offsets of %s: [%d, %d) is not behind %d", source, p[0], p[1], at)
+			}
+			out[source], at = append(out[source], kfs.Span{Base: p[0], Next: p[1]}), p[1]
+		}
+	}
+	return out, nil
 }
 
 // SourceProgress is how far a job has brought one source into a table.
@@ -130,13 +198,18 @@ type SourceProgress struct {
 	Next  int64 // the position: the next offset that the table does not account for
 	High  int64 // the greatest offset of a row that the job added; -1 if it added none
 	Rows  int64 // how many rows the job has added; UnknownRows if nobody counted
+	// Repaired is how many of the rows were added by repairs, long after their offsets were accounted for.
+	Repaired int64
 }
 
 // UnknownRows is the count of rows where receipts have expired before anybody counted.
 const UnknownRows = -1
 
-// MarshalJSON writes [first, next, high, rows].
+// MarshalJSON writes [first, next, high, rows], and repaired behind them if there are any.
 func (p SourceProgress) MarshalJSON() ([]byte, error) {
+	if p.Repaired > 0 {
+		return json.Marshal([5]int64{p.First, p.Next, p.High, p.Rows, p.Repaired})
+	}
 	return json.Marshal([4]int64{p.First, p.Next, p.High, p.Rows})
 }
 
@@ -149,11 +222,26 @@ func (p *SourceProgress) UnmarshalJSON(b []byte) error {
 	if len(v) == 3 {
 		v = append(v, UnknownRows)
 	}
-	if len(v) != 4 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < UnknownRows || v[3] > v[1]-v[0] {
-		return fmt.Errorf("progress %s is not [first, next, high, rows]", b)
+	if len(v) == 4 {
+		v = append(v, 0)
 	}
-	*p = SourceProgress{First: v[0], Next: v[1], High: v[2], Rows: v[3]}
+	if len(v) != 5 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < UnknownRows || v[3] > v[1]-v[0] || v[4] < 0 || v[4] > v[1]-v[0] {
+		return fmt.Errorf("progress %s is not [first, next, high, rows, repaired]", b)
+	}
+	*p = SourceProgress{First: v[0], Next: v[1], High: v[2], Rows: v[3], Repaired: v[4]}
 	return nil
+}
+
+// repair counts repaired rows.
+func (p *SourceProgress) repair(spans []kfs.Span) {
+	n := count(spans)
+	p.Repaired += n
+	if p.Rows != UnknownRows {
+		p.Rows += n
+	}
+	if len(spans) > 0 {
+		p.High = max(p.High, spans[len(spans)-1].Next-1)
+	}
 }
 
 // Progress is the cumulative record of a job in a table property. It is set in the same commit as the receipt whose commit id it
@@ -182,6 +270,11 @@ func advance(before map[string]SourceProgress, r *Receipt, table string, head in
 		if p.Rows != UnknownRows {
 			p.Rows += a.Rows
 		}
+		sources[source] = p
+	}
+	for source, spans := range r.Repaired {
+		p := sources[source]
+		p.repair(spans)
 		sources[source] = p
 	}
 	return &Progress{Table: table, Snapshot: head, Commit: r.Commit, Lineage: r.Lineage, Sources: sources}

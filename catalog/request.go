@@ -52,7 +52,7 @@ func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, bas
 	}
 	props := iceberg.Properties{progressPrefix + r.Job: progress}
 	switch r.Kind {
-	case KindData:
+	case KindData, KindRepair:
 		return appendRequest(ctx, t, summary, props, files)
 	case KindReplace:
 		return c.rewriteRequest(ctx, t, plan, summary, props)

@@ -10,14 +10,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// Rewrite is files that take the place of others under another schema, the rows being the same.
+// Rewrite is files that take the place of others, the rows being the same.
 type Rewrite struct {
-	Schema *iceberg.Schema // becomes the table's current schema
+	Schema *iceberg.Schema // becomes the table's current schema; nil leaves that as it is
 	Old    []iceberg.DataFile
 	New    []iceberg.DataFile
 }
 
-// Rewrite changes the schema and replaces files in one commit, pinned to the head for which plan made them: whoever commits in between
+// Rewrite replaces files, and perhaps the schema, in one commit, pinned to the head for which plan made them: whoever commits in between
 // makes the plan void, and plan is asked again. A plan of nil says that nothing is left to do. The position stays where it is. An
 // error of plan ends it and comes back as it is; for others see Commit.
 func (c *Committer) Rewrite(ctx context.Context, plan func(context.Context, *table.Table) (*Rewrite, error)) error {
@@ -36,6 +36,9 @@ func (c *Committer) Rewrite(ctx context.Context, plan func(context.Context, *tab
 // rewriteRequest is the commit of a rewrite. The snapshot is made on metadata that has the new schema already, so that it names that
 // one. Even where no file is replaced there is a snapshot: it moves the head, so that no group that was built for the old schema lands.
 func (c *Committer) rewriteRequest(ctx context.Context, t *table.Table, r *Rewrite, summary map[string]string, props iceberg.Properties) (*request, error) {
+	if r.Schema == nil {
+		return replaceRequest(ctx, t, r, summary, props)
+	}
 	change := schemaRequest(t.Metadata(), r.Schema)
 	meta, err := table.UpdateTableMetadata(t.Metadata(), change.updates, t.MetadataLocation())
 	if err != nil {

@@ -131,6 +131,14 @@ func (v *view) walked(receipts []*Receipt) position {
 			pos.sources[source] = p
 		}
 	}
+	for _, r := range receipts {
+		for source, spans := range r.Repaired {
+			if p, ok := pos.sources[source]; ok {
+				p.repair(spans)
+				pos.sources[source] = p
+			}
+		}
+	}
 	if v.complete {
 		return pos
 	}
@@ -191,6 +199,19 @@ func (p *position) admits(ranges map[string]Advance) (source string, at kfs.Span
 		}
 	}
 	return "", kfs.Span{}, true
+}
+
+// passed reports whether all offsets are among those that are accounted for; else it names a source with others.
+func (p *position) passed(offsets map[string][]kfs.Span) (source string, ok bool) {
+	for _, source := range slices.Sorted(maps.Keys(offsets)) {
+		at, known := p.sources[source]
+		for _, s := range offsets[source] {
+			if !known || s.Base < at.First || s.Next > at.Next {
+				return source, false
+			}
+		}
+	}
+	return "", true
 }
 
 // nexts are the positions alone.

@@ -23,9 +23,10 @@ func dlqCommand() *cobra.Command {
 		Use:   "dlq",
 		Short: "Dead letters: records that fit no table, and why",
 		Long: `Dead letters: records that could not be decoded, or did not fit the table, with their bytes and the reason. They lie in
-{namespace}.{job}_dead_letter, an Iceberg table like any other; these commands read it for you.`,
+{namespace}.{job}_dead_letter, an Iceberg table like any other; these commands read it for you. After the job was changed so that the
+records fit, firn dlq retry brings them in. Letters stay; resolved_at says since when their record is no dead letter any more.`,
 	}
-	c.AddCommand(dlqLsCommand(), dlqShowCommand())
+	c.AddCommand(dlqLsCommand(), dlqShowCommand(), dlqRetryCommand())
 	return c
 }
 
@@ -34,6 +35,7 @@ type letterFlags struct {
 	topic, class string
 	partition    int32
 	offset       int64
+	dead         bool
 }
 
 func (f *letterFlags) add(c *cobra.Command) {
@@ -43,8 +45,12 @@ func (f *letterFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.class, "class", "", "only of this error class, such as invalid_json")
 }
 
+func (f *letterFlags) addDead(c *cobra.Command) {
+	c.Flags().BoolVar(&f.dead, "dead", false, "only letters that are not resolved")
+}
+
 func (f *letterFlags) selection() deadletter.Selection {
-	s := deadletter.Selection{Topic: f.topic, Class: f.class}
+	s := deadletter.Selection{Topic: f.topic, Class: f.class, Dead: f.dead}
 	if f.partition >= 0 {
 		s.Partition = &f.partition
 	}
@@ -76,13 +82,15 @@ func (j *jobTables) letters(ctx context.Context, want deadletter.Selection, do f
 
 // letterGroup is letters of one kind.
 type letterGroup struct {
-	Job     string    `json:"job"`
-	Topic   string    `json:"topic"`
-	Class   string    `json:"class"`
-	Letters int64     `json:"letters"`
-	First   time.Time `json:"first"` // by the records' own times
-	Last    time.Time `json:"last"`
-	Example string    `json:"example"` // the message of the last of them
+	Job     string `json:"job"`
+	Topic   string `json:"topic"`
+	Class   string `json:"class"`
+	Letters int64  `json:"letters"`
+	// Resolved is how many of them are rows after all, or were found to be.
+	Resolved int64     `json:"resolved"`
+	First    time.Time `json:"first"` // by the records' own times
+	Last     time.Time `json:"last"`
+	Example  string    `json:"example"` // the message of the last of them
 }
 
 func dlqLsCommand() *cobra.Command {
@@ -107,13 +115,14 @@ func dlqLsCommand() *cobra.Command {
 			if flags.asJSON {
 				return printJSON(c.OutOrStdout(), groups)
 			}
-			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tCLASS\tLETTERS\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.Class, g.Letters, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
+			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.Class, g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
 			})
 		},
 	}
 	flags.add(c)
 	which.add(c)
+	which.addDead(c)
 	return c
 }
 
@@ -127,6 +136,9 @@ func groupLetters(ctx context.Context, j *jobTables, want deadletter.Selection) 
 			byKind[[2]string{l.Topic, l.Class}] = g
 		}
 		g.Letters++
+		if !l.Resolved.IsZero() {
+			g.Resolved++
+		}
 		if l.Time.Before(g.First) {
 			g.First = l.Time
 		}
@@ -175,6 +187,7 @@ func dlqShowCommand() *cobra.Command {
 	}
 	flags.add(c)
 	which.add(c)
+	which.addDead(c)
 	c.Flags().IntVar(&most, "max", 10, "how many letters at most; 0 for all")
 	return c
 }
@@ -184,6 +197,8 @@ type letterLine struct {
 	Job     string `json:"job"`
 	Class   string `json:"class"`
 	Message string `json:"message"`
+	// Resolved is when the record became a row after all, RFC 3339.
+	Resolved string `json:"resolved_at,omitempty"`
 	recordLine
 }
 
@@ -192,6 +207,9 @@ func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) e
 		line := letterLine{Job: job, Class: l.Class, Message: l.Message, recordLine: recordLine{
 			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Timestamp: l.Time.UnixMilli(),
 		}}
+		if !l.Resolved.IsZero() {
+			line.Resolved = l.Resolved.Format(time.RFC3339Nano)
+		}
 		line.Key, line.KeyBase64 = text(l.Key)
 		line.Value, line.ValueBase64 = text(l.Value)
 		for _, h := range l.Headers {
@@ -202,6 +220,9 @@ func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) e
 		return json.NewEncoder(out).Encode(line)
 	}
 	fmt.Fprintf(out, "%s/%d offset %d, %s: %s: %s\n", l.Topic, l.Partition, l.Offset, l.Time.Format(time.RFC3339Nano), l.Class, l.Message)
+	if !l.Resolved.IsZero() {
+		fmt.Fprintf(out, "  resolved %s\n", l.Resolved.Format(time.RFC3339))
+	}
 	for _, h := range l.Headers {
 		fmt.Fprintf(out, "  header %q: %s\n", h.Key, readable(h.Value))
 	}

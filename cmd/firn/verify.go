@@ -42,7 +42,7 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 		RunE: func(c *cobra.Command, args []string) error {
 			var reports []*verify.Report
 			err := flags.each(c.Context(), func(j *jobTables) error {
-				return verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr()), func(r *verify.Report) { reports = append(reports, r) })
+				return verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"), func(r *verify.Report) { reports = append(reports, r) })
 			})
 			if err != nil {
 				return &exitError{exitUnverified, fmt.Errorf("not everything was verified: %w", err)}
@@ -103,14 +103,14 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 	return nil
 }
 
-// progressLine tells now and then how much of a table has been read.
-func progressLine(out io.Writer) func(table string) func(done, total int) {
+// progressLine tells now and then how many of the files of a table, or what else they are, have been read.
+func progressLine(out io.Writer, what string) func(table string) func(done, total int) {
 	last := time.Now()
 	return func(table string) func(done, total int) {
 		return func(done, total int) {
 			if now := time.Now(); now.Sub(last) >= progressInterval {
 				last = now
-				fmt.Fprintf(out, "… %s: %d of %d files\n", table, done, total)
+				fmt.Fprintf(out, "… %s: %d of %d %s\n", table, done, total, what)
 			}
 		}
 	}

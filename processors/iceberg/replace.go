@@ -5,15 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/apache/arrow-go/v18/parquet/schema"
 	iceberglib "github.com/apache/iceberg-go"
-	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
@@ -59,25 +54,18 @@ func (s *Sink) replaceColumns(ctx context.Context, want *iceberglib.Schema) erro
 
 // replacement writes files again under a wider schema.
 type replacement struct {
-	sink    *Sink
-	table   *table.Table
-	fs      icebergio.WriteFileIO
+	*copier
 	widened *catalog.Widened
 	old     map[int]bool // the field ids that go
 	bytes   int64        // that may still be read
-	written []iceberglib.DataFile
 }
 
 func (s *Sink) newReplacement(ctx context.Context, t *table.Table, w *catalog.Widened) (*replacement, error) {
-	fs, err := t.FS(context.WithoutCancel(ctx)) // undo removes files when the call has ended
+	c, err := s.newCopier(ctx, t, w.Schema)
 	if err != nil {
-		return nil, fmt.Errorf("files of table %s: %w", s.spec.Name, err)
+		return nil, err
 	}
-	writable, ok := fs.(icebergio.WriteFileIO)
-	if !ok {
-		return nil, fmt.Errorf("files of table %s cannot be written", s.spec.Name)
-	}
-	r := &replacement{sink: s, table: t, fs: writable, widened: w, old: map[int]bool{}, bytes: s.cfg.ReplaceBytes}
+	r := &replacement{copier: c, widened: w, old: map[int]bool{}, bytes: s.cfg.ReplaceBytes}
 	for _, column := range w.Replaced {
 		r.old[column.ID] = true
 	}
@@ -161,48 +149,23 @@ func (r *replacement) staged(ctx context.Context) ([]iceberglib.DataFile, error)
 	return out, nil
 }
 
-// undo removes what was written. No request has named it.
-func (r *replacement) undo() error {
-	var errs []error
-	for _, f := range r.written {
-		if err := r.fs.Remove(f.FilePath()); err != nil {
-			errs = append(errs, fmt.Errorf("remove data file %s: %w", f.FilePath(), err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // again writes one file under the new schema; nil if it holds none of the old columns.
 func (r *replacement) again(ctx context.Context, f iceberglib.DataFile) (iceberglib.DataFile, error) {
 	if f.FileFormat() != iceberglib.ParquetFile {
 		return nil, r.refuse("file %s is not Parquet", f.FilePath())
 	}
-	in, err := r.fs.Open(f.FilePath())
-	if err != nil {
-		return nil, fmt.Errorf("data file: %w", err)
-	}
-	defer in.Close()
-	pf, err := file.NewParquetReader(in)
-	if err != nil {
-		return nil, fmt.Errorf("data file %s: %w", f.FilePath(), err)
-	}
-	defer pf.Close()
-	if !r.holds(pf.MetaData().Schema.Root()) {
-		return nil, nil
-	}
-	if r.bytes -= f.FileSizeBytes(); r.bytes < 0 {
-		return nil, r.refuse("more than %d bytes of files hold it", r.sink.cfg.ReplaceBytes)
-	}
-	reader, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: wholeGroupRows}, r.sink.cfg.Allocator)
-	if err != nil {
-		return nil, fmt.Errorf("data file %s: %w", f.FilePath(), err)
-	}
-	out, err := r.copy(ctx, reader, f)
-	if err != nil {
-		return nil, fmt.Errorf("write data file %s again: %w", f.FilePath(), err)
-	}
-	r.written = append(r.written, out)
-	return out, nil
+	var out iceberglib.DataFile
+	err := r.open(f, func(pf *file.Reader) (err error) {
+		if !r.holds(pf.MetaData().Schema.Root()) {
+			return nil
+		}
+		if r.bytes -= f.FileSizeBytes(); r.bytes < 0 {
+			return r.refuse("more than %d bytes of files hold it", r.sink.cfg.ReplaceBytes)
+		}
+		out, err = r.copy(ctx, pf, f)
+		return r.unfit(err)
+	})
+	return out, err
 }
 
 // holds reports whether a file's schema has one of the old columns. The footer is asked, not the manifest: a writer may leave
@@ -219,85 +182,6 @@ func (r *replacement) holds(n schema.Node) bool {
 		}
 	}
 	return false
-}
-
-// copy writes the rows of a file to a new one.
-func (r *replacement) copy(ctx context.Context, reader *pqarrow.FileReader, f iceberglib.DataFile) (iceberglib.DataFile, error) {
-	source, err := reader.Schema()
-	if err != nil {
-		return nil, err
-	}
-	fields, keep := r.present(source.Fields())
-	c, err := newConformer(r.sink.cfg.Allocator, arrow.NewSchema(fields, nil), r.widened.Schema)
-	if err != nil {
-		return nil, r.unfit(err)
-	}
-	l, err := newLayout(ctx, r.table, c.schema, &r.sink.cfg)
-	if err != nil {
-		return nil, err
-	}
-	spec := r.table.Metadata().PartitionSpecByID(int(f.SpecID()))
-	if spec == nil {
-		return nil, fmt.Errorf("partition spec %d is gone", f.SpecID())
-	}
-	l.iceberg, l.spec = r.widened.Schema, *spec
-	name, err := r.sink.newID()
-	if err != nil {
-		return nil, err
-	}
-	w, err := l.create(name, f.Partition(), nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.rows(ctx, reader, c, keep, w); err != nil {
-		return nil, errors.Join(r.unfit(err), w.abort())
-	}
-	return w.close()
-}
-
-// rows copies the rows.
-func (r *replacement) rows(ctx context.Context, reader *pqarrow.FileReader, c *conformer, keep []int, w *fileWriter) error {
-	records, err := reader.GetRecordReader(ctx, nil, nil)
-	if err != nil {
-		return err
-	}
-	defer records.Release()
-	for records.Next() {
-		rec := records.RecordBatch()
-		columns := make([]arrow.Array, len(keep))
-		for i, at := range keep {
-			columns[i] = rec.Column(at)
-		}
-		picked := array.NewRecordBatch(arrow.NewSchema(c.source.Fields(), nil), columns, rec.NumRows())
-		out, err := c.apply(ctx, picked)
-		picked.Release()
-		if err != nil {
-			return err
-		}
-		err = w.write(out, recordBytes(out))
-		out.Release()
-		if err != nil {
-			return err
-		}
-	}
-	return records.Err()
-}
-
-// present are the columns of a file that the table still has, under the names that it gives them now.
-func (r *replacement) present(fields []arrow.Field) (out []arrow.Field, keep []int) {
-	current := r.table.Schema()
-	for i, f := range fields {
-		text, ok := f.Metadata.GetValue(table.ArrowParquetFieldIDKey)
-		id, err := strconv.Atoi(text)
-		if !ok || err != nil {
-			continue
-		}
-		if now, ok := current.FindFieldByID(id); ok {
-			f.Name = now.Name
-			out, keep = append(out, f), append(keep, i)
-		}
-	}
-	return out, keep
 }
 
 // unfit says of a value that cannot stay what it is that the column is not replaced.

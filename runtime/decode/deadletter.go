@@ -122,7 +122,7 @@ func deadLetterConfig(prefix string) Config {
 }
 
 // DeadLetterSchema is the columns of a dead-letter table: the coordinates with a binary key, the value as it was, error_class,
-// error_message, and the job. prefix is the coordinates', "" means "kafka_".
+// error_message, the job, and resolved_at, null. prefix is the coordinates', "" means "kafka_".
 func DeadLetterSchema(prefix string) *arrow.Schema {
 	fields := deadLetterConfig(prefix).coordinateFields()
 	return arrow.NewSchema(append(fields, deadLetterPayload().Arrow()...), nil)

@@ -1,4 +1,5 @@
-// Package deadletter reads the dead-letter table of a job: the records that are no rows, with all that they had, and why.
+// Package deadletter reads the dead-letter table of a job: the records that are no rows, with all that they had, and why. It tries them
+// again, and makes rows of those that have become good.
 package deadletter
 
 import (
@@ -12,6 +13,7 @@ import (
 	iceberglib "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg"
 )
 
@@ -24,8 +26,9 @@ type Letter struct {
 	Key       []byte
 	Value     []byte
 	Headers   []Header
-	Class     string // such as invalid_json, see package decode
-	Message   string // where and why, for a person
+	Class     string    // such as invalid_json, see package decode
+	Message   string    // where and why, for a person
+	Resolved  time.Time // when its record became a row after all, or was found to be one; zero if it is dead
 }
 
 // Header is one header of a record. Value is nil where it was null.
@@ -40,9 +43,13 @@ type Selection struct {
 	Partition *int32
 	Offset    *int64
 	Class     string
-	Prefix    string // of the coordinate columns; "kafka_" if empty
+	Span      kfs.Span // of offsets, if not empty
+	Dead      bool     // only letters that are not resolved
+	Prefix    string   // of the coordinate columns; "kafka_" if empty
 	// Coordinates leaves out keys, values and headers, which then are not read.
 	Coordinates bool
+	// Offsets leaves out all but topic, partition, offset and what else the selection asks for.
+	Offsets bool
 }
 
 // Read reads letters from a dead-letter table, in no particular order. An error ends the sequence.
@@ -51,7 +58,11 @@ func Read(ctx context.Context, t *table.Table, want Selection) iter.Seq2[Letter,
 		want.Prefix = "kafka_"
 	}
 	return func(yield func(Letter, error) bool) {
-		for rec, err := range iceberg.Rows(ctx, t, want.filter(), want.columns()...) {
+		columns := want.columns()
+		if _, ok := t.Schema().FindFieldByName(iceberg.ResolvedColumn); ok {
+			columns = append(columns, iceberg.ResolvedColumn)
+		}
+		for rec, err := range iceberg.Rows(ctx, t, want.filter(), columns...) {
 			if err != nil {
 				yield(Letter{}, fmt.Errorf("dead letters: %w", err))
 				return
@@ -64,7 +75,14 @@ func Read(ctx context.Context, t *table.Table, want Selection) iter.Seq2[Letter,
 }
 
 func (s *Selection) columns() []string {
-	all := []string{s.Prefix + "topic", s.Prefix + "partition", s.Prefix + "offset", s.Prefix + "timestamp", "error_class", "error_message"}
+	all := []string{s.Prefix + "topic", s.Prefix + "partition", s.Prefix + "offset"}
+	switch {
+	case s.Offsets && s.Class != "":
+		return append(all, "error_class")
+	case s.Offsets:
+		return all
+	}
+	all = append(all, s.Prefix+"timestamp", "error_class", "error_message")
 	if !s.Coordinates {
 		all = append(all, s.Prefix+"key", s.Prefix+"headers", "value")
 	}
@@ -90,6 +108,10 @@ func (s *Selection) filter() iceberglib.BooleanExpression {
 	if s.Offset != nil {
 		and(iceberglib.EqualTo(iceberglib.Reference(s.Prefix+"offset"), *s.Offset))
 	}
+	if !s.Span.Empty() {
+		and(iceberglib.NewAnd(iceberglib.GreaterThanEqual(iceberglib.Reference(s.Prefix+"offset"), s.Span.Base),
+			iceberglib.LessThan(iceberglib.Reference(s.Prefix+"offset"), s.Span.Next)))
+	}
 	if s.Class != "" {
 		and(iceberglib.EqualTo(iceberglib.Reference("error_class"), s.Class))
 	}
@@ -99,7 +121,8 @@ func (s *Selection) filter() iceberglib.BooleanExpression {
 // selects reports whether a letter is wanted.
 func (s *Selection) selects(l *Letter) bool {
 	return (s.Topic == "" || s.Topic == l.Topic) && (s.Class == "" || s.Class == l.Class) &&
-		(s.Partition == nil || *s.Partition == l.Partition) && (s.Offset == nil || *s.Offset == l.Offset)
+		(s.Partition == nil || *s.Partition == l.Partition) && (s.Offset == nil || *s.Offset == l.Offset) &&
+		(s.Span.Empty() || s.Span.Contains(l.Offset)) && (!s.Dead || l.Resolved.IsZero())
 }
 
 // batch yields the letters of a batch, and reports whether more are wanted.
@@ -107,11 +130,17 @@ func (s *Selection) batch(rec arrow.RecordBatch, yield func(Letter, error) bool)
 	r := &row{rec: rec}
 	for i := range int(rec.NumRows()) {
 		r.i, r.err = i, nil
-		l := Letter{
-			Topic: r.text(s.Prefix + "topic"), Partition: int32(r.number(s.Prefix + "partition")), Offset: r.number(s.Prefix + "offset"),
-			Time: time.UnixMicro(r.number(s.Prefix + "timestamp")).UTC(), Class: r.text("error_class"), Message: r.text("error_message"),
+		l := Letter{Topic: r.text(s.Prefix + "topic"), Partition: int32(r.number(s.Prefix + "partition")), Offset: r.number(s.Prefix + "offset")}
+		if !s.Offsets {
+			l.Time, l.Message = time.UnixMicro(r.number(s.Prefix+"timestamp")).UTC(), r.text("error_message")
 		}
-		if !s.Coordinates {
+		if !s.Offsets || s.Class != "" {
+			l.Class = r.text("error_class")
+		}
+		if at := rec.Schema().FieldIndices(iceberg.ResolvedColumn); len(at) == 1 && rec.Column(at[0]).IsValid(i) {
+			l.Resolved = time.UnixMicro(r.number(iceberg.ResolvedColumn)).UTC()
+		}
+		if !s.Coordinates && !s.Offsets {
 			l.Key, l.Value, l.Headers = r.bytes(s.Prefix+"key"), r.bytes("value"), r.headers(s.Prefix+"headers")
 		}
 		if r.err == nil && !s.selects(&l) {

@@ -215,10 +215,7 @@ func (v *verifier) judge(c *change, countable bool) {
 		if !v.ours(r.Job) {
 			return
 		}
-		var rows int64
-		for _, a := range r.Ranges {
-			rows += a.Rows
-		}
+		rows := r.Rows()
 		switch {
 		case r.Kind == catalog.KindReplace && countable && c.net() != 0:
 			v.find(Finding{Kind: Missing, Snapshot: id, What: fmt.Sprintf("snapshot %d of job %s wrote %d rows in place of %d", id, r.Job, c.added, c.removed)})

@@ -6,6 +6,9 @@
 //
 //	report, err := verify.Table(ctx, verify.Config{Catalog: lake, Table: "analytics.events", Job: "events", Deep: true})
 //
+// A record that was a dead letter and is a row since a retry counts as a row. A letter that is not resolved although its record is a row is
+// superseded: it is mentioned and is no fault.
+//
 // What foreign writers removed by a delete or an overwrite is listed and is no fault, unless Config.Strict. A row that is missing without
 // such a snapshot is one, as is a row that is there twice, a range that no receipt covers, and a branch that was rolled back.
 package verify
@@ -81,11 +84,13 @@ func (f Finding) String() string {
 
 // Source is what was verified of one source partition.
 type Source struct {
-	Source  string     `json:"source"` // topic/topic id/partition
-	Spans   []kfs.Span `json:"spans"`  // of offsets that the table accounts for
-	Rows    int64      `json:"rows"`   // that receipts counted; -1 where expiry has taken the counts
-	Letters int64      `json:"dead_letters"`
-	Found   int64      `json:"found"` // rows that were read; -1 unless Config.Deep
+	Source  string     `json:"source"`       // topic/topic id/partition
+	Spans   []kfs.Span `json:"spans"`        // of offsets that the table accounts for
+	Rows    int64      `json:"rows"`         // that receipts counted; -1 where expiry has taken the counts
+	Letters int64      `json:"dead_letters"` // resolved ones included
+	// Repaired is how many of the rows were dead letters before.
+	Repaired int64 `json:"repaired,omitempty"`
+	Found    int64 `json:"found"` // rows that were read; -1 unless Config.Deep
 }
 
 // Removal is a snapshot of somebody else that took rows away.
@@ -154,6 +159,7 @@ type source struct {
 	place    place
 	jobs     []*account // of the job and its backfills
 	rows     int64      // by the jobs' counts; catalog.UnknownRows
+	repaired int64      // of the rows: those that were dead letters before
 	letters  int64      // dead letters in the spans, as counted
 	deadline int64      // how far the dead letters have come
 }
@@ -194,7 +200,7 @@ func (v *verifier) run(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
 		s := v.sources[key]
-		one := Source{Source: key, Spans: s.spans(), Rows: s.rows, Letters: s.letters, Found: -1}
+		one := Source{Source: key, Spans: s.spans(), Rows: s.rows, Letters: s.letters, Repaired: s.repaired, Found: -1}
 		if v.Deep {
 			one.Found = found[s.place]
 		}

@@ -1,0 +1,151 @@
+package deadletter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/pipeline"
+)
+
+// Retry takes dead letters through decoding and transforms again, as a job does now. Records that have become good are committed as rows,
+// each once, whoever else does the same and wherever it is interrupted; then their letters are marked as resolved. The job may run.
+type Retry struct {
+	Catalog *catalog.Catalog
+	Store   blob.Store // of the source; see catalog.Options
+	Job     string
+	Writer  string // who commits; shown in receipts
+	Letters string // the dead-letter table, namespace.table
+	Prefix  string // of the coordinate columns; "kafka_" if empty
+
+	Select   Selection
+	Resolved bool // letters that are resolved too: their rows come back if somebody, or a rollback, has taken them away
+	DryRun   bool // say what would become of the letters, and write nothing
+
+	Table  func(topic string) processors.Table          // the table of a topic
+	Remake func(table string) (*pipeline.Remake, error) // how the job makes rows of a table; asked once for each
+	Now    func() time.Time                             // time.Now if nil
+	Sleep  func(context.Context, time.Duration) error   // see catalog.Options
+	Told   func(table string, done, total int)          // is told how many letters have been looked at; may be nil
+}
+
+// Retried is what became of the letters of one table.
+type Retried struct {
+	Table      string   `json:"table"`
+	Letters    int64    `json:"letters"`    // that were tried
+	Repaired   int64    `json:"repaired"`   // are rows now, or would be
+	Superseded int64    `json:"superseded"` // were rows already
+	LeftOut    int64    `json:"left_out"`   // the job's transforms leave them out
+	Ahead      int64    `json:"ahead"`      // the job has not committed their offsets to the table yet: later
+	Dead       int64    `json:"dead"`       // are still no rows
+	Reasons    []Reason `json:"reasons,omitempty"`
+}
+
+// Reason is why letters are still no rows.
+type Reason struct {
+	Class   string `json:"class"`
+	Letters int64  `json:"letters"`
+	Example string `json:"example"` // where the first of them is, and why
+}
+
+// Inexact is the class of letters that do not hold their record exactly: a header's key was not UTF-8, or the time was out of bounds. A row
+// made of them would say what the record did not.
+const Inexact = "inexact_letter"
+
+// The bounds of a retry.
+const (
+	chunkLetters = 1000     // of one source, in one commit
+	chunkBytes   = 64 << 20 // likewise
+	maxRounds    = 8        // in which a chunk is begun anew, because others have changed the table
+	maxPins      = 64       // columns of a table that refuse to be widened
+)
+
+// Run tries the letters. It gives what became of those that it came to, also beside an error.
+func (r *Retry) Run(ctx context.Context) (all []Retried, err error) {
+	account, t, err := r.Catalog.Account(ctx, r.Letters, r.Store)
+	if errors.Is(err, catalog.ErrNoTable) || err == nil && account.Head == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	letters, err := r.open(ctx, processors.Table{Name: r.Letters}, r.Job)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, letters.Close()) }()
+	if !r.DryRun {
+		if err := letters.Resolvable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	want := r.Select
+	want.Prefix, want.Offsets, want.Dead = r.Prefix, true, !r.Resolved
+	wanted := map[iceberg.Place][]int64{}
+	for l, err := range Read(ctx, t, want) {
+		if err != nil {
+			return nil, err
+		}
+		at := iceberg.Place{Topic: l.Topic, Partition: l.Partition}
+		wanted[at] = append(wanted[at], l.Offset)
+	}
+	tables := map[string][]iceberg.Place{}
+	for at := range wanted {
+		slices.Sort(wanted[at])
+		wanted[at] = slices.Compact(wanted[at])
+		name := r.Table(at.Topic).Name
+		tables[name] = append(tables[name], at)
+	}
+	resolved := map[iceberg.Place][]int64{}
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		one := &retrying{Retry: r, letters: t, spec: r.Table(tables[name][0].Topic), resolved: resolved, reasons: map[string]*Reason{}, out: Retried{Table: name}}
+		failed := one.run(ctx, tables[name], wanted)
+		all, err = append(all, one.report()), errors.Join(err, failed)
+	}
+	if r.DryRun || len(resolved) == 0 {
+		return all, err
+	}
+	for at := range resolved {
+		slices.Sort(resolved[at])
+	}
+	if _, markErr := letters.Resolve(ctx, resolved, r.now()); markErr != nil {
+		err = errors.Join(err, fmt.Errorf("the rows are committed, but letters could not all be marked as resolved (the next retry does it): %w", markErr))
+	}
+	return all, err
+}
+
+func (r *Retry) now() time.Time {
+	if r.Now != nil {
+		return r.Now()
+	}
+	return time.Now()
+}
+
+func (r *Retry) open(ctx context.Context, t processors.Table, job string) (*iceberg.Sink, error) {
+	cfg := iceberg.Config{Catalog: r.Catalog, Prefix: r.Prefix, Options: catalog.Options{Job: job, Writer: r.Writer, Store: r.Store, Now: r.Now, Sleep: r.Sleep}}
+	s, err := iceberg.New(cfg).Open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return s.(*iceberg.Sink), nil
+}
+
+// report sorts the reasons.
+func (t *retrying) report() Retried {
+	for _, reason := range t.reasons {
+		t.out.Reasons = append(t.out.Reasons, *reason)
+	}
+	slices.SortFunc(t.out.Reasons, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(b.Letters, a.Letters), strings.Compare(a.Class, b.Class))
+	})
+	return t.out
+}

@@ -1,0 +1,77 @@
+package iceberg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// ErrRowsThere says that the table has some of the rows already that a repair was to bring in. Nothing was committed.
+var ErrRowsThere = catalog.ErrRowsThere
+
+// Repair takes the place of Commit for rows whose offsets the job has accounted for without them. offsets are those of the staged rows, in
+// order; one batch of each source was staged, whose span begins at the first and ends behind the last. The position stays where it is.
+//
+// Errors: ErrRowsThere; processor.ErrMoved where the job has not accounted for an offset, or where the staged files do not fit the table any
+// more: nothing was committed. After any other the outcome may be unknown, and RowsOf tells.
+func (s *Sink) Repair(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64) error {
+	if err := s.repair(ctx, sealed, offsets); err != nil {
+		s.stale = true
+		return asProcessor(err)
+	}
+	return nil
+}
+
+func (s *Sink) repair(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64) error {
+	p, err := parseStaged(sealed.Data)
+	if err != nil {
+		return err
+	}
+	r := catalog.Repair{Offsets: map[string][]kfs.Span{}}
+	for source, all := range offsets {
+		key := SourceKey(source)
+		if r.Offsets[key] = runs(all); p.Ranges[key].Rows != int64(len(all)) {
+			return fmt.Errorf("repair: %d rows of %s were staged for %d offsets", p.Ranges[key].Rows, key, len(all))
+		}
+	}
+	if len(p.Ranges) != len(offsets) {
+		return fmt.Errorf("repair: rows of %d sources were staged, offsets of %d are given", len(p.Ranges), len(offsets))
+	}
+	r.Fits = func(meta table.Metadata) error { return errors.Join(p.fresh(s.now()), p.fits(meta)) }
+	r.Absent = func(ctx context.Context, t *table.Table) error {
+		for source, all := range offsets {
+			there, err := s.rowsOf(ctx, t, source, all)
+			if err != nil {
+				return err
+			}
+			if len(there) > 0 {
+				return fmt.Errorf("%s offset %d: %w", SourceKey(source), there[0], ErrRowsThere)
+			}
+		}
+		return nil
+	}
+	if r.Files, err = s.files(ctx, []*staged{p}); err != nil {
+		return err
+	}
+	return s.committer.Repair(ctx, r)
+}
+
+// runs are offsets, which are in order, as spans.
+func runs(offsets []int64) []kfs.Span {
+	var spans []kfs.Span
+	for _, at := range slices.Compact(slices.Clone(offsets)) {
+		if n := len(spans); n > 0 && spans[n-1].Next == at {
+			spans[n-1].Next++
+		} else {
+			spans = append(spans, kfs.Span{Base: at, Next: at + 1})
+		}
+	}
+	return spans
+}

@@ -1,0 +1,128 @@
+//go:build integration
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeJob writes a job file for topic orders into table lake.orders of a catalog of its own, with a declared schema.
+func writeJob(t *testing.T, folder, schema string) string {
+	t.Helper()
+	path := filepath.Join(folder, "job.yaml")
+	text := fmt.Sprintf(`name: orders
+source: {topics: [orders], store: "file://%[1]s/store"}
+decode: {value: {format: json, schema: [%[2]s]}}
+table: {name: "lake.{topic}"}
+catalog: {type: sqlite, uri: "sqlite:///%[1]s/lake.db", warehouse: "file://%[1]s/lake"}
+commit: {freshness: 200ms}
+`, folder, schema)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// firnJSON runs a command of firn that prints JSON.
+func firnJSON(t *testing.T, into any, args ...string) {
+	t.Helper()
+	out, err := run(t, fromEnv(t, "FIRN_BIN"), append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		t.Fatalf("firn %s printed %s: %v", strings.Join(args, " "), out, err)
+	}
+}
+
+// TestIntegrationRetry kills retries of dead letters again and again, beside the job at work; in the end every record is a row once.
+func TestIntegrationRetry(t *testing.T) {
+	folder := t.TempDir()
+	firn := start(t, "dev", "--data", folder, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--partitions", "2")
+	const records = 12_000
+	lines := make([]string, records)
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"id": %d, "text": "t%d"}`, i, i)
+		if i%3 == 0 {
+			lines[i] = fmt.Sprintf(`{"id": "number %d", "text": "t%d"}`, i, i)
+		}
+	}
+	produceLines(t, firn, "orders", lines)
+	bin, job := fromEnv(t, "FIRN_BIN"), writeJob(t, folder, "{name: id, type: long}, {name: text, type: string}")
+	if out, err := run(t, bin, "process", "-f", job, "--until", "latest"); err != nil {
+		t.Fatal(err, out)
+	}
+	var groups []letterGroup
+	firnJSON(t, &groups, "dlq", "ls", "-f", job)
+	if len(groups) != 1 || groups[0].Letters != records/3 || groups[0].Resolved != 0 {
+		t.Fatalf("dead letters: %+v", groups)
+	}
+
+	job = writeJob(t, folder, "{name: text, type: string}")
+	var dry []retryLine
+	firnJSON(t, &dry, "dlq", "retry", "-f", job, "--dry-run")
+	if len(dry) != 1 || dry[0].Repaired != records/3 {
+		t.Fatalf("dry run: %+v", dry)
+	}
+	at := start(t, "process", "-f", job)
+	kills := 0
+	for delay := 40 * time.Millisecond; ; delay += delay / 3 {
+		cmd := exec.Command(bin, "dlq", "retry", "-f", job)
+		out := &lockedBuffer{}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err, out)
+			}
+		case <-time.After(delay):
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+			produceLines(t, firn, "orders", lines[1:3]) // the job goes on committing
+			if kills++; kills < 40 {
+				continue
+			}
+			t.Fatal("the retry does not end")
+		}
+		break
+	}
+	t.Logf("killed %d times", kills)
+	if kills == 0 {
+		t.Error("the retry ended before it could be killed: use more letters")
+	}
+	at.stop(t)
+	var last []retryLine
+	firnJSON(t, &last, "dlq", "retry", "-f", job)
+	if len(last) != 0 {
+		t.Errorf("a retry after all was done: %+v", last)
+	}
+	if out, err := run(t, bin, "verify", "-f", job, "--deep"); err != nil {
+		t.Error(err, out)
+	}
+	firnJSON(t, &groups, "dlq", "ls", "-f", job)
+	if len(groups) != 1 || groups[0].Resolved != records/3 {
+		t.Errorf("dead letters in the end: %+v", groups)
+	}
+	var reports []struct {
+		Table string `json:"table"`
+		Rows  int64  `json:"rows"`
+	}
+	firnJSON(t, &reports, "verify", "-f", job)
+	if want := int64(records + 2*kills); reports[0].Rows != want {
+		t.Errorf("%s has %d rows, want %d", reports[0].Table, reports[0].Rows, want)
+	}
+}

@@ -373,8 +373,7 @@ func walk(t *testing.T, open func(*testing.T) catalog.Client, other func(*lake),
 	run := func(t *testing.T, inject func(*lake, catalogtest.Op) catalogtest.Fault) *catalogtest.Faulty {
 		l := newLake(t, open(t))
 		l.fill()
-		var faulty *catalogtest.Faulty
-		faulty = catalogtest.NewFaulty(l.client, func(op catalogtest.Op) catalogtest.Fault {
+		faulty := catalogtest.NewFaulty(l.client, func(op catalogtest.Op) catalogtest.Fault {
 			if inject == nil {
 				return catalogtest.None
 			}

@@ -50,8 +50,8 @@ differential: .tools/kafka-3.9.1/ok ## SEEDS sequences of requests to Firn and t
 	KAFKA_HOME=$(CURDIR)/$(<D) GO=$(GO) broker/conformance/differential/run.sh $(SEEDS) $(SEED)
 
 soak: SEEDS = 20000
-soak: ## the simulation of a journal's owners with SEEDS seeds, 20,000 unless told
-	$(GO) test -count=1 -timeout 120m -run '^TestSimulation$$' -sim.seeds $(SEEDS) -v ./broker/journal
+soak: ## the simulations of a journal's owners and of whole brokers with SEEDS seeds each, 20,000 unless told
+	$(GO) test -count=1 -timeout 240m -run '^(TestSimulation|TestBrokers)$$' -sim.seeds $(SEEDS) -brokers.seeds $(SEEDS) -v ./broker/journal
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME

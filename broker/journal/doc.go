@@ -14,7 +14,8 @@
 // Every decision is made by core, a state machine without I/O, goroutines, clock or randomness: it is fed events with the time at
 // which they happened and yields effects; the jitter of its retries comes from a seed. A thin shell (shell.go) carries the effects out and
 // feeds back what came of them. So a simulation drives the same core, and replays exactly (simulation_test.go; make soak
-// runs 20,000 seeds); mistakes that are made around the core on purpose, it notices (zoo_test.go).
+// runs 20,000 seeds); mistakes that are made around the core on purpose, it notices (zoo_test.go). Another drives several whole brokers with their
+// journals, metadata, groups and clients (brokers_test.go, brokers_zoo_test.go).
 //
 //	core.go     events, effects, operations on the store, retries       shell.go    goroutines, clock, store
 //	end.go      reading the end of the journal, taking over             journal.go  what callers see

@@ -61,6 +61,7 @@ fuzz: ## each fuzz target for FUZZTIME
 golden: $(TOOLS)/kcat ## write golden files, scripts and captured batches anew
 	$(GO) test ./kfs ./broker/group -update
 	$(GO) test ./kfs/record -run Captured -update
+	$(GO) test ./runtime/tail -run Segments -update
 
 .PHONY: plugins
 plugins: $(TOOLS)/postgres ## the example of a program with plug-ins: the suite of sinks, and PostgreSQL under kill -9

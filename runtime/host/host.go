@@ -214,7 +214,7 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 		return pipeline.Config{}, err
 	}
 	return pipeline.Config{
-		Name: j.Name, Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
+		Name: j.Name, KafScale: j.Source.Format == "kafscale", Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
 		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
 		MemoryBytes: s.MemoryBytes, Until: s.Until, Hash: hash, Kept: kept, DecideAnew: s.DecideAnew,

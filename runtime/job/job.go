@@ -41,10 +41,11 @@ type Job struct {
 
 // Source is the log that a job reads.
 type Source struct {
-	Topics  []string `yaml:"topics"`  // topics by name
-	Pattern string   `yaml:"pattern"` // or a regular expression that the whole name of a topic must match; topics that begin with __ never do
-	Store   string   `yaml:"store"`   // s3://bucket/prefix?endpoint=…&region=… or file:///dir; without it the command's own store
-	From    string   `yaml:"from"`    // where a table without a position begins: earliest (default), latest or an RFC 3339 time
+	Topics  []string `yaml:"topics"`                      // topics by name
+	Pattern string   `yaml:"pattern"`                     // or a regular expression that the whole name of a topic must match; topics that begin with __ never do
+	Format  string   `yaml:"format" enum:"firn,kafscale"` // firn (default); or kafscale, a bucket that KafScale writes
+	Store   string   `yaml:"store"`                       // s3://bucket/prefix?endpoint=…&region=… or file:///dir; without it the command's own store
+	From    string   `yaml:"from"`                        // where a table without a position begins: earliest (default), latest or an RFC 3339 time
 }
 
 // Decode says what the bytes of a record are.
@@ -171,6 +172,7 @@ func (j *Job) setDefaults() {
 		}
 	}
 	set(&j.Source.From, "earliest")
+	set(&j.Source.Format, "firn")
 	set(&j.Decode.Key.Format, "binary")
 	set(&j.Decode.Value.Format, "json")
 	if j.Decode.Value.Schema == nil {
@@ -223,6 +225,7 @@ func (j *Job) validate() error {
 	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
 		wrong("table.name: %q: write namespace.table, where the table may hold {topic} and {match:1}", j.Table.Name)
 	}
+	oneOf("source.format", j.Source.Format, allowed(j.Source, "Format")...)
 	oneOf("decode.key.format", j.Decode.Key.Format, allowed(j.Decode.Key, "Format")...)
 	oneOf("decode.value.format", j.Decode.Value.Format, allowed(j.Decode.Value, "Format")...)
 	switch s := j.Decode.Value.Schema.(type) {

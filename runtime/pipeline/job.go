@@ -148,6 +148,35 @@ func (j *Job) remember(ctx context.Context) (err error) {
 	}
 }
 
+// follower follows a part of the log: a *tail.Tailer a journal, a *tail.Segments a bucket of KafScale.
+type follower interface {
+	Open(ctx context.Context) error
+	Checkpoint() *kfs.Checkpoint
+	OffsetsAt(ctx context.Context, at time.Time, partitions []kfs.PartitionID) (map[kfs.PartitionID]int64, error)
+	Until(ends map[kfs.PartitionID]int64)
+	Seek(ctx context.Context, offsets map[kfs.PartitionID]int64) error
+	Next(ctx context.Context) (*tail.Object, error)
+	Sequence() uint64
+	Backlog() int
+	Close()
+}
+
+var _, _ follower = (*tail.Tailer)(nil), (*tail.Segments)(nil)
+
+func (j *Job) follow(journal uint32) follower {
+	if j.cfg.KafScale {
+		return tail.NewSegments(j.tailConfig(journal))
+	}
+	return tail.New(j.tailConfig(journal))
+}
+
+func (j *Job) readEnd(ctx context.Context, journal uint32, since time.Time) (tail.End, error) {
+	if j.cfg.KafScale {
+		return tail.ReadSegmentsEnd(ctx, j.tailConfig(journal), since)
+	}
+	return tail.ReadEnd(ctx, j.tailConfig(journal), since)
+}
+
 func (j *Job) tailConfig(journal uint32) tail.Config {
 	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.wanted, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
 }

@@ -48,6 +48,9 @@ type Start struct {
 type Config struct {
 	Name  string     // of the job; kfs.ValidateTopicName holds for it
 	Store blob.Store // at the namespace's root
+	// KafScale says that the store is a bucket of KafScale: segments by topic and partition, and no journals. Its topics have no ids of their own,
+	// see tail.SegmentTopic, and nobody there heeds retention holds.
+	KafScale bool
 
 	Topics  []string // the topics that are read; or
 	Pattern string   // a regular expression that the whole name of a topic matches. Topics that begin with __ never match

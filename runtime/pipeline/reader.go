@@ -27,7 +27,7 @@ type reader struct {
 // session is a reader's way from one rewind to the next.
 type session struct {
 	*reader
-	tailer *tail.Tailer
+	tailer follower
 	feeds  map[*table]*feed         // as they were when the session met them; nil if there was none
 	passed map[*table]bool          // tables that have missed records in this session
 	fresh  map[kfs.PartitionID]bool // began in this session, and nothing of them was read
@@ -88,7 +88,7 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 		return err
 	}
 	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining()}
-	s.tailer = tail.New(r.job.tailConfig(r.journal))
+	s.tailer = r.job.follow(r.journal)
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
 		return err

@@ -189,7 +189,7 @@ func (r *reader) resolve(ctx context.Context) error {
 	if r.end != nil || !cfg.Until.Bounded() && !cfg.From.Latest {
 		return nil
 	}
-	end, err := tail.ReadEnd(ctx, r.job.tailConfig(r.journal), cfg.Until.At)
+	end, err := r.job.readEnd(ctx, r.journal, cfg.Until.At)
 	if final(err) && cfg.Until.At.IsZero() && !cfg.From.Latest {
 		end, err = tail.End{Sequence: math.MaxUint64}, nil // the reading comes to the same damage, after what is before it
 	}

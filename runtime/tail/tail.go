@@ -14,6 +14,8 @@
 //		…
 //		o.Release()
 //	}
+//
+// Segments follows a bucket of KafScale in the same way.
 package tail
 
 import (
@@ -186,7 +188,11 @@ func (t *Tailer) do(ctx context.Context, todo effect) (event, error) {
 
 // pause waits for four fifths of d and a random part of the rest.
 func (t *Tailer) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d*4/5 + time.Duration(t.cfg.Jitter()*float64(d/5)))
+	return pauseFor(ctx, d, t.cfg.Jitter)
+}
+
+func pauseFor(ctx context.Context, d time.Duration, jitter func() float64) error {
+	timer := time.NewTimer(d*4/5 + time.Duration(jitter()*float64(d/5)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -287,22 +293,28 @@ type flight struct {
 // maxObjectBytes is the largest object that is read; far above what a broker writes.
 const maxObjectBytes = 1 << 30
 
-// fly begins the GET of an object. Memory is asked for in the order of sequences: else a later object could hold what an earlier one needs.
+// fly begins the GET of an object of the journal.
 func (t *Tailer) fly(ctx context.Context, sequence uint64) *flight {
+	return launch(ctx, kfs.ObjectKey(t.cfg.Journal, sequence), t.flights, func(ctx context.Context, f *flight, before <-chan struct{}) error {
+		if t.manifests {
+			return f.runTail(ctx, t.cfg.Store)
+		}
+		return f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
+	})
+}
+
+// launch begins a GET behind others. Memory is asked for in their order: else a later object could hold what an earlier one needs.
+func launch(ctx context.Context, key string, others []*flight, run func(ctx context.Context, f *flight, before <-chan struct{}) error) *flight {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the call; land ends it
-	f := &flight{key: kfs.ObjectKey(t.cfg.Journal, sequence), cancel: cancel, granted: make(chan struct{}), done: make(chan struct{}), release: func() {}}
+	f := &flight{key: key, cancel: cancel, granted: make(chan struct{}), done: make(chan struct{}), release: func() {}}
 	var before <-chan struct{}
-	if n := len(t.flights); n > 0 {
-		before = t.flights[n-1].granted
+	if n := len(others); n > 0 {
+		before = others[n-1].granted
 	}
 	go func() {
 		defer close(f.done)
 		defer cancel()
-		if t.manifests {
-			f.err = f.runTail(ctx, t.cfg.Store)
-		} else {
-			f.err = f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
-		}
+		f.err = run(ctx, f, before)
 	}()
 	return f
 }

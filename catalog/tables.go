@@ -1,0 +1,88 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	icebergcat "github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/table"
+)
+
+// lister is a client that knows what there is. Every catalog of iceberg-go is one.
+type lister interface {
+	ListTables(ctx context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error]
+	ListNamespaces(ctx context.Context, parent table.Identifier) ([]table.Identifier, error)
+}
+
+var _ lister = icebergcat.Catalog(nil)
+
+// Place is where the files of a table are.
+type Place struct {
+	Table    string // namespace.table
+	Location string
+}
+
+// Places gives the places of all tables of the catalog, in no order: one load for each. An error ends the sequence.
+func (c *Catalog) Places(ctx context.Context) iter.Seq2[Place, error] {
+	return func(yield func(Place, error) bool) {
+		l, ok := c.client.(lister)
+		if !ok {
+			yield(Place{}, errors.New("the catalog does not list its tables"))
+			return
+		}
+		for ident, err := range idents(ctx, l) {
+			if err != nil {
+				yield(Place{}, err)
+				return
+			}
+			t, err := c.load(ctx, ident)
+			if errors.Is(err, ErrNoTable) {
+				continue // it was dropped in between
+			}
+			if err != nil {
+				yield(Place{}, err)
+				return
+			}
+			if !yield(Place{strings.Join(ident, "."), t.Location()}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// idents lists the tables of all namespaces.
+func idents(ctx context.Context, l lister) iter.Seq2[table.Identifier, error] {
+	return func(yield func(table.Identifier, error) bool) {
+		seen := map[string]bool{}
+		queue := []table.Identifier{nil}
+		for len(queue) > 0 {
+			parent := queue[0]
+			queue = queue[1:]
+			namespaces, err := l.ListNamespaces(ctx, parent)
+			if err != nil {
+				yield(nil, fmt.Errorf("list namespaces: %w", err))
+				return
+			}
+			for _, namespace := range namespaces {
+				name := strings.Join(namespace, "\x1f")
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+				queue = append(queue, namespace)
+				for ident, err := range l.ListTables(ctx, namespace) {
+					if err != nil {
+						yield(nil, fmt.Errorf("list tables of %s: %w", strings.Join(namespace, "."), err))
+						return
+					}
+					if !yield(ident, nil) {
+						return
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,96 @@
+//go:build integration
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/firn-io/firn/processors/iceberg/sweep"
+)
+
+// TestIntegrationSweep kills a job again and again in the middle of writing. What it leaves is swept, in a folder and in S3, and every
+// record is there before and after.
+func TestIntegrationSweep(t *testing.T) {
+	endpoint := startVersitygw(t, "lake")
+	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
+	for name, warehouse := range map[string]string{
+		"folder": "",
+		"s3":     fmt.Sprintf(`"s3://lake/warehouse", s3.endpoint: %q, s3.region: us-east-1, s3.access-key-id: firn, s3.secret-access-key: firnfirnfirn`, endpoint),
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			if warehouse == "" {
+				warehouse = `"file://` + folder + `/lake"`
+			}
+			firn := start(t, "dev", "--data", folder, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
+			bin, job := fromEnv(t, "FIRN_BIN"), filepath.Join(folder, "job.yaml")
+			err := os.WriteFile(job, fmt.Appendf(nil, `name: orders
+source: {topics: [orders], store: "file://%[1]s/store"}
+table: {name: "lake.{topic}", partition: ["bucket(8, id)"]}
+catalog: {type: sqlite, uri: "sqlite:///%[1]s/lake.db", warehouse: %[2]s}
+commit: {freshness: 50ms}
+`, folder, warehouse), 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := startProducer(t, firn, "orders", 0)
+			for i := range 8 {
+				at := start(t, "process", "-f", job)
+				select {
+				case <-time.After(time.Duration(300+70*i) * time.Millisecond):
+				case <-at.done:
+					t.Fatalf("the job ended by itself: %v", at.err)
+				}
+				at.kill()
+			}
+			acknowledged := p.stop(t)
+			if out, err := run(t, bin, "process", "-f", job, "--until", "latest"); err != nil {
+				t.Fatal(err, out)
+			}
+			if _, err := run(t, bin, "sweep", "-f", job, "--older", "1h"); err == nil {
+				t.Error("files younger than three days were swept without the flag that says what it risks")
+			}
+			var dry, swept, again []*sweep.Report
+			args := []string{"sweep", "-f", job, "--older", "1ms", "--risk-running-writes"}
+			firnJSON(t, &dry, append(args, "--dry-run")...)
+			// Stores keep times to the second: the youngest files are old enough a moment later.
+			eventually(t, func() error {
+				firnJSON(t, &dry, append(args, "--dry-run")...)
+				if dry[0].Young.Files > 0 {
+					return fmt.Errorf("%d files are young", dry[0].Young.Files)
+				}
+				return nil
+			})
+			firnJSON(t, &swept, args...)
+			if fmt.Sprint(swept[0].Swept) != fmt.Sprint(dry[0].Swept) || swept[0].Kept != dry[0].Kept {
+				t.Errorf("swept %+v, the dry run said %+v", swept[0], dry[0])
+			}
+			if swept[0].Swept[sweep.Data].Files == 0 && swept[0].Swept[sweep.Manifest].Files == 0 {
+				t.Error("the kills have left nothing: the test has tested nothing")
+			}
+			t.Logf("listed %+v, referred to %+v, swept %v", swept[0].Listed, swept[0].Kept, swept[0].Swept)
+			firnJSON(t, &again, args...)
+			if len(again[0].Swept) > 0 {
+				t.Errorf("a second sweep found %v", again[0].Swept)
+			}
+			if out, err := run(t, bin, "verify", "-f", job, "--deep"); err != nil {
+				t.Error(err, out)
+			}
+			var reports []struct {
+				Rows int64 `json:"rows"`
+			}
+			firnJSON(t, &reports, "verify", "-f", job)
+			if reports[0].Rows != int64(len(acknowledged)) {
+				t.Errorf("%d rows, %d records were acknowledged", reports[0].Rows, len(acknowledged))
+			}
+			if out, err := run(t, bin, "process", "-f", job, "--until", "latest"); err != nil {
+				t.Error("the job does not go on:", err, out)
+			}
+		})
+	}
+}

@@ -136,6 +136,7 @@ var (
 	_ processor.Recalling  = (*Sink)(nil)
 	_ processor.Identified = (*Sink)(nil)
 	_ processor.Deciding   = (*Sink)(nil)
+	_ processor.Portable   = (*Sink)(nil)
 	_ io.Closer            = (*Sink)(nil)
 
 	_ processor.Unfit = (*RowError)(nil)
@@ -189,6 +190,9 @@ func (s *Sink) Schema(context.Context) (*arrow.Schema, error) {
 
 // Identity is the table's UUID as it was last seen, "" if it was not.
 func (s *Sink) Identity() string { return s.committer.Known().Table }
+
+// Portable implements processor.Portable: what Seal gives describes the files and their rows in full.
+func (s *Sink) Portable() bool { return true }
 
 // Buffered is how many bytes the rows of the open row groups take, at most: they are counted as Arrow.
 func (s *Sink) Buffered() int64 { return s.held }

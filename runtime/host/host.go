@@ -22,10 +22,12 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob/open"
+	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/job"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 // Program is what a program that runs jobs is made of.
@@ -39,6 +41,8 @@ type Program struct {
 	Terminal   bool                                 // Out is one
 	Logger     *slog.Logger                         // default: silent
 	Metrics    prometheus.Registerer                // default: none
+	Leases     *lease.Service                       // shared by the processes that work on the same jobs; nil: this one is alone
+	Name       string                               // of the process among them, for people
 	Around     func(context.Context, Session) error // runs the session, with whatever belongs around it; default: the session alone
 }
 
@@ -56,7 +60,16 @@ type Job struct {
 	Name     string
 	Place    string // of its tables, for people
 	Pipeline *pipeline.Job
+	member   *work.Member // nil if no other process works on it
 	closers  []io.Closer
+}
+
+// Run runs the job, as one of its workers if it may have several.
+func (j *Job) Run(ctx context.Context) error {
+	if j.member == nil {
+		return j.Pipeline.Run(ctx)
+	}
+	return j.member.Run(ctx, j.Pipeline.Run)
 }
 
 // Close releases what the job holds open.
@@ -147,8 +160,30 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
+	if p.Leases != nil && !s.Until.Bounded() {
+		if err := p.share(r, &cfg, j.DeadLetterTable()); err != nil {
+			return nil, err
+		}
+	}
 	r.Pipeline, err = pipeline.New(cfg)
 	return r, err
+}
+
+// share makes the process one of the workers of a job.
+func (p *Program) share(r *Job, cfg *pipeline.Config, deadLetters string) (err error) {
+	r.member, err = work.New(work.Config{Job: cfg.Name, Hash: cfg.Hash, Leases: p.Leases, Store: cfg.Store, Name: p.Name, Logger: cfg.Logger, Registerer: cfg.Registerer})
+	if err != nil {
+		return err
+	}
+	cfg.Assignment = r.member
+	openSink, openLetters := cfg.OpenSink, cfg.OpenDeadLetters
+	cfg.OpenSink = func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+		return r.member.Wrap(ctx, table, func(ctx context.Context) (processor.Sink, error) { return openSink(ctx, table, lineage) })
+	}
+	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+		return r.member.Wrap(ctx, deadLetters, func(ctx context.Context) (processor.Sink, error) { return openLetters(ctx, lineage) })
+	}
+	return nil
 }
 
 // own closes v with the job, if it is to be closed.

@@ -20,8 +20,9 @@ type Turn func(ctx context.Context, job string, work func(context.Context) error
 
 // Session is jobs that are open and ready to run.
 type Session struct {
-	Jobs []*Job
-	run  func(context.Context, Turn) error
+	Jobs    []*Job
+	Bounded bool // they end by themselves
+	run     func(context.Context, Turn) error
 }
 
 // Run runs the jobs until each has ended, or ctx has. A nil turn is: at once.
@@ -124,7 +125,7 @@ func (p *Program) Run(ctx context.Context, jobs []*job.Job, settings Settings) (
 		}
 		running = append(running, r)
 	}
-	s := Session{running, func(ctx context.Context, turn Turn) error {
+	s := Session{running, settings.Until.Bounded(), func(ctx context.Context, turn Turn) error {
 		return p.runAll(ctx, running, settings.Until.Bounded(), turn)
 	}}
 	if p.Around != nil {
@@ -138,7 +139,7 @@ func (p *Program) runAll(ctx context.Context, running []*Job, bounded bool, turn
 	errs := make([]error, len(running))
 	for i, r := range running {
 		group.Go(func() error {
-			if err := turn(ctx, r.Name, r.Pipeline.Run); err != nil {
+			if err := turn(ctx, r.Name, r.Run); err != nil {
 				errs[i] = fmt.Errorf("job %s: %w", r.Name, err)
 				p.logger().Error("the job has ended", "job", r.Name, "error", err)
 			}

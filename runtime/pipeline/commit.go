@@ -120,11 +120,13 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 	if err != nil {
 		return result{err: err}
 	}
+	if r.err = w.checkLetters(ctx, g); r.err != nil {
+		w.discard(ctx, staged)
+		return r
+	}
 	if len(g.letters) > 0 {
 		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters) }); r.err != nil {
-			if err := t.sink.Discard(ctx, []processor.Staged{staged}); err != nil {
-				t.log.Warn("staged files that no commit has named are left to be swept", "err", err)
-			}
+			w.discard(ctx, staged)
 			return r
 		}
 	}
@@ -133,6 +135,31 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 		r.columns, r.err = t.columns(ctx)
 	}
 	return r
+}
+
+// checkLetters refuses a group of which another process has committed dead letters since this life began: they are to be obeyed. It
+// leaves a moment in which that may still happen; then a letter is superseded by the row of its offset.
+func (w *worker) checkLetters(ctx context.Context, g *group) error {
+	if !w.cfg.shared() || w.table.job.letters == nil {
+		return nil
+	}
+	next, err := w.table.job.letters.positions(ctx)
+	if err != nil {
+		return err
+	}
+	for source, from := range g.from {
+		if at := next[source]; at > from && at != w.letterPositions[source] {
+			return fmt.Errorf("dead letters of %s/%d are committed up to %d, and the group begins at %d: %w", source.Topic, source.Partition, at, from, processor.ErrMoved)
+		}
+	}
+	return nil
+}
+
+// discard gives up what was staged and no commit has named.
+func (w *worker) discard(ctx context.Context, staged processor.Staged) {
+	if err := w.table.sink.Discard(ctx, []processor.Staged{staged}); err != nil {
+		w.table.log.Warn("staged files that no commit has named are left to be swept", "err", err)
+	}
 }
 
 // try repeats what may pass, as long as there is patience. The same group may be committed twice: the second time finds the position moved.

@@ -47,6 +47,7 @@ const feedDepth = 64
 type feed struct {
 	items  chan item
 	closed chan struct{}
+	reads  func(kfs.PartitionID) bool // what this process reads; nothing else is taken
 
 	mu   sync.Mutex                // guards what follows
 	next map[kfs.PartitionID]int64 // the next offset to be offered
@@ -55,9 +56,9 @@ type feed struct {
 	offered, settled int64 // items: those that were handed over, and those of which nothing is pending any more
 }
 
-func newFeed(committed processor.Positions) *feed {
-	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
-	for source, next := range committed {
+func newFeed(committed processor.Positions, reads func(kfs.PartitionID) bool) *feed {
+	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), reads: reads, next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
+	for source, next := range ofShare(committed, reads) {
 		f.next[id(source)] = next
 	}
 	return f

@@ -99,6 +99,7 @@ func (j *Job) Run(ctx context.Context) error {
 	j.mu.Unlock()
 	var status sync.WaitGroup
 	status.Go(func() { j.keepStatus(ctx) })
+	status.Go(func() { j.keepFollowing(ctx) })
 
 	select {
 	case <-ctx.Done():
@@ -212,8 +213,13 @@ func (j *Job) learn(e kfs.Entry) error {
 			j.readJournal(k)
 		}
 	case kfs.Topic:
-		if e.State == kfs.TopicLive && j.wanted(e.Name) {
+		switch {
+		case !j.wanted(e.Name):
+		case e.State == kfs.TopicLive:
+			j.cfg.Assignment.Found(e.ID, int32(len(e.Journals)))
 			j.table(e.Name)
+		default:
+			j.cfg.Assignment.Found(e.ID, 0)
 		}
 	}
 	return nil
@@ -247,6 +253,17 @@ func (j *Job) table(topic string) *table {
 	j.tables[topic] = t
 	j.spawn(t.run)
 	return t
+}
+
+// openTables are the tables that there are. j.mu is held.
+func (j *Job) openTables() []*table {
+	var all []*table
+	for _, t := range j.tables {
+		if t != nil {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // enter begins a reader's session: its round, and a channel that is closed when the next round begins.

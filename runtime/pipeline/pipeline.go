@@ -76,6 +76,9 @@ type Config struct {
 	Former     func(kept []byte) (*Form, error)
 	DecideAnew bool // the present Form decides also where a former one cannot be had
 
+	// Assignment says which partitions are this process's to read, where several work on the job; nil: all.
+	Assignment Assignment
+
 	Freshness   time.Duration // from a record's acknowledgement to its visibility; default 2 s
 	FileSize    int64         // bytes of source data that end a commit early; default 128 MiB
 	MemoryBytes int64         // bound of all buffers; default 512 MiB, at least 16 MiB
@@ -132,6 +135,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FileSize, 128<<20)
 	setDefault(&c.MemoryBytes, 512<<20)
 	setDefault(&c.Grace, 10*time.Second)
+	if c.Assignment == nil {
+		c.Assignment = everything{}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

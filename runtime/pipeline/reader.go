@@ -202,6 +202,9 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 			s.miss(t)
 			continue
 		}
+		if !f.reads(p.ID()) {
+			continue
+		}
 		at, begun := f.known(p.ID())
 		if !begun {
 			var ok bool
@@ -367,6 +370,9 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 	}
 	if f == nil {
 		s.miss(t)
+		return nil
+	}
+	if !f.reads(p.ID) {
 		return nil
 	}
 	it := item{source: processor.Source{Topic: p.Topic, ID: p.ID.Topic, Partition: p.ID.Partition}, span: span, piece: p.Span, records: p.Records,

@@ -63,6 +63,15 @@ func (s *tableStatus) source(of processor.Source) *SourceStatus {
 	return s.sources[of]
 }
 
+// forget drops what halted in partitions that others read now.
+func (s *tableStatus) forget(reads func(kfs.PartitionID) bool) {
+	for of, source := range s.sources {
+		if !reads(id(of)) {
+			source.Halted = nil
+		}
+	}
+}
+
 // newTableStatus begins with what the job's object has said.
 func newTableStatus(filed kfs.JobTable) tableStatus {
 	s := tableStatus{

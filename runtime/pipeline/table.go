@@ -27,6 +27,8 @@ type table struct {
 	feed   *feed         // nil while the worker has no position
 	ready  chan struct{} // closed when there is a feed, or never will be one
 	missed bool          // a reader has passed records without a feed to offer them to
+	lives  bool          // from before its position is read until nothing is held or being committed
+	turn   uint64        // of the assignment, while it lives
 	halted error         // why the worker has ended
 	status tableStatus
 
@@ -126,6 +128,12 @@ func (t *table) run(ctx, last context.Context) {
 		began := t.job.cfg.Now()
 		err := t.live(ctx, last)
 		switch {
+		case errors.Is(err, errReassigned):
+			if ctx.Err() != nil {
+				return
+			}
+			failures = -1
+			continue
 		case ctx.Err() != nil:
 			if err != nil {
 				t.log.Warn("the last commit was not made; the next start begins at the table's position", "err", err)
@@ -156,19 +164,21 @@ func (t *table) run(ctx, last context.Context) {
 func (t *table) live(ctx, last context.Context) (err error) {
 	var f *feed
 	defer func() { t.detach(f, err) }()
-	w, err := t.begin(ctx)
+	reads, changed := t.enter()
+	defer t.leave()
+	w, err := t.begin(ctx, reads)
 	if err != nil {
 		return err
 	}
 	defer w.end()
-	f = w.feed
+	f, w.reassigned = w.feed, changed
 	t.attach(f)
 	t.job.settled()
 	return w.run(ctx, last)
 }
 
-// begin reads the table's position and makes a worker that stands there.
-func (t *table) begin(ctx context.Context) (*worker, error) {
+// begin reads the table's position and makes a worker that stands there, for the partitions that are to be read.
+func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*worker, error) {
 	if t.sink == nil {
 		sink, err := t.job.cfg.OpenSink(ctx, t.name, t.job.sourceLineage())
 		if err != nil {
@@ -193,7 +203,7 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 	if err := t.recognize(committed); err != nil {
 		return nil, err
 	}
-	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed), sources: map[kfs.PartitionID]*source{}, positions: committed,
+	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed, reads), sources: map[kfs.PartitionID]*source{}, positions: committed,
 		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1), form: &form{decode: t.job.cfg.Decode, errors: t.job.cfg.Errors, chain: t.chain}}
 	target, err := t.columns(ctx)
 	if err != nil {
@@ -204,7 +214,7 @@ func (t *table) begin(ctx context.Context) (*worker, error) {
 			return nil, err
 		}
 	}
-	if w.unfinished, err = t.unfinished(ctx, committed, w.letterPositions); err != nil {
+	if w.unfinished, err = t.unfinished(ctx, ofShare(committed, reads), w.letterPositions); err != nil {
 		return nil, err
 	}
 	if err := w.openFormers(ctx); err != nil {

@@ -57,6 +57,8 @@ type worker struct {
 	flight  *group    // the commit under way
 	result  chan result
 	hurry   bool // nothing more will come: commit what is there
+
+	reassigned <-chan struct{} // closed when other partitions are to be read
 }
 
 // decoder is a decoder and the columns that it began with.
@@ -105,6 +107,11 @@ func (w *worker) run(ctx, last context.Context) error {
 		case <-changed:
 		case <-draining:
 			draining, w.hurry = nil, true
+		case <-w.reassigned:
+			if err := w.commitAll(last); err != nil {
+				return err
+			}
+			return errReassigned
 		case <-ctx.Done():
 			return w.finale(last)
 		}
@@ -128,8 +135,16 @@ func (w *worker) rest() {
 	}
 }
 
-// finale commits what was taken.
+// finale commits what was taken, and reads back that it is there.
 func (w *worker) finale(ctx context.Context) error {
+	if err := w.commitAll(ctx); err != nil {
+		return err
+	}
+	return w.confirmPosition(ctx)
+}
+
+// commitAll commits what was taken.
+func (w *worker) commitAll(ctx context.Context) error {
 	if w.flight != nil {
 		if err := w.finish(<-w.result); err != nil && !errors.Is(err, errFinished) {
 			return err
@@ -145,7 +160,7 @@ func (w *worker) finale(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.confirmPosition(ctx)
+	return nil
 }
 
 // confirmPosition reads the table's position after the last commit, so that it is known from more than the commit's own answer.

@@ -52,6 +52,13 @@ type Deciding interface {
 	Decided(src Source) (next int64, config string, ok bool)
 }
 
+// Portable is a sink whose sealed output can be committed by another process's sink of the same table, in one Commit with what others have
+// staged. Where several processes work on a job, one of them then commits for all; sinks without this power commit for themselves.
+type Portable interface {
+	// Portable reports whether Staged says all that a Commit needs, wherever it is called.
+	Portable() bool
+}
+
 // Identified is a sink whose table has an identity that a table of the same name made later would not have.
 type Identified interface {
 	// Identity is the table's UUID, "" if there is no table yet.

@@ -22,6 +22,18 @@ type Job struct {
 	Tables  []JobTable `json:"tables"`
 	// Halts are what does not go on before a person has decided something.
 	Halts []JobHalt `json:"halts,omitempty"`
+	// Workers are the processes that share the job, as one of them saw them last. A job that one process runs has none.
+	Workers []JobWorker `json:"workers,omitempty"`
+}
+
+// JobWorker is one of the processes that share a job.
+type JobWorker struct {
+	ID   string `json:"id"`   // random, new with every start
+	Name string `json:"name"` // for a person: host and process
+	// Reads are the partitions of each topic that it reads, or is about to: 0-3,7.
+	Reads map[TopicID]string `json:"reads,omitempty"`
+	// Commits are the tables that it commits to for all.
+	Commits []string `json:"commits,omitempty"`
 }
 
 // JobHalt is why a part of a job does not go on.
@@ -30,6 +42,7 @@ type JobHalt struct {
 	Topic     string `json:"topic,omitempty"`     // "" if it is about all of the table
 	Partition int32  `json:"partition,omitempty"` // of the topic
 	What      string `json:"what"`                // for a person: what was found and what to do
+	Worker    string `json:"worker,omitempty"`    // the id of the process that says so, if several share the job
 }
 
 // JobTable is one table of a job.

@@ -21,6 +21,15 @@ type Assignment interface {
 	Settled(turn uint64)
 }
 
+// Team is an Assignment that knows the processes that share the job.
+type Team interface {
+	Assignment
+	// Self is the id of this process among Workers.
+	Self() string
+	// Workers are the live ones, with which of these tables each commits to; in order of their ids.
+	Workers(tables []string) []kfs.JobWorker
+}
+
 // everything is the share of a process that is alone.
 type everything struct{}
 

@@ -97,8 +97,16 @@ func (j *Job) writeStatus(ctx context.Context) {
 		return
 	}
 	defer func() { <-j.filing }()
-	body, err := kfs.EncodeJob(j.file())
-	if err == nil && bytes.Equal(body, j.filed) {
+	var body []byte
+	var nothing bool
+	var err error
+	if team, ok := j.cfg.Assignment.(Team); ok {
+		body, nothing, err = j.share(ctx, team)
+	} else {
+		body, err = kfs.EncodeJob(j.file())
+		nothing = err == nil && bytes.Equal(body, j.filed)
+	}
+	if nothing {
 		return
 	}
 	if err == nil {

@@ -31,6 +31,10 @@ type Job struct {
 
 	filing chan struct{} // holds a token while the job's object is made and written; what follows belongs to whoever put it there
 	filed  []byte        // the object as it is in the store, as far as is known
+	said   []byte        // what this process had to say of it when it merged it last with what others say
+	merged time.Time     // when that was
+
+	leaving bool // nothing runs any more; set before the last write
 
 	work sync.WaitGroup // readers and workers
 
@@ -111,6 +115,7 @@ func (j *Job) Run(ctx context.Context) error {
 	j.work.Wait()
 	status.Wait()
 	j.measureLag()
+	j.leaving = true
 	j.writeStatus(last)
 	if j.letters != nil {
 		if err := j.letters.close(); err != nil {

@@ -48,6 +48,7 @@ type tableStatus struct {
 	begun     processor.Positions        // where sources began of which the table had no position
 	trails    map[processor.Source]trail // what is held of each source; all that are known
 	listed    map[processor.Source]bool  // sources that the job's object has had since before they were read
+	adopted   map[processor.Source]bool  // sources of which this holds no more than those did who read them before
 	marked    int64                      // when what is held moved on last, Unix milliseconds
 	loads     bool                       // whether a load has shown the table to be what it was
 	identity  string
@@ -76,7 +77,7 @@ func (s *tableStatus) forget(reads func(kfs.PartitionID) bool) {
 func newTableStatus(filed kfs.JobTable) tableStatus {
 	s := tableStatus{
 		sources: map[processor.Source]*SourceStatus{}, seen: processor.Positions{}, sent: processor.Positions{}, begun: processor.Positions{},
-		trails: map[processor.Source]trail{}, listed: map[processor.Source]bool{}, identity: filed.UUID, marked: filed.Marked,
+		trails: map[processor.Source]trail{}, adopted: map[processor.Source]bool{}, listed: map[processor.Source]bool{}, identity: filed.UUID, marked: filed.Marked,
 	}
 	for _, of := range filed.Sources {
 		source := sourceOf(of)

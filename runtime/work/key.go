@@ -25,16 +25,21 @@ type workerKey struct {
 }
 
 func encodeWorker(session, name string, p put) (string, error) {
+	value, err := json.Marshal(workerKey{Version: keyVersion, Session: session, Edition: p.edition, Name: name, Claims: rangesOf(p.claims)})
+	return string(value), err
+}
+
+// rangesOf writes partitions by topic.
+func rangesOf(all set) map[kfs.TopicID]string {
 	byTopic := map[kfs.TopicID][]int32{}
-	for id := range p.claims {
+	for id := range all {
 		byTopic[id.Topic] = append(byTopic[id.Topic], id.Partition)
 	}
-	key := workerKey{Version: keyVersion, Session: session, Edition: p.edition, Name: name, Claims: map[kfs.TopicID]string{}}
+	out := map[kfs.TopicID]string{}
 	for topic, partitions := range byTopic {
-		key.Claims[topic] = Ranges(partitions)
+		out[topic] = ranges(partitions)
 	}
-	value, err := json.Marshal(key)
-	return string(value), err
+	return out
 }
 
 func decodeWorker(value string) (key workerKey, claimed set, err error) {
@@ -53,8 +58,8 @@ func decodeWorker(value string) (key workerKey, claimed set, err error) {
 	return key, claimed, nil
 }
 
-// Ranges writes partitions as 0-3,7. It sorts them.
-func Ranges(partitions []int32) string {
+// ranges writes partitions as 0-3,7. It sorts them.
+func ranges(partitions []int32) string {
 	slices.Sort(partitions)
 	var b strings.Builder
 	for i := 0; i < len(partitions); {

@@ -292,6 +292,26 @@ func (m *Member) Share() (turn uint64, reads func(kfs.PartitionID) bool, changed
 	return m.turn, func(id kfs.PartitionID) bool { return held[id] }, m.changed
 }
 
+// Self is the id of this worker.
+func (m *Member) Self() string { return m.id }
+
+// Workers are the live workers, as they were seen last, with which of these tables each commits to.
+func (m *Member) Workers(tables []string) []kfs.JobWorker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []kfs.JobWorker
+	for _, id := range sortedKeys(m.names) {
+		one := kfs.JobWorker{ID: id, Name: m.names[id], Reads: rangesOf(m.claims.view[id])}
+		for _, table := range tables {
+			if m.lanes[table] != nil && m.exchange.committer(table) == id {
+				one.Commits = append(one.Commits, table)
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
 // Found says how many partitions a topic has that the job reads; 0 if the topic is gone.
 func (m *Member) Found(topic kfs.TopicID, partitions int32) {
 	m.mu.Lock()

@@ -1,0 +1,377 @@
+package iceberg_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	iceberglib "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/record"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/schema"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+// What follows are whole jobs, from a journal to a table, in the situations in which others have lost or doubled records. Each test is named after
+// the situation.
+
+// whole is a job and its world.
+type whole struct {
+	t       *testing.T
+	store   blob.Store
+	journal *tailtest.Journal
+	events  kfs.Topic
+	lake    *catalogtest.Fake
+	decode  decode.Config
+	inject  func(catalogtest.Op) catalogtest.Fault // what the catalog does to the job
+}
+
+func newWhole(t *testing.T) *whole {
+	w := &whole{t: t, store: blob.NewMemory(nil), events: tailtest.Topic("events", 1, 0, 0), lake: catalogtest.NewFake()}
+	w.journal = &tailtest.Journal{Store: w.store}
+	w.journal.Append(t, []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{9}, Lineage: kfs.TopicID{8}, Journals: 1}, w.events})
+	return w
+}
+
+// produce appends records {"n": from}, {"n": from+1}, … to a partition, as one batch.
+func (w *whole) produce(partition int32, codec record.Codec, from, n int) {
+	r := tailtest.Records{Topic: w.events, Partition: partition, Codec: codec}
+	for i := range n {
+		r.Values = append(r.Values, fmt.Appendf(nil, `{"n": %d}`, from+i))
+	}
+	w.journal.Append(w.t, nil, r)
+}
+
+// run runs the job until what is there is committed.
+func (w *whole) run() error {
+	w.t.Helper()
+	client := catalogtest.NewFaulty(w.lake, w.inject)
+	factory := iceberg.New(iceberg.Config{Catalog: catalog.New(client), Options: catalog.Options{Job: "job", Writer: "test", Store: w.store}})
+	open := func(ctx context.Context, name string, lineage kfs.TopicID) (processor.Sink, error) {
+		return factory.Open(ctx, processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{
+			"write.parquet.compression-codec": "snappy", // zstd's encoders are shared beyond a test's bubble
+		}})
+	}
+	j, err := pipeline.New(pipeline.Config{
+		Name: "job", Store: w.store, Topics: []string{"events"}, Decode: w.decode, Until: pipeline.Until{Latest: true}, MemoryBytes: 64 << 20,
+		Route:    func(topic string) string { return "default." + topic },
+		OpenSink: open,
+		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+			return open(ctx, "default.job_dead_letter", lineage)
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = j.Run(w.t.Context())
+	client.Settle()
+	return err
+}
+
+// rows is each row of a table by partition/offset: its n, or all of its own columns as JSON.
+func (w *whole) rows() map[string]string {
+	w.t.Helper()
+	t, err := w.lake.LoadTable(w.t.Context(), table.Identifier{"default", "events"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := map[string]string{}
+	for batch, err := range iceberg.Rows(w.t.Context(), t, iceberglib.AlwaysTrue{}, "*") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		text, err := batch.MarshalJSON()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var rows []map[string]json.RawMessage
+		if err := json.Unmarshal(text, &rows); err != nil {
+			w.t.Fatal(err)
+		}
+		for _, row := range rows {
+			key := fmt.Sprintf("%s/%s", row["kafka_partition"], row["kafka_offset"])
+			if _, twice := all[key]; twice {
+				w.t.Errorf("offset %s is there twice", key)
+			}
+			maps.DeleteFunc(row, func(k string, _ json.RawMessage) bool { return strings.HasPrefix(k, "kafka_") })
+			one, err := json.Marshal(row)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			all[key] = string(one)
+		}
+	}
+	return all
+}
+
+// want holds the rows against counts by partition, and n against the offset.
+func (w *whole) want(counts ...int) {
+	w.t.Helper()
+	want := map[string]string{}
+	for partition, n := range counts {
+		for offset := range n {
+			want[fmt.Sprintf("%d/%d", partition, offset)] = fmt.Sprintf(`{"n":%d}`, offset)
+		}
+	}
+	if got := w.rows(); !maps.Equal(got, want) {
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			if got[key] != want[key] {
+				w.t.Errorf("offset %s is %q, want %q", key, got[key], want[key])
+			}
+		}
+		w.t.Errorf("%d rows, want %d", len(got), len(want))
+	}
+}
+
+func (w *whole) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// foreign lets another engine change the table.
+func (w *whole) foreign(change func(tx *table.Transaction) error) {
+	w.t.Helper()
+	t, err := w.lake.LoadTable(w.t.Context(), table.Identifier{"default", "events"})
+	w.must(err)
+	tx := t.NewTransaction()
+	w.must(change(tx))
+	commit, err := tx.TableCommit()
+	w.must(err)
+	_, _, err = w.lake.CommitTable(w.t.Context(), commit.Identifier, commit.Requirements, commit.Updates)
+	w.must(err)
+}
+
+// bubble runs a test where time passes at once.
+func bubble(t *testing.T, test func(t *testing.T, w *whole)) {
+	synctest.Test(t, func(t *testing.T) { test(t, newWhole(t)) })
+}
+
+// A sink that fails once and then works had made another processor go on behind the segment that had failed.
+func TestRegressionSinkFailsThenWorks(t *testing.T) {
+	for _, op := range []string{"create file", "close file", "commit", "load"} {
+		for _, fault := range catalogtest.Faults {
+			t.Run(op+" "+string(fault), func(t *testing.T) {
+				bubble(t, func(t *testing.T, w *whole) {
+					for i := range 5 {
+						w.produce(0, 0, 10*i, 10)
+					}
+					failed := false
+					w.inject = func(o catalogtest.Op) catalogtest.Fault {
+						if o.Name == op && !failed {
+							failed = true
+							return fault
+						}
+						return catalogtest.None
+					}
+					w.must(w.run())
+					if !failed {
+						t.Errorf("there was no %s", op)
+					}
+					w.want(50)
+				})
+			})
+		}
+	}
+}
+
+// Six seconds without a catalog had cost another processor 4 % of its records.
+func TestRegressionCatalogAwayForSixSeconds(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		for i := range 20 {
+			w.produce(int32(i%2), 0, 50*(i/2), 50)
+		}
+		began := time.Now()
+		refused := 0
+		w.inject = func(catalogtest.Op) catalogtest.Fault {
+			if since := time.Since(began); since < 6*time.Second {
+				refused++
+				return catalogtest.FailBefore
+			}
+			return catalogtest.None
+		}
+		w.must(w.run())
+		if refused == 0 {
+			t.Error("the catalog was never away")
+		}
+		w.want(500, 500)
+	})
+}
+
+// A compressed batch between plain ones, each codec in turn.
+func TestRegressionCompressedBetweenPlain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		at := 0
+		for _, codec := range []record.Codec{0, record.Gzip, 0, record.Snappy, 0, record.LZ4, record.Zstd, 0} {
+			w.produce(0, codec, at, 7)
+			at += 7
+		}
+		w.must(w.run())
+		w.want(at)
+	})
+}
+
+// A damaged object among good ones stops its journal there, a damaged batch its partition; what came before is committed, and nothing is skipped.
+func TestRegressionDamageAmongGood(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		w.produce(0, 0, 0, 10)
+		w.produce(1, 0, 0, 10)
+		m, object := w.journal.Seal(t, nil, tailtest.Values(w.events, 0, `{"n": 10}`), tailtest.Values(w.events, 1, `{"n": 10}`))
+		object[m.Segments[0].Position+65] ^= 1
+		w.journal.Put(t, m, object)
+		w.produce(0, 0, 11, 10)
+		w.produce(1, 0, 11, 10)
+		err := w.run()
+		if err == nil || !strings.Contains(err.Error(), kfs.ObjectKey(0, m.Sequence)) {
+			t.Errorf("the run says %v, want an error that names %s", err, kfs.ObjectKey(0, m.Sequence))
+		}
+		w.want(10, 21)
+	})
+}
+
+// A commit that has landed and is answered with an error had been sent again by another processor, with all of its rows.
+func TestRegressionCommitAnswered500AfterItLanded(t *testing.T) {
+	for _, fault := range []catalogtest.Fault{catalogtest.FailAfter, catalogtest.LoseReply, catalogtest.Late} {
+		t.Run(string(fault), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *whole) {
+				for i := range 10 {
+					w.produce(0, 0, 10*i, 10)
+				}
+				commits := 0
+				w.inject = func(o catalogtest.Op) catalogtest.Fault {
+					if o.Name == "commit" {
+						if commits++; commits%2 == 0 {
+							return fault
+						}
+					}
+					return catalogtest.None
+				}
+				w.must(w.run())
+				w.want(100)
+			})
+		})
+	}
+}
+
+// Another engine expires all snapshots but the last, which may cut the last receipt's ancestry.
+func TestRegressionExpiryToOneSnapshot(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		for i := range 4 {
+			w.produce(0, 0, 10*i, 10)
+			w.must(w.run())
+			w.foreign(func(tx *table.Transaction) error {
+				return tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(0))
+			})
+		}
+		w.must(w.run())
+		w.want(40)
+	})
+}
+
+// Another engine rolls the table back: the job halts and says so, and adds nothing on top.
+func TestRegressionRollback(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		w.produce(0, 0, 0, 10)
+		w.must(w.run())
+		loaded, err := w.lake.LoadTable(t.Context(), table.Identifier{"default", "events"})
+		w.must(err)
+		before := loaded.CurrentSnapshot().SnapshotID
+		w.produce(0, 0, 10, 10)
+		w.must(w.run())
+		_, _, err = w.lake.CommitTable(t.Context(), table.Identifier{"default", "events"}, nil,
+			[]table.Update{table.NewSetSnapshotRefUpdate(table.MainBranch, before, table.BranchRef, 0, 0, 0)})
+		w.must(err)
+		w.want(10)
+		w.produce(0, 0, 20, 10)
+		if err := w.run(); err == nil || !strings.Contains(err.Error(), "stands at offset 10 of events/0 and has stood at 20 before") {
+			t.Errorf("after a rollback the run says %v", err)
+		}
+		w.want(10)
+	})
+}
+
+// A topic that was deleted and created again begins at offset 0 with other records.
+func TestRegressionTopicRecreated(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		w.produce(0, 0, 0, 10)
+		w.must(w.run())
+		gone := w.events
+		gone.State = kfs.TopicDeleting
+		w.events = tailtest.Topic("events", 2, 0, 0)
+		w.journal.Append(t, []kfs.Entry{gone, kfs.Ended{Topic: gone.ID}, w.events})
+		w.produce(0, 0, 0, 30)
+		if err := w.run(); err == nil || !strings.Contains(err.Error(), "created again") {
+			t.Errorf("after the topic was created again the run says %v", err)
+		}
+		w.want(10)
+	})
+}
+
+// Times and integers that a detour over float64 would have changed.
+func TestRegressionExactValues(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		const declared = `[{"name": "at", "type": "timestamptz"}, {"name": "id", "type": "long"}]`
+		var fields any
+		w.must(json.Unmarshal([]byte(declared), &fields))
+		parsed, err := schema.ParseFields(fields)
+		w.must(err)
+		w.decode = decode.Config{Declared: &parsed}
+		values := map[string]string{
+			`{"id": 9007199254740993, "at": "2024-02-29T23:59:59.999999Z"}`:          `{"at":"2024-02-29T23:59:59.999999Z","id":9007199254740993}`,
+			`{"id": -9223372036854775808, "at": "1969-12-31T16:00:00.000001-08:00"}`: `{"at":"1970-01-01T00:00:00.000001Z","id":-9223372036854775808}`,
+			`{"id": 9223372036854775807, "at": "9999-12-31T23:59:59.123456+14:00"}`:  `{"at":"9999-12-31T09:59:59.123456Z","id":9223372036854775807}`,
+		}
+		want := map[string]string{}
+		for i, in := range slices.Sorted(maps.Keys(values)) {
+			w.journal.Append(t, nil, tailtest.Values(w.events, 0, in))
+			want[fmt.Sprintf("0/%d", i)] = values[in]
+		}
+		w.must(w.run())
+		if got := w.rows(); !maps.Equal(got, want) {
+			t.Errorf("rows %v, want %v", got, want)
+		}
+	})
+}
+
+// A record without a column that is required is a dead letter, not a row with a value that nobody has sent.
+func TestRegressionRequiredColumnIsNotInvented(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		var fields any
+		w.must(json.Unmarshal([]byte(`[{"name": "id", "type": "long", "required": true}]`), &fields))
+		parsed, err := schema.ParseFields(fields)
+		w.must(err)
+		w.decode = decode.Config{Declared: &parsed}
+		w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"id": 1}`, `{}`, `{"id": null}`, `{"id": 4}`))
+		w.must(w.run())
+		if got, want := w.rows(), map[string]string{"0/0": `{"id":1}`, "0/3": `{"id":4}`}; !maps.Equal(got, want) {
+			t.Errorf("rows %v, want %v", got, want)
+		}
+		letters, err := w.lake.LoadTable(t.Context(), table.Identifier{"default", "job_dead_letter"})
+		w.must(err)
+		n := 0
+		for batch, err := range iceberg.Rows(t.Context(), letters, iceberglib.AlwaysTrue{}, "kafka_offset") {
+			w.must(err)
+			n += int(batch.NumRows())
+		}
+		if n != 2 {
+			t.Errorf("%d dead letters, want 2", n)
+		}
+	})
+}

@@ -15,7 +15,7 @@ import (
 
 const (
 	// settleEvery is how often a journal looks for what is due to be settled.
-	settleEvery = 15 * time.Second
+	settleEvery = min(15*time.Second, limit)
 	// maxParts bounds the partitions of one pass.
 	maxParts = 256
 	// maxSegment bounds a settled segment that is read back.

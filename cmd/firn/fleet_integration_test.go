@@ -26,16 +26,17 @@ const (
 
 // fleet are three brokers, with an etcd and an S3 server that are not ours. Each broker reaches both through something that can fail.
 type fleet struct {
-	t      *testing.T
-	server *os.Process // of the store
-	direct string      // the store, for those that nothing befalls
-	etcd   *embeddedEtcd
-	addr   string // where etcd is, also after it was replaced
-	all    [fleetSize]*process
-	listen [fleetSize]string
-	stores [fleetSize]*chaos.Store
-	links  [fleetSize]*chaos.Link
-	with   fleetConfig
+	t        *testing.T
+	server   *os.Process // of the store
+	endpoint string      // of the server
+	direct   string      // the store, for those that nothing befalls
+	etcd     *embeddedEtcd
+	addr     string // where etcd is, also after it was replaced
+	all      [fleetSize]*process
+	listen   [fleetSize]string
+	stores   [fleetSize]*chaos.Store
+	links    [fleetSize]*chaos.Link
+	with     fleetConfig
 }
 
 // fleetConfig is what a test wants otherwise.
@@ -51,7 +52,7 @@ func startFleetWith(t *testing.T, with fleetConfig) *fleet {
 	server, endpoint := versitygw(t, "firn")
 	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
-	f := &fleet{t: t, server: server, direct: storeAt(endpoint), etcd: newEtcd(t), with: with}
+	f := &fleet{t: t, server: server, endpoint: endpoint, direct: storeAt(endpoint), etcd: newEtcd(t), with: with}
 	f.addr = f.etcd.Addr()
 	for i := range f.all {
 		store, err := chaos.NewStore(endpoint, "firn/lake/")

@@ -83,6 +83,15 @@ func (v *Verifier) step(ctx context.Context, w *walk, f file) error {
 		return err
 	}
 	m, crc := v.object(f)
+	if m != nil && len(w.seen) == 1 && w.known && m.Follows(w.journal, m.Sequence-1, w.crc, w.epoch) != nil {
+		if live, err := v.live(ctx, w); err != nil {
+			return err
+		} else if sequence <= live {
+			if err := v.beginAnew(ctx, w, sequence); err != nil {
+				return err
+			}
+		}
+	}
 	if m == nil {
 		w.seen = append(w.seen, trace{})
 		w.forget()
@@ -95,50 +104,6 @@ func (v *Verifier) step(ctx context.Context, w *walk, f file) error {
 	if len(w.checkpoints) > 0 && w.checkpoints[0] == sequence {
 		w.checkpoints = w.checkpoints[1:]
 		return v.checkpoint(ctx, w, sequence)
-	}
-	return nil
-}
-
-// maxHole is how many missing objects a walk keeps account of; behind a longer hole it begins anew.
-const maxHole = 1 << 16
-
-// reach deals with what lies before the object with that sequence: the beginning of the walk, or a hole.
-func (v *Verifier) reach(ctx context.Context, w *walk, sequence uint64) error {
-	if len(w.seen) == 0 {
-		return v.begin(ctx, w, sequence)
-	}
-	expected := w.first + uint64(len(w.seen))
-	if sequence == expected {
-		return nil
-	}
-	v.find(kfs.ObjectKey(w.journal, expected), 0, "a hole: objects %d to %d are missing, %d is there", expected, sequence-1, sequence)
-	w.forget()
-	if err := v.checkpointsBelow(ctx, w, sequence); err != nil {
-		return err
-	}
-	w.forget()
-	if sequence-expected > maxHole {
-		w.first, w.seen = sequence, nil
-	} else {
-		w.seen = append(w.seen, make([]trace, sequence-expected)...)
-	}
-	return nil
-}
-
-// begin starts the walk at the first object, with what a checkpoint says of the one before.
-func (v *Verifier) begin(ctx context.Context, w *walk, sequence uint64) error {
-	w.first, w.complete = sequence, sequence == 0
-	if sequence == 0 {
-		return nil
-	}
-	if len(w.checkpoints) == 0 {
-		v.find(kfs.ObjectKey(w.journal, sequence-1), 0, "the journal begins with object %d, and no checkpoint covers what is missing", sequence)
-	}
-	if err := v.checkpointsBelow(ctx, w, sequence); err != nil {
-		return err
-	}
-	if w.newest == nil || w.newest.Sequence+1 != sequence {
-		w.forget()
 	}
 	return nil
 }

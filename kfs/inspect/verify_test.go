@@ -67,6 +67,37 @@ func TestVerifyAfterDeletion(t *testing.T) {
 	}
 }
 
+// TestVerifyRemnant: where objects are deleted may lie one that a writer put there who had slept.
+func TestVerifyRemnant(t *testing.T) {
+	for name, at := range map[string]uint64{"with a hole behind it": 0, "with nothing between": 2} {
+		t.Run(name, func(t *testing.T) {
+			n := sample(t)
+			n.remove(kfs.CheckpointKey(0, 1))
+			for s := range uint64(3) {
+				n.remove(kfs.ObjectKey(0, s))
+			}
+			body, _, err := kfs.Seal(&kfs.Manifest{Journal: 0, Sequence: at, Created: 1, Epoch: 1, Writer: kfs.WriterID{9}, Previous: uint32(17 * at)}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := n.store.Put(t.Context(), kfs.ObjectKey(0, at), body, true); err != nil {
+				t.Fatal(err)
+			}
+			c := n.checkpoint(0, 3)
+			c.Released = []kfs.Run{{First: 0, Last: 2, Since: 1}}
+			n.putCheckpoint(c)
+			if _, findings := verify(t, n.store); len(findings) > 0 {
+				t.Errorf("findings: %q", findings)
+			}
+			c.Released = nil
+			n.putCheckpoint(c)
+			if _, findings := verify(t, n.store); len(findings) == 0 {
+				t.Error("nothing is found where objects are missing that are live")
+			}
+		})
+	}
+}
+
 // TestVerifyFinds damages a good namespace in one way at a time.
 func TestVerifyFinds(t *testing.T) {
 	object := func(s uint64) string { return kfs.ObjectKey(0, s) }

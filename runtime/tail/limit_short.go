@@ -5,4 +5,4 @@ package tail
 import "time"
 
 // Limit is LIMIT for tests of whole processes that cannot wait; it goes with that of package journal.
-const Limit = 10 * time.Second
+const Limit = 3 * time.Second

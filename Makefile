@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults differential chaos lint imports fuzz golden demo soak bench bench-kafka conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak bench bench-kafka conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ chaos: build tools ## three brokers killed, paused, cut off from store and etcd;
 	$(GO) build -tags firn_short_limit -o bin/firn-short ./cmd/firn
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn FIRN_SHORT_BIN=$(CURDIR)/bin/firn-short \
 	  $(GO) test -count=1 -timeout 90m -tags integration -run '$(CHAOS)' -v ./cmd/firn
+
+chaos-process: build tools ## four workers on one job killed, paused, without etcd, and beside one that knows nothing of them, every offset verified; six minutes
+	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 60m -tags integration -run '^TestProcessChaos$$' -v ./cmd/firn
 
 integration-rest: .tools/iceberg-rest-1.10.1/ok ## the catalog suite, and a fault at every request of ten commits, on Iceberg's own REST catalog; REST_URI=http://… takes another one, which nobody must need
 	$(if $(REST_URI),FIRN_TEST_REST_URI=$(REST_URI),ICEBERG_REST=$(CURDIR)/$(<D) catalog/catalogtest/rest/serve.sh "$$(mktemp -d)") \

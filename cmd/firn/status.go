@@ -20,9 +20,10 @@ import (
 
 // jobStatus is what tables and bucket say of a job.
 type jobStatus struct {
-	Job    string        `json:"job"`
-	Tables []tableStatus `json:"tables"`
-	Halts  []kfs.JobHalt `json:"halts"`
+	Job     string         `json:"job"`
+	Tables  []tableStatus  `json:"tables"`
+	Halts   []kfs.JobHalt  `json:"halts"`
+	Workers []workerStatus `json:"workers"` // none if one process runs the job
 }
 
 // tableStatus is one table of a job. Times are durations in seconds, -1 where they are not known.
@@ -58,7 +59,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "How far jobs are: lag, freshness, what has halted and why",
 		Long: `How far jobs are: lag in offsets and seconds, freshness, what has halted and why. All of it comes from the tables and the bucket:
-no job and no broker is asked, and none needs to run.
+no job and no broker is asked, and none needs to run. Of a job that several processes share it also tells which of them reads and commits what,
+as the one that wrote the job's object last has seen them.
 
 Exits with 1 if something has halted.`,
 		Example: `  firn status
@@ -93,7 +95,7 @@ Exits with 1 if something has halted.`,
 }
 
 func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, error) {
-	s := jobStatus{Job: j.job.Name, Tables: []tableStatus{}, Halts: j.halts}
+	s := jobStatus{Job: j.job.Name, Tables: []tableStatus{}, Halts: j.halts, Workers: workersOf(j.workers, j.tables)}
 	ends, err := inspect.ReadEnds(ctx, j.store)
 	if err != nil {
 		return s, err
@@ -229,8 +231,17 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 			}))
 		}
 	}
+	if err == nil {
+		err = printWorkers(out, all)
+	}
 	for _, s := range all {
+		said := map[kfs.JobHalt]bool{} // workers may say the same
 		for _, h := range s.Halts {
+			h.Worker = ""
+			if said[h] {
+				continue
+			}
+			said[h] = true
 			where := cmp.Or(h.Table, "the job")
 			if h.Topic != "" {
 				where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)

@@ -39,6 +39,7 @@ type jobTables struct {
 	catalog *catalog.Catalog
 	tables  []kfs.JobTable // the dead-letter table is not among them
 	halts   []kfs.JobHalt
+	workers []kfs.JobWorker
 	closers []io.Closer
 }
 
@@ -100,6 +101,6 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	if err != nil {
 		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
 	}
-	opened.tables, opened.halts = known.Tables, known.Halts
+	opened.tables, opened.halts, opened.workers = known.Tables, known.Halts, known.Workers
 	return opened, nil
 }

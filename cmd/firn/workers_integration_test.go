@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -138,6 +139,28 @@ func TestIntegrationWorkers(t *testing.T) {
 		}
 		if handed < 3 {
 			return fmt.Errorf("%v groups were handed over", handed)
+		}
+		return nil
+	})
+
+	eventually(t, func() error {
+		out, err := run(t, fromEnv(t, "FIRN_BIN"), "status", "-f", c.job, "--data", c.data, "--json")
+		if err != nil {
+			return err
+		}
+		var jobs []jobStatus
+		if err := json.Unmarshal([]byte(out), &jobs); err != nil {
+			return err
+		}
+		reads, commits := 0, 0
+		for _, w := range jobs[0].Workers {
+			commits += len(w.Commits)
+			if w.Reads["load"] != "" {
+				reads++
+			}
+		}
+		if len(jobs[0].Workers) != 2 || reads != 2 || commits != 1 {
+			return fmt.Errorf("firn status knows workers %+v", jobs[0].Workers)
 		}
 		return nil
 	})

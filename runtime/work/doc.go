@@ -57,5 +57,5 @@
 // The dead-letter table is a table like others. Letters are committed before the rows of their span, also through a committer, because a
 // Commit has ended when it returns. What becomes of a record is decided once: a worker reads the position of the letters again before each
 // commit of rows, and begins anew, obeying, where another has committed some. A zombie may commit letters between that look and the rows.
-// Then an offset is both, and what counts is the row: the letter is superseded.
+// Then an offset is both, and what counts is the row: the letter is superseded, which firn verify tells and firn dlq retry marks.
 package work

@@ -24,6 +24,7 @@ type Partition struct {
 type Ends struct {
 	store      blob.Store
 	partitions map[kfs.PartitionID]*Partition
+	settled    map[kfs.PartitionID][]kfs.SettledSegment
 	journals   map[uint32]*recent
 }
 
@@ -36,7 +37,7 @@ type recent struct {
 // ReadEnds reads the ends of all partitions: of each journal the newest checkpoint and the end of every object behind it, some hundred at most.
 // Damage is an error (kfs.ErrCorrupt, kfs.ErrVersion).
 func ReadEnds(ctx context.Context, store blob.Store) (*Ends, error) {
-	e := &Ends{store: store, partitions: map[kfs.PartitionID]*Partition{}, journals: map[uint32]*recent{}}
+	e := &Ends{store: store, partitions: map[kfs.PartitionID]*Partition{}, settled: map[kfs.PartitionID][]kfs.SettledSegment{}, journals: map[uint32]*recent{}}
 	for journal, err := range journals(ctx, store) {
 		if err == nil {
 			err = e.read(ctx, journal)
@@ -76,6 +77,7 @@ func (e *Ends) read(ctx context.Context, journal uint32) error {
 		after = kfs.ObjectKey(journal, ck.Sequence)
 		r.pages, r.objects = ck.Pages, ck.Objects
 		for _, p := range ck.Partitions {
+			e.settled[p.ID()] = p.Settled
 			e.partitions[p.ID()] = &Partition{PartitionID: p.ID(), Name: p.Name, Journal: journal, Start: p.LogStart, Next: p.Next, Ended: p.Ended}
 		}
 	}

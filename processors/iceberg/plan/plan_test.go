@@ -1,0 +1,92 @@
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/inspect"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg/plan"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+// TestTables plans a job over a log of two partitions: fields that change their kind, records that are no rows, partitions by bucket.
+func TestTables(t *testing.T) {
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	store := blob.NewMemory(func() time.Time { return now })
+	j := &tailtest.Journal{Store: store, Now: func() time.Time { return now }}
+	topic := tailtest.Topic("events", 1, 0, 0)
+	other := tailtest.Topic("others", 1, 0)
+	for i := range 48 { // an object an hour, for two days
+		now = now.Add(time.Hour)
+		var values []string
+		for n := range 10 {
+			switch {
+			case n == 7:
+				values = append(values, "no JSON")
+			case n == 8:
+				values = append(values, fmt.Sprintf(`{"id": "text %d", "n": 1}`, i))
+			case i%2 == 0:
+				values = append(values, fmt.Sprintf(`{"id": %d, "n": %d, "o": {"a": [1]}}`, n, i))
+			default:
+				values = append(values, fmt.Sprintf(`{"id": %d, "n": %d.5}`, n, i))
+			}
+		}
+		j.Append(t, nil, tailtest.Values(topic, int32(i%2), values...), tailtest.Values(other, 0, "x"))
+	}
+	sample, err := inspect.TakeSample(t.Context(), store, func(name string) bool { return name == "events" }, 16<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sample.Pieces) != 16 || len(sample.Paces) != 2 || sample.Journals != 1 {
+		t.Fatalf("%d pieces, %d paces, %d journals", len(sample.Pieces), len(sample.Paces), sample.Journals)
+	}
+	first, last := sample.Pieces[0], sample.Pieces[7]
+	if first.Span.Base != 0 || last.Span.Next != 240 {
+		t.Errorf("the sample of a partition goes from %s to %s, want all of [0, 240) in view", first.Span, last.Span)
+	}
+	reports, err := plan.Tables(t.Context(), plan.Config{
+		Job: "job", Freshness: 2 * time.Second,
+		Table: func(topic string) processors.Table {
+			return processors.Table{Name: "db." + topic, Partition: []string{"day(kafka_timestamp)", "bucket(4, id)"}}
+		},
+		Remake: func(string) (*pipeline.Remake, error) {
+			return &pipeline.Remake{Allocator: memory.DefaultAllocator}, nil
+		},
+	}, sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(reports) != 1 {
+		t.Fatalf("%d tables", len(reports))
+	}
+	r := reports[0]
+	if r.Sampled != 160 || r.Rows != 128 || r.LeftOut != 0 || r.Records != 480 {
+		t.Errorf("%+v", r)
+	}
+	for _, want := range []string{"CREATE TABLE `db`.`events` (", "`kafka_offset` BIGINT", "`id` BIGINT,\n", "`n` DOUBLE", "`o` STRUCT<`a`: ARRAY<BIGINT>>",
+		"PARTITIONED BY (days(`kafka_timestamp`), bucket(4, `id`))", "USING iceberg"} {
+		if !strings.Contains(r.DDL, want) {
+			t.Errorf("%s\nlacks %s", r.DDL, want)
+		}
+	}
+	if len(r.Rejects) != 2 || r.Rejects[0].Records != 16 || len(r.Rejects[0].Examples) != 3 || !strings.Contains(r.Rejects[0].Examples[0], "events/0 offset 7") {
+		t.Errorf("rejects %+v", r.Rejects)
+	}
+	for _, f := range r.Fields {
+		switch coerced := strings.Join(f.Coerced, " "); {
+		case f.Field == "n" && (f.Type != "double" || coerced != "integer"), f.Field == "id" && coerced != "string", f.Field == "o" && coerced != "":
+			t.Errorf("field %+v", f)
+		}
+	}
+	// Ten records an hour to each partition in turn: 240 a day, of which four fifths are rows, one at a time.
+	if d := r.Day; d.Rows < 180 || d.Rows > 204 || d.Files < d.Commits || d.Files > 1.01*d.Commits || r.RowBytes == 0 {
+		t.Errorf("a day %+v, %g bytes a row", d, r.RowBytes)
+	}
+}

@@ -186,6 +186,7 @@ func (b *Broker) assemble() error {
 	observe(b.cfg.Metrics, b.cluster)
 	share := b.cfg.share()
 	b.memory = journal.NewMemory(share.cache, share.reads)
+	b.memory.Lend(share.settle)
 	requests, answers := NewBudget(share.requests), NewBudget(share.answers)
 	clock := func() int64 { return b.cfg.Now().UnixMilli() }
 	control := &controller{cluster: b.cluster}
@@ -217,7 +218,7 @@ type shares struct {
 	fetch    int64 // the most of one fetch
 	cache    int64 // recent records
 	reads    int64 // cold reads on their way
-	settle   int64 // segments in the making
+	settle   int64 // segments in the making, from the cache's share
 }
 
 func (c *Config) share() shares {
@@ -225,7 +226,7 @@ func (c *Config) share() shares {
 	sessions := eighth / 8
 	return shares{
 		requests: 3 * eighth, answers: 2*eighth - sessions, sessions: sessions, fetch: min(eighth/2, 50<<20),
-		cache: eighth, reads: eighth, settle: eighth,
+		cache: 2 * eighth, reads: eighth, settle: eighth,
 	}
 }
 

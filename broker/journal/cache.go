@@ -17,13 +17,37 @@ type Memory struct {
 	reads     *semaphore.Weighted
 	readBytes int64
 	builds    chan struct{} // holds a token while a journal makes segments
+	lent      int64         // bytes that the cache is smaller by meanwhile
 	searches  *record.Readers
 }
 
 // NewMemory is memory for recent and cold records, and for cold reads that are on their way at a time, in bytes. Batches that are searched
 // are decompressed beside it, as many at a time as there are cores.
 func NewMemory(cacheBytes, readBytes int64) *Memory {
-	return &Memory{newCache(cacheBytes), semaphore.NewWeighted(readBytes), readBytes, make(chan struct{}, 1), record.NewReaders()}
+	return &Memory{
+		cache: newCache(cacheBytes), reads: semaphore.NewWeighted(readBytes), readBytes: readBytes, builds: make(chan struct{}, 1), searches: record.NewReaders(),
+	}
+}
+
+// Lend has the cache give so many of its bytes, at most all, to whoever makes segments, as long as that takes. It is called before the
+// memory is used.
+func (m *Memory) Lend(bytes int64) { m.lent = min(bytes, m.cache.limit) }
+
+// beginBuild waits for the turn to make segments.
+func (m *Memory) beginBuild(ctx context.Context) error {
+	select {
+	case m.builds <- struct{}{}:
+		m.cache.resize(-m.lent)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// endBuild gives the turn to the next.
+func (m *Memory) endBuild() {
+	m.cache.resize(m.lent)
+	<-m.builds
 }
 
 // cacheKey names what is cached: a whole journal object (position 0), one segment of it, or another object by name.
@@ -72,6 +96,19 @@ func (c *cache) put(key cacheKey, body []byte) {
 	}
 	c.entries[key] = c.recent.PushFront(&cached{key, body})
 	c.bytes += int64(len(body))
+	c.evict()
+}
+
+// resize changes the bound by so many bytes.
+func (c *cache) resize(by int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit += by
+	c.evict()
+}
+
+// evict drops what is too much. The caller holds c.mu.
+func (c *cache) evict() {
 	for c.bytes > c.limit {
 		last := c.recent.Back()
 		old := c.recent.Remove(last).(*cached)

@@ -232,12 +232,10 @@ func (j *Journal) build(e buildOp) {
 
 func (j *Journal) buildParts(ctx context.Context, parts []*part) error {
 	if !j.shell.builds {
-		select {
-		case j.memory.builds <- struct{}{}:
-			j.shell.builds = true
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := j.memory.beginBuild(ctx); err != nil {
+			return err
 		}
+		j.shell.builds = true
 	}
 	var group errgroup.Group
 	group.SetLimit(buildReads)
@@ -264,7 +262,7 @@ func (j *Journal) buildParts(ctx context.Context, parts []*part) error {
 func (j *Journal) endBuild() {
 	if j.shell.builds {
 		j.shell.builds = false
-		<-j.memory.builds
+		j.memory.endBuild()
 	}
 }
 

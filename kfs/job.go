@@ -1,11 +1,9 @@
 package kfs
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 )
@@ -78,29 +76,9 @@ const MaxJobBytes = 64 << 20
 // DecodeJob reads the object of a job. Errors are ErrVersion and ErrCorrupt; fields that version 1 does not have are among the damage,
 // for who does not know them cannot tell what they hold.
 func DecodeJob(body []byte) (*Job, error) {
-	if len(body) > MaxJobBytes {
-		return nil, corrupt("job of %d bytes, at most %d", len(body), MaxJobBytes)
-	}
-	var head struct {
-		Version int `json:"version"`
-	}
-	if err := json.Unmarshal(body, &head); err != nil {
-		return nil, corrupt("job: %w", err)
-	}
-	if head.Version != JobVersion {
-		return nil, fmt.Errorf("job: %w %d, this reader knows %d", ErrVersion, head.Version, JobVersion)
-	}
 	var j Job
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&j); err != nil {
-		return nil, corrupt("job: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, corrupt("job: more than one value")
-	}
-	if err := j.Validate(); err != nil {
-		return nil, corrupt("job: %w", err)
+	if err := decodeJSON(body, "job", MaxJobBytes, JobVersion, &j); err != nil {
+		return nil, err
 	}
 	return &j, nil
 }

@@ -23,8 +23,10 @@ const (
 
 	// SegmentsPrefix is what the keys of all settled segments begin with.
 	SegmentsPrefix = topicsPrefix
-	// SnapshotsPrefix is what the keys of restore points begin with. As long as there is one, nothing is deleted.
+	// SnapshotsPrefix is what the keys of restore points begin with.
 	SnapshotsPrefix = "snapshots/"
+	// RestoringKey is the key that a namespace has while it is being filled from a restore point; see Restoring.
+	RestoringKey = "restoring.json"
 )
 
 // JournalPrefix is what all keys of a journal begin with.

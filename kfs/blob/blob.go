@@ -39,11 +39,12 @@ type Store interface {
 	Delete(ctx context.Context, key string) error
 }
 
-// Copier is an optional power of a Store: copying inside the store, without moving bytes through the caller. See Copy.
+// Copier is an optional power of a Store: copying objects into it without moving bytes through the caller. See Copy.
 type Copier interface {
-	// Copy makes the object to, or overwrites it, from the object from; ErrNotFound (with Info.ServerTime) if there is none.
-	// Info.Size may be zero: not every store tells it.
-	Copy(ctx context.Context, from, to string) (Info, error)
+	// Copy makes the object to, or overwrites it, from the object key of the store from, which may be the same one; ErrNotFound (with
+	// Info.ServerTime) if there is none. Info.Size may be zero: not every store tells it. errors.ErrUnsupported says that from is no store
+	// that this one can copy from, and that nothing was done.
+	Copy(ctx context.Context, from Store, key, to string) (Info, error)
 }
 
 // Info describes an object, or only the moment of an answer.
@@ -151,16 +152,22 @@ func ReadAll(ctx context.Context, s Store, key string, r Range, limit int64) ([]
 	return buf, info, nil
 }
 
-// Copy makes the object to from the object from, inside the store if it is a Copier. Otherwise the bytes go through memory, and objects
-// larger than limit bytes are refused.
-// As with any Copier, Info.Size may be zero.
-func Copy(ctx context.Context, s Store, from, to string, limit int64) (Info, error) {
-	if c, ok := s.(Copier); ok {
-		return c.Copy(ctx, from, to)
+// Copy makes the object to of the store into from the object key of the store from: inside the stores if into is a Copier that can.
+// Otherwise the bytes go through memory, and objects larger than limit bytes are refused. As with any Copier, Info.Size may be zero.
+func Copy(ctx context.Context, from Store, key string, into Store, to string, limit int64) (Info, error) {
+	if c, ok := into.(Copier); ok {
+		if err := CheckKey(key); err != nil {
+			return Info{}, err
+		}
+		store, name := behind(from, key)
+		info, err := c.Copy(ctx, store, name, to)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return info, err
+		}
 	}
-	body, info, err := ReadAll(ctx, s, from, All, limit)
+	body, info, err := ReadAll(ctx, from, key, All, limit)
 	if err != nil {
 		return info, err
 	}
-	return s.Put(ctx, to, body, false)
+	return into.Put(ctx, to, body, false)
 }

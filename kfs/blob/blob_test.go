@@ -21,9 +21,12 @@ type copying struct {
 	copies int
 }
 
-func (c *copying) Copy(ctx context.Context, from, to string) (blob.Info, error) {
+func (c *copying) Copy(ctx context.Context, from blob.Store, key, to string) (blob.Info, error) {
+	if from != blob.Store(c) {
+		return blob.Info{}, errors.ErrUnsupported
+	}
 	c.copies++
-	return blob.Copy(ctx, c.Store, from, to, 1<<20)
+	return blob.Copy(ctx, c.Store, key, c.Store, to, 1<<20)
 }
 
 func TestPrefixKeepsTheCopier(t *testing.T) {
@@ -31,23 +34,24 @@ func TestPrefixKeepsTheCopier(t *testing.T) {
 	blobtest.Run(t, func(t *testing.T) blob.Store {
 		below = &copying{Store: blob.NewMemory(nil)}
 		return blob.Prefix(below, "a/")
-	}, "Copy")
+	})
+	below.copies = 0
 	s := blob.Prefix(below, "b/")
 	if _, err := s.Put(t.Context(), "from", []byte("x"), true); err != nil {
 		t.Fatal(err)
 	}
-	info, err := blob.Copy(t.Context(), s, "from", "to", 0)
+	info, err := blob.Copy(t.Context(), s, "from", s, "to", 0)
 	if err != nil || info.Key != "to" || below.copies != 1 {
 		t.Errorf("%+v, %v, %d copies", info, err, below.copies)
 	}
-	if _, err := blob.Copy(t.Context(), s, "from", "../to", 0); err == nil || below.copies != 1 {
+	if _, err := blob.Copy(t.Context(), s, "from", s, "../to", 0); err == nil || below.copies != 1 {
 		t.Errorf("a copy has left the prefix: %v", err)
 	}
 	plain := blob.Prefix(below.Store, "b/")
 	if _, ok := plain.(blob.Copier); ok {
 		t.Error("a prefix of a store that cannot copy says that it can")
 	}
-	if _, err := blob.Copy(t.Context(), plain, "from", "to", 0); err == nil {
+	if _, err := blob.Copy(t.Context(), plain, "from", plain, "to", 0); err == nil {
 		t.Error("more than the limit went through memory")
 	}
 }

@@ -24,6 +24,9 @@ type prefixed struct {
 	prefix string
 }
 
+// below is the store that the view is of, and the prefix.
+func (p prefixed) below() (Store, string) { return p.store, p.prefix }
+
 func (p prefixed) cut(i Info) Info {
 	i.Key = strings.TrimPrefix(i.Key, p.prefix)
 	return i
@@ -69,15 +72,28 @@ func (p prefixed) Delete(ctx context.Context, key string) error {
 	return p.store.Delete(ctx, p.prefix+key)
 }
 
+// behind is the store behind all prefixes, and a key's name there.
+func behind(s Store, key string) (Store, string) {
+	for {
+		view, ok := s.(interface{ below() (Store, string) })
+		if !ok {
+			return s, key
+		}
+		store, prefix := view.below()
+		s, key = store, prefix+key
+	}
+}
+
 type prefixedCopier struct {
 	prefixed
 	copier Copier
 }
 
-func (p prefixedCopier) Copy(ctx context.Context, from, to string) (Info, error) {
-	if err := errors.Join(CheckKey(from), CheckKey(to)); err != nil {
+func (p prefixedCopier) Copy(ctx context.Context, from Store, key, to string) (Info, error) {
+	if err := errors.Join(CheckKey(key), CheckKey(to)); err != nil {
 		return Info{}, err
 	}
-	info, err := p.copier.Copy(ctx, p.prefix+from, p.prefix+to)
+	from, key = behind(from, key)
+	info, err := p.copier.Copy(ctx, from, key, p.prefix+to)
 	return p.cut(info), err
 }

@@ -458,11 +458,12 @@ func testPrefix(t *testing.T, s blob.Store) {
 	}
 }
 
-// testCopy tests blob.Copy, which uses the store's own power where it has it.
+// testCopy tests blob.Copy, which uses the store's own power where it has it: within the store, between two prefixes of it, and from a store of
+// another kind.
 func testCopy(t *testing.T, s blob.Store) {
 	mustPut(t, s, "from here", "x%y")
 	for range 2 { // the second overwrites
-		info, err := blob.Copy(t.Context(), s, "from here", "dir/to + there", 100)
+		info, err := blob.Copy(t.Context(), s, "from here", s, "dir/to + there", 100)
 		if err != nil || info.Key != "dir/to + there" || info.ServerTime.IsZero() {
 			t.Errorf("copy says %+v, %v", info, err)
 		}
@@ -470,13 +471,37 @@ func testCopy(t *testing.T, s blob.Store) {
 			t.Errorf("the copy holds %q", got)
 		}
 	}
-	if info, err := blob.Copy(t.Context(), s, "absent", "other", 100); !errors.Is(err, blob.ErrNotFound) || info.ServerTime.IsZero() {
+	if info, err := blob.Copy(t.Context(), s, "absent", s, "other", 100); !errors.Is(err, blob.ErrNotFound) || info.ServerTime.IsZero() {
 		t.Errorf("copying nothing: %v", err)
 	}
-	if _, err := blob.Copy(t.Context(), s, "from here", "../evil", 100); err == nil {
-		t.Error("copied to an illegal key")
+	for _, keys := range [][2]string{{"from here", "../evil"}, {"../evil", "other"}} {
+		if _, err := blob.Copy(t.Context(), s, keys[0], s, keys[1], 100); err == nil {
+			t.Errorf("copied %q to %q", keys[0], keys[1])
+		}
+	}
+	a, b := blob.Prefix(blob.Prefix(s, "ns/"), "a/"), blob.Prefix(s, "b/")
+	mustPut(t, a, "one", "1")
+	if info, err := blob.Copy(t.Context(), a, "one", b, "two", 100); err != nil || info.Key != "two" {
+		t.Errorf("copy between prefixes says %+v, %v", info, err)
+	}
+	if got := mustGet(t, s, "b/two"); got != "1" {
+		t.Errorf("the copy holds %q", got)
+	}
+	foreign := foreignStore{blob.NewMemory(nil)}
+	mustPut(t, foreign, "far", "away")
+	if _, err := blob.Copy(t.Context(), foreign, "far", b, "near", 100); err != nil {
+		t.Error(err)
+	}
+	if got := mustGet(t, b, "near"); got != "away" {
+		t.Errorf("the copy holds %q", got)
+	}
+	if _, err := blob.Copy(t.Context(), foreign, "far", b, "near", 3); err == nil {
+		t.Error("more than the limit went through memory")
 	}
 }
+
+// foreignStore is of no kind that a store knows.
+type foreignStore struct{ blob.Store }
 
 // tolerance is what a store's clock may go back between answers: S3 tells whole seconds, and more than one server answers.
 const tolerance = 2 * time.Second

@@ -330,7 +330,10 @@ func TestPutAndDeleteSync(t *testing.T) {
 // TestModifiedAfterLanding: a writer that is paused before its object has a key leaves no object that looks old.
 func TestModifiedAfterLanding(t *testing.T) {
 	s := openTemp(t)
-	f, temp, err := s.stage([]byte("x"))
+	f, temp, err := s.stage(func(f *os.File) error {
+		_, err := f.Write([]byte("x"))
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

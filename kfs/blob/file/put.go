@@ -45,7 +45,10 @@ func (s *Store) admitWrite(ctx context.Context, key string) error {
 }
 
 func (s *Store) put(key string, body []byte, ifAbsent bool) (blob.Info, error) {
-	f, temp, err := s.stage(body)
+	f, temp, err := s.stage(func(f *os.File) error {
+		_, err := f.Write(body)
+		return err
+	})
 	if err != nil {
 		return blob.Info{}, err
 	}
@@ -53,15 +56,14 @@ func (s *Store) put(key string, body []byte, ifAbsent bool) (blob.Info, error) {
 	return s.land(f, temp, key, ifAbsent)
 }
 
-// stage writes a file that has no key yet.
-func (s *Store) stage(body []byte) (*os.File, string, error) {
+// stage makes a file that has no key yet, and lets write fill it.
+func (s *Store) stage(write func(*os.File) error) (*os.File, string, error) {
 	temp := fmt.Sprintf("%s/%s-%d", temporary, s.nonce, s.temps.Add(1))
 	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = f.Write(body)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.Sync()
 	}
 	if err != nil {

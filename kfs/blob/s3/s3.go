@@ -48,7 +48,8 @@ const (
 type Store struct {
 	client   *sdk.Client
 	bucket   string
-	endpoint string // for messages; empty for the SDK's own
+	endpoint string // empty for the SDK's own
+	region   string
 	signed   bool
 
 	reads  aws.Retryer
@@ -96,7 +97,6 @@ func New(cfg Config, found aws.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{bucket: cfg.Bucket, signed: cfg.SignPayload, reads: newRetryer(readAgain), writes: newRetryer(writeAgain)}
-	var region string
 	s.client = sdk.NewFromConfig(found, func(o *sdk.Options) {
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = aws.String(cfg.Endpoint)
@@ -108,7 +108,7 @@ func New(cfg Config, found aws.Config) (*Store, error) {
 		if o.Region == "" && s.endpoint != "" {
 			o.Region = "us-east-1" // other stores hardly look at it, but the signature needs one
 		}
-		region = o.Region
+		s.region = o.Region
 		o.UsePathStyle = s.endpoint != ""
 		if cfg.PathStyle != nil {
 			o.UsePathStyle = *cfg.PathStyle
@@ -120,7 +120,7 @@ func New(cfg Config, found aws.Config) (*Store, error) {
 		o.ContinueHeaderThresholdBytes = -1
 		o.HTTPClient = transport(o.HTTPClient)
 	})
-	if region == "" {
+	if s.region == "" {
 		return nil, errors.New("no region: add region=… to the store's URL, or set AWS_REGION")
 	}
 	return s, nil

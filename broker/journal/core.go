@@ -79,6 +79,7 @@ const (
 	opening              // reading the end, putting the takeover object
 	owning
 	following // reading along, never writing
+	reading   // reading to the end once, never writing
 	stopped
 )
 
@@ -105,6 +106,7 @@ type (
 	}
 	followed struct{} // read what there is, as one who never writes
 	looked   struct{} // read on
+	asked    struct{} // read to the end, once
 )
 
 func (started) event()  {}
@@ -117,6 +119,7 @@ func (closed) event()   {}
 func (reached) event()  {}
 func (followed) event() {}
 func (looked) event()   {}
+func (asked) event()    {}
 
 // outcome is what a store operation came to.
 type outcome uint8
@@ -182,7 +185,7 @@ type (
 		took     time.Duration
 	}
 	opened   struct{ epoch int32 }
-	caughtUp struct{}            // a follower has read to the end
+	caughtUp struct{}            // who only reads has read to the end
 	halted   struct{ err error } // the core has stopped; nil: as it was asked to
 	logged   struct {
 		level slog.Level
@@ -219,7 +222,7 @@ func (c *core) Step(now time.Time, ev event) []effect {
 	switch ev := ev.(type) {
 	case started:
 		c.phase = opening
-		c.takeOver(now)
+		c.unlessRestoring(c.takeOver)
 	case running:
 		c.upkeep.enabled = true
 		c.toSettle(now)
@@ -242,9 +245,12 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.reach(ev.ok)
 	case followed:
 		c.phase = following
-		c.followAnew(now)
+		c.unlessRestoring(c.followAnew)
 	case looked:
 		c.look(now)
+	case asked:
+		c.phase = reading
+		c.unlessRestoring(c.readState)
 	}
 	c.fire(now)
 	if c.phase == owning {

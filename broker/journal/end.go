@@ -9,6 +9,7 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/namespace"
 )
 
 // restarts bounds how often a read of the end begins anew because a checkpoint vanished under it.
@@ -131,6 +132,9 @@ func (c *core) loadPages(now time.Time, ck *kfs.Checkpoint, pages []*kfs.Page, f
 			return
 		}
 		c.state = s
+		if c.phase == reading {
+			s.unpage(pages)
+		}
 		c.followChain(now)
 		return
 	}
@@ -341,8 +345,37 @@ func (c *core) claim(now time.Time) {
 	c.send(now)
 }
 
-// own begins service.
-func (c *core) own(time.Time) {
+// own begins service. A journal that is new must not be one that a restore has put there meanwhile: a restore looks for what is not its own
+// before it ends, so one of the two sees the other.
+func (c *core) own(now time.Time) {
+	if c.state.sequence > 0 {
+		c.serve(now)
+		return
+	}
+	c.unlessRestoring(func(time.Time) {
+		c.list(kfs.CheckpointPrefix(c.journal), "", true, func(now time.Time, r result) {
+			if len(r.keys) > 0 {
+				c.fenced(now, fmt.Sprintf("%s is there, but the journal was new: it was restored meanwhile", r.keys[0]))
+				return
+			}
+			c.serve(now)
+		})
+	})
+}
+
+func (c *core) serve(time.Time) {
 	c.phase = owning
 	c.emit(opened{c.state.epoch})
+}
+
+// unlessRestoring goes on if the namespace is not being filled by a restore, and stops otherwise.
+func (c *core) unlessRestoring(then func(time.Time)) {
+	c.read(kfs.RestoringKey, blob.All, kfs.MaxRestoringBytes, func(now time.Time, r result) {
+		if r.outcome == absent {
+			then(now)
+			return
+		}
+		c.end = nil
+		c.stop(fmt.Errorf("journal %d: %w", c.journal, namespace.Refusal(r.body)))
+	})
 }

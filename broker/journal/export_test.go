@@ -11,9 +11,6 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 )
 
-// Limit is LIMIT.
-const Limit = limit
-
 // How long a journal that is left may take.
 const (
 	LeaveTimeout = leaveTimeout

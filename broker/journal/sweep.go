@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 )
 
 const (
+	// Limit is the LIMIT of the format.
+	Limit = limit
 	// MinGrace is the least grace of the format.
 	MinGrace = 4 * limit
 	// maxNoted bounds the segments that wait to be deleted at a time; others wait until those are gone.
@@ -28,8 +31,11 @@ type sweeping struct {
 	newest, older *kept  // the two newest checkpoints, both written and read back by this owner
 	lowest        uint64 // the first object that may be there
 	hasLowest     bool
-	verified      map[string]bool  // segments that this owner has read back in full
-	noted         map[string]int64 // keys of segments that nobody reads any more: since when that is known, by the store's clock
+	holds         map[string]*hold  // what restore points need of this journal, by the keys of its states there
+	held          []*hold           // those of the last look
+	verified      map[string]bool   // segments that this owner has read back in full
+	spared        map[string]spared // segments that would be deleted but for a restore point, by key; at most maxNoted
+	noted         map[string]int64  // keys of segments that nobody reads any more: since when that is known, by the store's clock
 }
 
 // kept is what deleting must know of a checkpoint.
@@ -59,9 +65,9 @@ func (c *core) keep() *kept {
 // sweepEvery is how often the store is asked whether what waits may go.
 func (c *core) sweepEvery() time.Duration { return c.grace / 36 }
 
-// waiting reports whether objects with records wait to be deleted, or segments before the log start.
+// waiting reports whether objects with records wait to be deleted, or segments before the log start; not for a restore point to be deleted.
 func (c *core) waiting() bool {
-	if c.sweep.lowest < min(c.state.goal, c.state.live()) {
+	if c.objectsWait(heldFrom(c.sweep.held)) {
 		return true
 	}
 	for _, p := range c.index.partitions {
@@ -72,24 +78,32 @@ func (c *core) waiting() bool {
 	return false
 }
 
-// trySweep looks for what may go. It holds off while there are restore points, which may need anything.
+// objectsWait reports whether objects with records below a sequence are there that nobody needs any more.
+func (c *core) objectsWait(until uint64) bool {
+	return c.sweep.lowest < min(c.state.goal, c.state.live(), until)
+}
+
+// trySweep looks for what may go. What it relies on are the two checkpoints as they are before it asks which restore points there are, and
+// its time is that of this LIST. So what it deletes, nobody needed at that time, and what it finds to be old enough was so then: a restore
+// point that is made meanwhile needs none of it (see package snapshot).
 func (c *core) trySweep(now time.Time) {
 	s := &c.sweep
 	if !c.upkeep.enabled || c.closing || s.running || s.older == nil || s.look.IsZero() || now.Before(s.look) {
 		return
 	}
-	if !c.waiting() && (s.orphans.IsZero() || now.Before(s.orphans)) {
+	if !c.waiting() && !c.objectsWait(math.MaxUint64) && (s.orphans.IsZero() || now.Before(s.orphans)) {
 		s.look = s.orphans
 		return
 	}
 	s.running = true
-	c.list(kfs.SnapshotsPrefix, "", true, func(now time.Time, r result) {
-		if len(r.keys) > 0 {
-			c.log(slog.LevelInfo, "nothing is deleted while there are restore points", "first", r.keys[0])
-			c.endSweep(now)
-			return
-		}
-		c.checkKept(now)
+	w := &sweep{newest: s.newest, older: s.older}
+	c.list(kfs.SnapshotsPrefix, "", false, func(now time.Time, r result) {
+		w.at = r.time
+		c.readHolds(now, r.keys, nil, func(now time.Time, holds []*hold) {
+			w.kept = holds
+			c.noteHolds(now, holds)
+			c.checkKept(now, w)
+		})
 	})
 }
 
@@ -103,15 +117,19 @@ func (c *core) toSweep(now time.Time) {
 	if c.sweep.look.IsZero() {
 		c.sweep.look = now.Add(c.sweepEvery())
 	}
+	c.toOrphans(now)
+}
+
+// toOrphans notes that there may be segments that nobody lists.
+func (c *core) toOrphans(now time.Time) {
 	if c.sweep.orphans.IsZero() {
 		c.sweep.orphans = now.Add(c.grace)
 	}
 }
 
-// checkKept makes sure that the two newest checkpoints are those that this owner knows. The time of that list is the sweep's.
-func (c *core) checkKept(time.Time) {
+// checkKept makes sure that the two newest checkpoints are those that this owner knows.
+func (c *core) checkKept(_ time.Time, w *sweep) {
 	s := &c.sweep
-	newest, older := s.newest, s.older
 	c.list(kfs.CheckpointPrefix(c.journal), "", false, func(now time.Time, r result) {
 		var sequences []uint64
 		for _, key := range r.keys {
@@ -120,17 +138,16 @@ func (c *core) checkKept(time.Time) {
 			}
 		}
 		slices.Sort(sequences)
-		if n := len(sequences); n < 2 || sequences[n-1] != newest.sequence || sequences[n-2] != older.sequence {
+		if n := len(sequences); n < 2 || sequences[n-1] != w.newest.sequence || sequences[n-2] != w.older.sequence {
 			c.endSweep(now) // another is being written, or by another owner
 			return
 		}
-		sweep := &sweep{at: r.time, newest: newest, older: older}
-		sweep.until = c.deletable(sweep)
+		w.until = c.deletable(w)
 		if s.hasLowest {
-			c.deleteObjects(now, sweep)
+			c.deleteObjects(now, w)
 			return
 		}
-		c.findLowest("", newest.sequence, func(now time.Time) { c.deleteObjects(now, sweep) })
+		c.findLowest("", w.newest.sequence, func(now time.Time) { c.deleteObjects(now, w) })
 	})
 }
 
@@ -150,13 +167,15 @@ func (c *core) findLowest(after string, otherwise uint64, then func(time.Time)) 
 
 // sweep is one look at what may go.
 type sweep struct {
-	at            int64 // the store's clock
+	at            int64 // the store's clock when it began
 	newest, older *kept
-	until         uint64 // objects below it may go
+	kept          []*hold // by restore points
+	spared        bool    // some of their segments nobody else needs
+	until         uint64  // objects below it may go
 }
 
 // deletable is the first object that must stay: objects go in order, below the older of the two kept checkpoints, and only of runs that the
-// newest carries with a time that is older than grace.
+// newest carries with a time that is older than grace, and none that a restore point needs.
 func (c *core) deletable(w *sweep) uint64 {
 	until := uint64(0)
 	for _, run := range w.newest.released {
@@ -165,7 +184,7 @@ func (c *core) deletable(w *sweep) uint64 {
 		}
 		until = run.Last + 1
 	}
-	return min(until, w.older.sequence)
+	return min(until, w.older.sequence, heldFrom(w.kept))
 }
 
 // deleteObjects deletes one object after the other.
@@ -326,24 +345,35 @@ func (c *core) deletePages(_ time.Time, w *sweep) {
 	})
 }
 
-// deleteTrimmed deletes segments that lie before the log start: of both kept checkpoints, and since grace.
+// deleteTrimmed deletes segments that lie before the log start: of both kept checkpoints, and since grace. Those that a restore point needs are
+// only not listed any more; they go when it has gone.
 func (c *core) deleteTrimmed(now time.Time, w *sweep) {
-	var keys []string
+	keys := c.released(w)
+	gone := map[string]bool{}
 	for _, id := range c.partitionIDs() {
 		p := c.index.partitions[id]
 		going := true // in order; but all wait for their grace at the same time
-		for n := 0; n < len(p.settled) && p.settled[n].Span.Next <= min(p.start, w.older.starts[id]); n++ {
-			if overdue := c.overdue(p.settled[n].Key, w.at); going && overdue {
-				keys = append(keys, p.settled[n].Key, kfs.IndexKey(id.Topic, p.name, id.Partition, p.settled[n].Span.Base))
-			} else {
-				going = false
+		for _, s := range p.settled {
+			if s.Span.Next > min(p.start, w.older.starts[id]) {
+				break
 			}
+			if overdue := c.overdue(s.Key, w.at); !going || !overdue {
+				going = false
+				continue
+			}
+			index := kfs.IndexKey(id.Topic, p.name, id.Partition, s.Span.Base)
+			switch {
+			case !w.holds(id, s.Span.Base):
+				keys = append(keys, s.Key, index)
+			case !c.spare(now, s.Key, spared{id, s.Span.Base, index}):
+				going = false
+				continue
+			}
+			gone[s.Key] = true
 		}
 	}
 	c.removeAll(now, keys, func(now time.Time) {
-		gone := map[string]bool{}
-		for _, key := range keys {
-			gone[key] = true
+		for key := range gone {
 			delete(c.sweep.noted, key)
 			delete(c.sweep.verified, key)
 		}

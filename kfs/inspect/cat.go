@@ -53,7 +53,7 @@ func TopicRecords(ctx context.Context, store blob.Store, want Selection) iter.Se
 	return func(yield func(Record, error) bool) {
 		p := printer{want: want, yield: yield}
 		found := false
-		for journal, err := range journals(ctx, store) {
+		for journal, err := range Journals(ctx, store) {
 			found = true
 			if err == nil {
 				err = p.journal(ctx, store, journal)

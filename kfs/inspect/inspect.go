@@ -83,8 +83,8 @@ func objects(ctx context.Context, store blob.Store, prefix, after string) iter.S
 	}
 }
 
-// journals lists the numbers of the journals that are there, a request for each.
-func journals(ctx context.Context, store blob.Store) iter.Seq2[uint32, error] {
+// Journals lists the numbers of the journals that are there, a request for each.
+func Journals(ctx context.Context, store blob.Store) iter.Seq2[uint32, error] {
 	return func(yield func(uint32, error) bool) {
 		after := ""
 		for {

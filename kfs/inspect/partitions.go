@@ -38,7 +38,7 @@ type recent struct {
 // Damage is an error (kfs.ErrCorrupt, kfs.ErrVersion).
 func ReadEnds(ctx context.Context, store blob.Store) (*Ends, error) {
 	e := &Ends{store: store, partitions: map[kfs.PartitionID]*Partition{}, settled: map[kfs.PartitionID][]kfs.SettledSegment{}, journals: map[uint32]*recent{}}
-	for journal, err := range journals(ctx, store) {
+	for journal, err := range Journals(ctx, store) {
 		if err == nil {
 			err = e.read(ctx, journal)
 		}

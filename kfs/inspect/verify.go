@@ -55,7 +55,7 @@ type Verifier struct {
 // what it says of them, and their indexes. The error
 // is one of the store: then not everything was verified. Damage is no error but a finding.
 func (v *Verifier) Namespace(ctx context.Context) (Summary, error) {
-	for journal, err := range journals(ctx, v.Store) {
+	for journal, err := range Journals(ctx, v.Store) {
 		if err == nil {
 			v.summary.Journals++
 			err = v.journal(ctx, journal)

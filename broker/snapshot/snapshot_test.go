@@ -14,6 +14,7 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/blobtest"
+	"github.com/firn-io/firn/kfs/inspect"
 	"github.com/firn-io/firn/kfs/namespace"
 )
 
@@ -47,6 +48,7 @@ func TestRestore(t *testing.T) {
 			c.must(c.journals[p].AppendEntries([]kfs.Entry{kfs.Trim{Topic: topicID(1), Partition: p, LogStart: 30}}))
 		}
 		time.Sleep(72 * time.Hour)
+		holds(t, from, s)
 		r := NewRestore(RestoreConfig{From: from, Name: "point", Into: into, Rand: seeded(5), Now: time.Now})
 		plan, err := r.Plan(t.Context())
 		if err != nil {
@@ -87,6 +89,34 @@ func TestRestore(t *testing.T) {
 		c.close()
 		verify(t, from)
 	})
+}
+
+// holds compares what a namespace says that a restore point holds, where nobody else needs any of it, with what it needs.
+func holds(t *testing.T, store blob.Store, s *kfs.Snapshot) {
+	t.Helper()
+	u, err := inspect.Use(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want inspect.Amount // without indexes
+	for _, j := range s.Journals {
+		want.Objects += int64(j.Sequence-j.From) + 1 + 2*int64(j.Segments)
+		want.Bytes += j.Bytes + j.Settled
+	}
+	// Objects go in order, so those that came later wait too.
+	if got := u.Snapshots[0]; len(u.Snapshots) != 1 || got.Name != s.Name || got.Err != "" || got.Held.Objects < want.Objects || got.Held.Bytes < want.Bytes {
+		t.Errorf("restore points %+v, want %+v at least", u.Snapshots, want)
+	}
+	for _, j := range u.Journals {
+		if j.Held.Objects == 0 || j.Held != j.Released {
+			t.Errorf("journal %d: released %+v, held %+v", j.Journal, j.Released, j.Held)
+		}
+	}
+	for _, p := range u.Partitions {
+		if p.Held != p.Waiting {
+			t.Errorf("%s/%d: waiting %+v, held %+v", p.Topic, p.Partition, p.Waiting, p.Held)
+		}
+	}
 }
 
 // TestCut has things happen between the readings of journals: what is restored is one whole.

@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/broker"
 	"github.com/firn-io/firn/broker/auth"
 	"github.com/firn-io/firn/broker/journal"
+	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/job"
 )
@@ -106,7 +107,7 @@ is the only one; should it not be, the store lets the one win that started last,
 			if err != nil {
 				return err
 			}
-			space, err := openStore(c.Context(), store)
+			space, err := open.Store(c.Context(), store) // the broker itself refuses one that is being restored
 			if err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -73,7 +72,8 @@ func bucketCommand() *cobra.Command {
 		Short: "What takes how much of a store, what waits to be deleted, and what a month costs",
 		Long: `What takes how much of a store, by topic, partition and tier; what waits to be deleted, and until when; restore points and jobs that
 hold something; and what a month costs at list prices, at the pace of the last day. It asks the store alone: a LIST of all keys (one request
-for a thousand), and a GET for each checkpoint, index page and job, and for each object that no checkpoint covers yet.`,
+for a thousand), and a GET for each checkpoint, index page and job, for each restore point and its states, and for each object that no
+checkpoint covers yet.`,
 		Example: "  firn bucket\n  firn bucket --store file:///var/lib/firn\n  firn bucket --store 's3://bucket/prefix?region=eu-central-1' --price-storage 0.0245 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -120,8 +120,15 @@ func printUsage(out io.Writer, u *inspect.Usage, b bill, grace time.Duration) er
 			goes(u, &j, grace), byteSize(j.Meta.Bytes), byteSize(j.Day.Bytes), j.Day.Objects)
 	}
 	fmt.Fprintf(w, "\nother\t%s\tin %d\n", byteSize(u.Other.Bytes), u.Other.Objects)
-	if len(u.Snapshots) > 0 {
-		fmt.Fprintf(w, "\nNothing is deleted while there are restore points: %s\n", strings.Join(u.Snapshots, ", "))
+	for i, s := range u.Snapshots {
+		if i == 0 {
+			fmt.Fprintln(w, "\nRESTORE POINT\tMADE\tKEEPS WHAT WOULD GO\t")
+		}
+		if s.Err != "" {
+			fmt.Fprintf(w, "%s\t\t%s\tin %d: everything, for it cannot be read: %s\n", s.Name, byteSize(s.Held.Bytes), s.Held.Objects, s.Err)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\tin %d\n", s.Name, s.Created.Format("2006-01-02 15:04 UTC"), byteSize(s.Held.Bytes), s.Held.Objects)
 	}
 	for i, job := range u.Jobs {
 		if i == 0 {
@@ -148,8 +155,10 @@ func goes(u *inspect.Usage, j *inspect.JournalUsage, grace time.Duration) string
 	switch {
 	case j.Released.Objects == 0:
 		return ""
-	case len(u.Snapshots) > 0:
-		return "when there is no restore point"
+	case j.Held.Objects == j.Released.Objects:
+		return "when restore points are deleted"
+	case j.Held.Objects > 0:
+		return fmt.Sprintf("%s in %d when restore points are deleted", byteSize(j.Held.Bytes), j.Held.Objects)
 	case j.Since.IsZero():
 		return "after the next checkpoints"
 	}

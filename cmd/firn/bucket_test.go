@@ -39,9 +39,14 @@ func TestPrintUsage(t *testing.T) {
 		change func()
 		want   []string
 	}{
-		"released":          {func() {}, []string{"events (deleted)", "[0, 7)", "after 2023-11-15 04:13 UTC", "firn", "its object cannot be read: corrupt", "0.023 a GiB"}},
-		"not known to be":   {func() { u.Journals[0].Since = time.Time{} }, []string{"after the next checkpoints"}},
-		"a restore point":   {func() { u.Snapshots = []string{"before.json"} }, []string{"when there is no restore point", "restore points: before.json"}},
+		"released":        {func() {}, []string{"events (deleted)", "[0, 7)", "after 2023-11-15 04:13 UTC", "firn", "its object cannot be read: corrupt", "0.023 a GiB"}},
+		"not known to be": {func() { u.Journals[0].Since = time.Time{} }, []string{"after the next checkpoints"}},
+		"a restore point": {func() {
+			u.Snapshots = []inspect.SnapshotHold{{Name: "before", Created: since, Held: inspect.Amount{Objects: 2, Bytes: 2 << 20}}}
+			u.Journals[0].Held = u.Journals[0].Released
+		}, []string{"when restore points are deleted", "before", "2023-11-14 22:13 UTC  2.0 MiB"}},
+		"for some":          {func() { u.Journals[0].Held = inspect.Amount{Objects: 1, Bytes: 1 << 20} }, []string{"1.0 MiB in 1 when restore points are deleted"}},
+		"one not read":      {func() { u.Snapshots = []inspect.SnapshotHold{{Name: "odd", Err: "corrupt"}} }, []string{"odd", "everything, for it cannot be read: corrupt"}},
 		"nothing to delete": {func() { u.Journals[0].Released = inspect.Amount{} }, []string{"in 0"}},
 	} {
 		was, journals := *u, u.Journals[0]

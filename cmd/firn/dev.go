@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/broker"
+	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/host"
 )
@@ -73,7 +74,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	if d.store == "" {
 		d.store = "file://" + filepath.Join(d.data, "store")
 	}
-	space, err := openStore(ctx, d.store)
+	space, err := open.Store(ctx, d.store) // broker and jobs refuse one that is being restored
 	if err != nil {
 		return err
 	}

@@ -26,10 +26,13 @@ import (
 	"github.com/firn-io/firn/kfs"
 )
 
-// TestIntegrationLeastPrivilege runs brokers and a job, each with the policy that deploy/iam has for it, against an S3 server that refuses
+// TestIntegrationLeastPrivilege runs brokers, a job, the making of restore points and a restore, each with the policy that deploy/iam has for it, against an S3 server that refuses
 // everything else. What a policy allows and nobody asks for is too much.
 func TestIntegrationLeastPrivilege(t *testing.T) {
-	guard := &guard{policies: map[string]*policy{"broker": readPolicy(t, "broker.json"), "job": readPolicy(t, "job.json")}, used: map[string]bool{}}
+	guard := &guard{policies: map[string]*policy{}, used: map[string]bool{}}
+	for _, role := range []string{"broker", "job", "snapshot", "restore"} {
+		guard.policies[role] = readPolicy(t, role+".json")
+	}
 	backend := s3mem.New()
 	for _, bucket := range []string{"log", "tables"} {
 		if err := backend.CreateBucket(bucket); err != nil {
@@ -73,6 +76,26 @@ func TestIntegrationLeastPrivilege(t *testing.T) {
 	}
 	if _, err := run(t, fromEnv(t, "FIRN_BIN"), "verify", "-f", job, "--store", store, "--data", data, "--deep"); err != nil {
 		t.Error(err)
+	}
+	role("snapshot")
+	firn := fromEnv(t, "FIRN_BIN")
+	for _, args := range [][]string{{"create", "point"}, {"create", "other"}, {"ls"}, {"show", "point"}, {"delete", "other"}} {
+		if _, err := run(t, firn, append(append([]string{"snapshot"}, args...), "--store", store)...); err != nil {
+			t.Error(err)
+		}
+	}
+	role("restore")
+	if _, err := run(t, firn, "restore", "--from", "point", "--store", store, "--to", strings.Replace(store, "/firn?", "/restored?", 1)); err != nil {
+		t.Error(err)
+	}
+	// What a broker asks for only after hours.
+	for _, key := range []string{"snapshots/point.json", "snapshots/point/x/0000.kfm"} {
+		if !guard.allowed("broker", "s3:GetObject", "arn:aws:s3:::log/firn/"+key, "") {
+			t.Errorf("a broker may not read %s", key)
+		}
+	}
+	if !guard.allowed("broker", "s3:ListBucket", "arn:aws:s3:::log", "firn/"+kfs.SnapshotsPrefix) {
+		t.Error("a broker may not list restore points")
 	}
 	role("broker")
 	outgrowCheckpoints(t, store)
@@ -153,7 +176,7 @@ func readPolicy(t *testing.T, name string) *policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer("BUCKET", "log", "PREFIX", "firn", "WAREHOUSE", "tables/lake").Replace(string(body))
+	text := strings.NewReplacer("BUCKET", "log", "PREFIX", "firn", "WAREHOUSE", "tables/lake", "RESTORED", "restored").Replace(string(body))
 	p := &policy{}
 	if err := json.Unmarshal([]byte(text), p); err != nil {
 		t.Fatal(err)
@@ -170,7 +193,11 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		role = found[1]
 	}
 	action, resource, prefix := s3Action(r)
-	if !g.allowed(role, action, resource, prefix) {
+	source, copied := r.Header.Get("X-Amz-Copy-Source"), true
+	if source != "" {
+		copied = g.allowed(role, "s3:GetObject", "arn:aws:s3:::"+strings.TrimPrefix(source, "/"), "")
+	}
+	if !copied || !g.allowed(role, action, resource, prefix) {
 		g.mu.Lock()
 		g.refused = append(g.refused, fmt.Sprintf("%s: %s %s prefix %q (%s %s)", role, action, resource, prefix, r.Method, r.URL))
 		g.mu.Unlock()

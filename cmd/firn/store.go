@@ -12,6 +12,7 @@ import (
 	"github.com/firn-io/firn/kfs/blob/file"
 	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/kfs/blob/s3"
+	"github.com/firn-io/firn/kfs/namespace"
 	"github.com/firn-io/firn/runtime/host"
 )
 
@@ -23,8 +24,22 @@ func storeName(text string) string {
 	return name
 }
 
-// openStore opens the namespace that a URL names.
-func openStore(ctx context.Context, text string) (blob.Store, error) { return open.Store(ctx, text) }
+// openStore opens the namespace that a URL names. One that is being restored is refused.
+func openStore(ctx context.Context, text string) (blob.Store, error) {
+	store, err := open.Store(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return store, usable(ctx, text, store)
+}
+
+// usable refuses a namespace that is being restored.
+func usable(ctx context.Context, text string, store blob.Store) error {
+	if err := namespace.Usable(ctx, store); err != nil {
+		return fmt.Errorf("store %s: %w", storeName(text), err)
+	}
+	return nil
+}
 
 // openObject opens what firn kfs looks into, for reading only: a namespace, or a single object, which key then names.
 func openObject(ctx context.Context, text string) (store blob.Store, key string, err error) {
@@ -36,7 +51,9 @@ func openObject(ctx context.Context, text string) (store blob.Store, key string,
 		if info, err := os.Stat(dir); err == nil && info.Mode().IsRegular() {
 			dir, key = filepath.Split(dir)
 		}
-		store, err = file.OpenReadOnly(dir)
+		if store, err = file.OpenReadOnly(dir); err == nil && key == "" {
+			err = usable(ctx, text, store)
+		}
 		return store, key, err
 	}
 	u, err := url.Parse(text)
@@ -47,6 +64,8 @@ func openObject(ctx context.Context, text string) (store blob.Store, key string,
 		i := strings.LastIndexByte(u.Path, '/')
 		u.Path, key = u.Path[:i], u.Path[i+1:]
 	}
-	store, err = s3.Open(ctx, u.String())
+	if store, err = s3.Open(ctx, u.String()); err == nil && key == "" {
+		err = usable(ctx, text, store)
+	}
 	return store, key, err
 }

@@ -21,7 +21,7 @@ type Usage struct {
 	Journals   []JournalUsage   `json:"journals"`
 	Partitions []PartitionUsage `json:"partitions"` // that take anything, by topic and number
 	Other      Amount           `json:"other"`      // keys of none of these
-	Snapshots  []string         `json:"snapshots"`  // restore points: nothing is deleted while there is one
+	Snapshots  []SnapshotHold   `json:"snapshots"`  // restore points
 	Jobs       []JobHold        `json:"jobs"`
 	Requests   Requests         `json:"requests"` // that finding this out has taken
 }
@@ -45,6 +45,7 @@ type JournalUsage struct {
 	Journal  uint32    `json:"journal"`
 	Live     Amount    `json:"live"`           // objects with something that is neither settled nor trimmed, or that no checkpoint covers yet
 	Released Amount    `json:"released"`       // objects that wait to be deleted
+	Held     Amount    `json:"held"`           // those of them that wait for restore points to be deleted
 	Since    time.Time `json:"since,omitzero"` // when the newest released run was known to be released; zero if a checkpoint has still to say so
 	Meta     Amount    `json:"meta"`           // checkpoints, index pages, the hint
 	Day      Amount    `json:"day"`            // objects of the last day
@@ -61,6 +62,7 @@ type PartitionUsage struct {
 	Journal   int64       `json:"journal_bytes"` // in live objects of the journal
 	Segments  Amount      `json:"segments"`      // settled, with indexes
 	Waiting   Amount      `json:"waiting"`       // segments that lie before the log start or that no journal lists, with indexes
+	Held      Amount      `json:"held"`          // those of them that wait for restore points to be deleted
 	Day       Amount      `json:"day"`           // segments and indexes of the last day
 }
 
@@ -71,9 +73,18 @@ type JobHold struct {
 	Bytes int64  `json:"bytes"`           // of partitions from where it may still read on, at most: ranges count whole
 }
 
+// SnapshotHold is a restore point and what only restore points hold.
+type SnapshotHold struct {
+	Name    string    `json:"name"`
+	Err     string    `json:"error,omitempty"` // why it cannot be read: it holds everything
+	Created time.Time `json:"created,omitzero"`
+	Held    Amount    `json:"held"` // what waits to be deleted until this restore point is, with the others that need it
+}
+
 // usage is a Usage in the making.
 type usage struct {
 	Usage
+	holds      []snapshotNeeds
 	store      blob.Store
 	partitions map[kfs.PartitionID]*PartitionUsage
 	listed     map[string]kfs.SettledSegment // by key
@@ -91,7 +102,7 @@ type sized struct {
 // objects behind it, and the objects of jobs.
 func Use(ctx context.Context, store blob.Store) (*Usage, error) {
 	u := &usage{store: store, partitions: map[kfs.PartitionID]*PartitionUsage{}, listed: map[string]kfs.SettledSegment{}, ranges: map[kfs.PartitionID][]sized{}}
-	u.Journals, u.Snapshots, u.Jobs, u.Usage.Partitions = []JournalUsage{}, []string{}, []JobHold{}, []PartitionUsage{}
+	u.Journals, u.Snapshots, u.Jobs, u.Usage.Partitions = []JournalUsage{}, []SnapshotHold{}, []JobHold{}, []PartitionUsage{}
 	found := map[uint32]*journalKeys{}
 	var rest []blob.Info // segments, indexes, and what is none of the kinds
 	for page, err := range store.List(ctx, "", "") {
@@ -120,6 +131,9 @@ func Use(ctx context.Context, store blob.Store) (*Usage, error) {
 		numbers = append(numbers, number)
 	}
 	slices.Sort(numbers)
+	if err := u.snapshots(ctx, rest); err != nil {
+		return nil, err
+	}
 	for _, number := range numbers {
 		if err := u.journal(ctx, number, found[number]); err != nil {
 			return nil, err
@@ -177,6 +191,9 @@ func (u *usage) journal(ctx context.Context, number uint32, found *journalKeys) 
 			continue
 		case c != nil && released(c, sequence):
 			j.Released.add(o.Size)
+			if u.hold(o.Size, func(n *snapshotNeeds) bool { return n.object(number, sequence) }) {
+				j.Held.add(o.Size)
+			}
 		default:
 			j.Live.add(o.Size)
 			if c == nil || sequence > c.Sequence {
@@ -319,9 +336,6 @@ func (u *usage) key(o blob.Info) {
 	}
 	topic, name, number, _, ok := kfs.ParseSegmentKey(segment)
 	if !ok {
-		if strings.HasPrefix(o.Key, kfs.SnapshotsPrefix) {
-			u.Snapshots = append(u.Snapshots, strings.TrimPrefix(o.Key, kfs.SnapshotsPrefix))
-		}
 		u.Other.add(o.Size)
 		return
 	}
@@ -330,6 +344,9 @@ func (u *usage) key(o blob.Info) {
 		p.Segments.add(o.Size)
 	} else {
 		p.Waiting.add(o.Size)
+		if u.hold(o.Size, func(n *snapshotNeeds) bool { return n.segment(segment) }) {
+			p.Held.add(o.Size)
+		}
 	}
 	if u.At.Sub(o.Modified) < 24*time.Hour {
 		p.Day.add(o.Size)

@@ -62,7 +62,24 @@ func TestUse(t *testing.T) {
 	if b, d := u.Jobs[0], u.Jobs[1]; b.Err == "" || b.Bytes != journal || d.Err != "" || d.Bytes != 0 {
 		t.Errorf("jobs %+v, %d bytes in journals, %+v", u.Jobs, journal, u.Partitions)
 	}
-	if u.Requests.Lists != 1 || u.Requests.Gets != 7 {
+	// A restore point that cannot be read keeps all that waits.
+	var held Amount
+	for _, j := range u.Journals {
+		if j.Held != j.Released {
+			t.Errorf("journal %d: released %+v, held %+v", j.Journal, j.Released, j.Held)
+		}
+		held.Objects, held.Bytes = held.Objects+j.Held.Objects, held.Bytes+j.Held.Bytes
+	}
+	for _, p := range u.Partitions {
+		if p.Held != p.Waiting {
+			t.Errorf("%s/%d: waiting %+v, held %+v", p.Topic, p.Partition, p.Waiting, p.Held)
+		}
+		held.Objects, held.Bytes = held.Objects+p.Held.Objects, held.Bytes+p.Held.Bytes
+	}
+	if s := u.Snapshots[0]; s.Name != "before" || s.Err == "" || s.Held != held || held.Objects == 0 {
+		t.Errorf("restore point %+v, all that waits is %+v", s, held)
+	}
+	if u.Requests.Lists != 1 || u.Requests.Gets != 8 {
 		t.Errorf("requests %+v", u.Requests)
 	}
 	if _, err := Use(t.Context(), blob.NewMemory(nil)); err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/kfs/namespace"
 	"github.com/firn-io/firn/runtime/job"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
@@ -125,6 +126,9 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return nil, err
 	}
 	r.own(store)
+	if err := namespace.Usable(ctx, store); errors.Is(err, namespace.ErrRestoring) { // other errors are met again, and waited for, where the job reads
+		return nil, err
+	}
 	cfg, err := config(j, s)
 	if err != nil {
 		return nil, err

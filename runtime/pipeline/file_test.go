@@ -166,6 +166,41 @@ func TestAnotherLineageHalts(t *testing.T) {
 	wantOffsets(t, l.table("db.events"), 0, 0, 5)
 }
 
+// TestRestoredSource reads a restored namespace: an old object names the cluster that it was before, and the checkpoint the one that it is.
+func TestRestoredSource(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5))
+	w.Checkpoint(t)
+	key := kfs.CheckpointKey(0, 0)
+	body, _, err := blob.ReadAll(t.Context(), store, key, blob.All, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kfs.DecodeCheckpoint(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := kfs.Restoring{Cluster: kfs.ClusterID{8}, Lineage: kfs.TopicID{7}}
+	restored.Identify(c)
+	if body, err = kfs.EncodeCheckpoint(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), key, body, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t, testConfig(t, store, l)); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 5)
+	if body, _, err = blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, kfs.MaxJobBytes); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := kfs.DecodeJob(body); err != nil || j.Lineage != restored.Lineage {
+		t.Errorf("the job has noted %+v, %v", j, err)
+	}
+}
+
 // TestDamagedJobFile shows that nobody's position rests on it.
 func TestDamagedJobFile(t *testing.T) {
 	for _, body := range []string{"", "{", `{"version":2}`, `{"version":1,"tables":[{"table":"db.events","sources":[{"id":"?"}]}]}`} {

@@ -325,7 +325,8 @@ func (s *session) dispatch(ctx context.Context, o *tail.Object) error {
 	all := &shared{object: o}
 	all.uses.Add(1)
 	defer all.release()
-	if o.Manifest != nil {
+	// What entries before the checkpoint said is in it, and after a restore it says better: they may name the cluster that was restored.
+	if c := s.tailer.Checkpoint(); o.Manifest != nil && (c == nil || o.Manifest.Sequence > c.Sequence) {
 		for _, e := range o.Manifest.Entries {
 			if err := s.job.learn(e); err != nil {
 				return err

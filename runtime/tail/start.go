@@ -8,14 +8,18 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/namespace"
 )
 
 var errNoTime = errors.New("the store's answers carry no time: a journal cannot be followed without the store's clock")
 
 const maxMetaBytes = 1 << 30 // of a checkpoint or an index page
 
-// Open finds the newest checkpoint and loads it.
+// Open finds the newest checkpoint and loads it. A namespace that is being restored is refused (namespace.ErrRestoring).
 func (t *Tailer) Open(ctx context.Context) error {
+	if err := namespace.Usable(ctx, t.cfg.Store); err != nil {
+		return err
+	}
 	for {
 		found, err := t.list(ctx, false)
 		if err != nil {

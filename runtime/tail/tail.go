@@ -28,6 +28,7 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/namespace"
 )
 
 // ErrReleased says that the next object may be deleted by now: read on with a new tailer, which finds the records in segments.
@@ -136,6 +137,11 @@ func (t *Tailer) Next(ctx context.Context) (*Object, error) {
 	for {
 		if d, ok := t.todo.(deliver); ok {
 			o := t.object
+			if o.Manifest.Sequence == 0 && t.checkpoint == nil {
+				if err := t.begun(ctx); err != nil {
+					return nil, err
+				}
+			}
 			o.fault(d.faults)
 			t.object, t.todo = nil, t.core.step(waited{})
 			return o, nil
@@ -162,7 +168,11 @@ func (t *Tailer) do(ctx context.Context, todo effect) (event, error) {
 	switch todo := todo.(type) {
 	case list:
 		t.land()
-		return t.list(ctx, todo.objects)
+		l, err := t.list(ctx, todo.objects)
+		if err == nil && l.anyObject && !l.any && t.core.chain.next == 0 { // not the journal's first
+			err = t.begun(ctx)
+		}
+		return l, err
 	case load:
 		c, err := t.load(ctx, todo.sequence)
 		if errors.Is(err, blob.ErrNotFound) { // newer ones were written meanwhile
@@ -184,6 +194,26 @@ func (t *Tailer) do(ctx context.Context, todo effect) (event, error) {
 		return nil, todo.err
 	}
 	panic(fmt.Sprintf("tail: no such effect: %T", todo))
+}
+
+// begun makes sure of a journal that was empty, and is not any more, that a broker has begun it and no restore: such a journal is to be opened anew
+// when it is there.
+func (t *Tailer) begun(ctx context.Context) error {
+	err := namespace.Usable(ctx, t.cfg.Store)
+	if err == nil {
+		var l listed
+		if l, err = t.list(ctx, false); err == nil && !l.any {
+			return nil
+		}
+	}
+	if err == nil || errors.Is(err, namespace.ErrRestoring) {
+		t.land()
+		t.todo = released{}
+	}
+	if err == nil {
+		err = fmt.Errorf("journal %d was empty and has a checkpoint now: %w", t.cfg.Journal, ErrReleased)
+	}
+	return err
 }
 
 // pause waits for four fifths of d and a random part of the rest.

@@ -33,7 +33,7 @@ func TestStartFarBehind(t *testing.T) {
 	}
 	j.Checkpoint(t)
 
-	const list, checkpoint = "LIST journal/0000/checkpoint-", "GET journal/0000/checkpoint-00000000000000009999.kfm"
+	const list, checkpoint = "GET restoring.json\nLIST journal/0000/checkpoint-", "GET journal/0000/checkpoint-00000000000000009999.kfm"
 	page := func(first int) string {
 		return fmt.Sprintf("GET journal/0000/index-%020d-%020d.kfm", first, first+perPage-1)
 	}

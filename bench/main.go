@@ -22,7 +22,7 @@ func main() {
 	flag.StringVar(&b.input, "input", "examples/quickstart/earthquakes.jsonl", "the `file` whose lines are the records")
 	flag.IntVar(&b.megabytes, "mb", 256, "how many `MB` of JSON each throughput run moves")
 	flag.IntVar(&b.runs, "runs", 3, "how often each is run; the median is shown")
-	only := flag.String("only", "produce,fetch,partitions,process,backlog,commits,freshness", "which parts to run; there is also beside")
+	only := flag.String("only", "produce,fetch,partitions,process,workers,backlog,commits,freshness", "which parts to run; there is also beside")
 	write := flag.String("write", "", "the `file` whose results section is replaced")
 	section := flag.String("section", "make bench", "the `command` that writes the section")
 	flag.Parse()
@@ -66,10 +66,10 @@ func (b *bench) run(ctx context.Context, parts []string) (string, error) {
 	report := machine()
 	for _, part := range parts {
 		measure, ok := map[string]func(context.Context) (string, error){
-			"produce": b.produce, "fetch": b.fetch, "partitions": b.partitions, "process": b.process,
+			"produce": b.produce, "fetch": b.fetch, "partitions": b.partitions, "process": b.process, "workers": b.workers,
 			"backlog": b.backlog, "commits": b.commits, "freshness": b.freshness, "beside": b.beside}[part]
 		if !ok {
-			return "", fmt.Errorf("-only %s: there are produce, fetch, partitions, process, backlog, commits, freshness and beside", part)
+			return "", fmt.Errorf("-only %s: there are produce, fetch, partitions, process, workers, backlog, commits, freshness and beside", part)
 		}
 		table, err := measure(ctx)
 		if err != nil {

@@ -25,7 +25,13 @@ type server struct {
 
 // startServer runs firn and returns when it says that it is ready.
 func (b *bench) startServer(ctx context.Context, dir string, args ...string) (*server, error) {
+	return b.startServerIn(ctx, nil, dir, args...)
+}
+
+// startServerIn is startServer with more in the environment.
+func (b *bench) startServerIn(ctx context.Context, environment []string, dir string, args ...string) (*server, error) {
 	s := &server{cmd: exec.CommandContext(ctx, b.firn, args...), where: map[string]string{}, log: dir + "/log"}
+	s.cmd.Env = append(os.Environ(), environment...)
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err

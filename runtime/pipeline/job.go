@@ -184,7 +184,11 @@ func (j *Job) readEnd(ctx context.Context, journal uint32, since time.Time) (tai
 }
 
 func (j *Job) tailConfig(journal uint32) tail.Config {
-	return tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.wanted, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
+	cfg := tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.wanted, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
+	if j.cfg.shared() { // a life of a table with another share begins behind this, and with a rewind
+		_, cfg.Wants, _ = j.cfg.Assignment.Share()
+	}
+	return cfg
 }
 
 // wanted reports whether this run takes records of a topic: of those that the job reads, all but what a run until offsets leaves out.

@@ -72,7 +72,7 @@ func SegmentTopic(name string) kfs.TopicID {
 	return id
 }
 
-// NewSegments makes a tailer of a KafScale bucket. Config.Journal is not used.
+// NewSegments makes a tailer of a KafScale bucket. Config.Journal and Config.Wants are not used.
 func NewSegments(cfg Config) *Segments {
 	return &Segments{cfg: New(cfg).cfg, byID: map[kfs.PartitionID]*line{}}
 }

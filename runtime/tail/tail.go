@@ -46,10 +46,13 @@ type Config struct {
 	Store   blob.Store              // at the namespace's root
 	Journal uint32                  // the journal's number
 	Match   func(topic string) bool // whose records are wanted; nil: nobody's, only entries
-	Budget  Budget                  // nil: no bound but the read-ahead of 8 objects
-	Logger  *slog.Logger            // nil: silent
-	Now     func() time.Time        // nil: time.Now
-	Jitter  func() float64          // in [0, 1), spreads the polls of many tailers; nil: none
+	// Wants says which partitions of these topics; nil: all. Of objects that hold much else only parts are read: the manifest, and what is
+	// wanted in at most four ranges, if it is less than half.
+	Wants  func(kfs.PartitionID) bool
+	Budget Budget           // nil: no bound but the read-ahead of 8 objects
+	Logger *slog.Logger     // nil: silent
+	Now    func() time.Time // nil: time.Now
+	Jitter func() float64   // in [0, 1), spreads the polls of many tailers; nil: none
 }
 
 // Object is one object of the log. The caller owns it and must release it.
@@ -97,7 +100,8 @@ type Tailer struct {
 	flights []*flight // GETs of the next object and of those behind it, in order
 	// manifests says that only the ends of objects are read: no records.
 	manifests bool
-	waiting   bool // whether "waits for the first object" was logged
+	shape     shape // of the objects that were read last
+	waiting   bool  // whether "waits for the first object" was logged
 }
 
 // New makes a tailer. Nothing is read before Open.
@@ -280,18 +284,19 @@ func stopped(t *Tailer, err error) (event, error) {
 
 // open makes an object of what was read. The bytes of wanted segments are checked.
 func (t *Tailer) open(f *flight, m *kfs.Manifest) *Object {
-	o := &Object{Key: f.key, Manifest: m, Size: int64(len(f.body)), Read: t.cfg.Now(), release: f.release}
+	o := &Object{Key: f.key, Manifest: m, Size: f.info.Size, Read: t.cfg.Now(), release: f.release}
 	for i := range m.Segments {
 		s := &m.Segments[i]
-		if !t.cfg.Match(s.Name) {
+		if !t.wanted(s) {
 			continue
 		}
-		p := Piece{Topic: s.Name, ID: s.ID(), Span: s.Span, Created: time.UnixMilli(m.Created), Latest: s.MaxTimestamp, Ref: s.Ref(f.key), Records: s.Bytes(f.body)}
+		p := Piece{Topic: s.Name, ID: s.ID(), Span: s.Span, Created: time.UnixMilli(m.Created), Latest: s.MaxTimestamp, Ref: s.Ref(f.key), Records: f.records(s)}
 		if err := s.Check(p.Records); err != nil {
 			p.Records, p.Err = nil, fmt.Errorf("%s: %w", f.key, err)
 		}
 		o.Pieces = append(o.Pieces, p)
 	}
+	t.shape.add(m, f.info.Size, t.wants(m))
 	return o
 }
 
@@ -314,7 +319,8 @@ type flight struct {
 	granted chan struct{} // closed when it has its memory, or needs none
 	done    chan struct{} // closed when it has ended; what follows is set then
 
-	body    []byte
+	body    []byte // of the whole, or its end if there are parts
+	parts   []part
 	info    blob.Info
 	err     error
 	release func()
@@ -325,9 +331,13 @@ const maxObjectBytes = 1 << 30
 
 // fly begins the GET of an object of the journal.
 func (t *Tailer) fly(ctx context.Context, sequence uint64) *flight {
+	partial, end := t.cfg.Wants != nil && t.shape.partial(), t.shape.tail
 	return launch(ctx, kfs.ObjectKey(t.cfg.Journal, sequence), t.flights, func(ctx context.Context, f *flight, before <-chan struct{}) error {
-		if t.manifests {
+		switch {
+		case t.manifests:
 			return f.runTail(ctx, t.cfg.Store)
+		case partial:
+			return f.runParts(ctx, t.cfg.Store, t.cfg.Budget, before, end, t.wants)
 		}
 		return f.run(ctx, t.cfg.Store, t.cfg.Budget, before)
 	})
@@ -383,8 +393,12 @@ func (f *flight) run(ctx context.Context, store blob.Store, budget Budget, befor
 // runTail reads the object's manifest: its last bytes, and more of them if they are too few.
 func (f *flight) runTail(ctx context.Context, store blob.Store) error {
 	defer close(f.granted)
-	var err error
-	for need := int64(kfs.TailSize); need > 0; {
+	return f.readTail(ctx, store, kfs.TailSize)
+}
+
+// readTail is runTail that begins with the last bytes.
+func (f *flight) readTail(ctx context.Context, store blob.Store, bytes int64) (err error) {
+	for need := bytes; need > 0; {
 		f.body, f.info, err = blob.ReadAll(ctx, store, f.key, blob.Last(need), maxObjectBytes)
 		if err != nil {
 			return err

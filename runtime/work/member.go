@@ -312,10 +312,13 @@ func (m *Member) Workers(tables []string) []kfs.JobWorker {
 	return all
 }
 
-// Found says how many partitions a topic has that the job reads; 0 if the topic is gone.
+// Found says how many partitions, or more, a topic has that the job reads; 0 if the topic is gone.
 func (m *Member) Found(topic kfs.TopicID, partitions int32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if partitions > 0 && partitions <= m.claims.topics[topic] {
+		return
+	}
 	m.apply(m.claims.step(found{topic, partitions}))
 }
 

@@ -110,6 +110,10 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	if s.config.Admit != nil {
 		admitted, err := s.config.Admit(ctx)
 		if err != nil {
+			// By a reset: some clients take an orderly end before the first answer for a server that wants TLS, and give up.
+			if tcp, ok := raw.(*net.TCPConn); ok {
+				tcp.SetLinger(0)
+			}
 			s.refuse(raw, closedUnadmitted, err)
 			return
 		}

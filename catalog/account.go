@@ -89,6 +89,15 @@ func (a *Account) Has(commit string) bool {
 // OwnBackfill reports whether other is a backfill of job, which may share its streams.
 func OwnBackfill(job, other string) bool { return strings.HasPrefix(other, job+"/backfill/") }
 
+// Backfill is the job name of a backfill of a job.
+func Backfill(job, id string) string { return job + "/backfill/" + id }
+
+// root is the job itself of a job or a backfill of it.
+func root(job string) string {
+	name, _, _ := strings.Cut(job, "/backfill/")
+	return name
+}
+
 // Covers finds the snapshot of the branch in which a job, or a backfill of it, accounted for an offset of a source. ok is false if no
 // receipt that is left does.
 func (a *Account) Covers(job, source string, offset int64) (e Entry, ok bool) {

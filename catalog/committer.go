@@ -304,7 +304,7 @@ func (c *Committer) snapshotID() (int64, error) {
 // view reads what the protocol looks at.
 func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Metadata) error) (*view, error) {
 	meta := t.Metadata()
-	v := &view{table: meta.TableUUID().String(), complete: true, foreign: map[string]string{}}
+	v := &view{table: meta.TableUUID().String(), complete: true, foreign: map[string]string{}, family: map[string]map[string]SourceProgress{}}
 	if head := meta.CurrentSnapshot(); head != nil {
 		v.head = head.SnapshotID
 		var snapshots []table.Snapshot
@@ -327,6 +327,14 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 				return nil, fmt.Errorf("property %s: %w", key, err)
 			}
 			v.progress = progress
+		case root(job) == root(c.opts.Job):
+			progress, err := decodeProgress(ctx, c.opts.Store, value)
+			if err != nil {
+				return nil, fmt.Errorf("property %s: %w", key, err)
+			}
+			if progress.Table == v.table {
+				v.family[job] = progress.Sources
+			}
 		default:
 			found, err := streamsOf(value)
 			if err != nil {

@@ -3,6 +3,8 @@ package catalog
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/firn-io/firn/kfs"
 )
@@ -143,7 +145,7 @@ func (a *attempt) look() effect {
 		return a.stop(err)
 	}
 	a.pos = pos
-	if err := a.foreign(); err != nil {
+	if err := cmp.Or(a.foreign(), a.apart()); err != nil {
 		return a.stop(err)
 	}
 	if len(pos.unproven) > 0 {
@@ -161,10 +163,26 @@ func (a *attempt) foreign() error {
 		}
 	}
 	for _, stream := range streams(a.ranges) {
-		if other, ok := a.view.foreign[stream]; ok && !OwnBackfill(a.job, other) {
+		if other, ok := a.view.foreign[stream]; ok {
 			return &HaltError{
 				Reason: fmt.Sprintf("job %s has filled this table from %s already", other, stream),
 				Decide: "every record would be in the table twice: choose another table, or continue under that job's name",
+			}
+		}
+	}
+	return nil
+}
+
+// apart halts where a job and its backfills, which share streams, would account for an offset twice.
+func (a *attempt) apart() error {
+	for _, other := range slices.Sorted(maps.Keys(a.view.family)) {
+		for _, source := range slices.Sorted(maps.Keys(a.ranges)) {
+			theirs, ok := a.view.family[other][source]
+			if span := (kfs.Span{Base: theirs.First, Next: theirs.Next}); ok && span.Overlaps(a.ranges[source].Span) {
+				return &HaltError{
+					Reason: fmt.Sprintf("source %s: job %s has accounted for %s of it in this table, and job %s brings %s", source, other, span, a.job, a.ranges[source].Span),
+					Decide: fmt.Sprintf("records would be in the table twice: leave those offsets to %s; or, if its rows are gone, remove the table property %s%s", other, progressPrefix, other),
+				}
 			}
 		}
 	}

@@ -18,12 +18,13 @@ type branch struct {
 	property *Progress
 	table    string
 	foreign  map[string]string
+	family   map[string]map[string]SourceProgress
 }
 
 // view is what the protocol sees of the branch.
 func (b branch) view(t *testing.T) *view {
 	t.Helper()
-	v := &view{table: "T", complete: b.cut == 0 || b.orphaned, progress: b.property, foreign: b.foreign}
+	v := &view{table: "T", complete: b.cut == 0 || b.orphaned, progress: b.property, foreign: b.foreign, family: b.family}
 	if b.table != "" {
 		v.table = b.table
 	}
@@ -58,6 +59,11 @@ func progress(commit string, first, next int64) *Progress {
 }
 
 var foreign = Receipt{}
+
+// backfilled is the progress of a backfill that has brought [base, next) of a/0.
+func backfilled(base, next int64) map[string]map[string]SourceProgress {
+	return map[string]map[string]SourceProgress{"job/backfill/1": {"a/0": {First: base, Next: next, High: next - 1}}}
+}
 
 func TestPosition(t *testing.T) {
 	backfill := data("b", 0, 3)
@@ -204,7 +210,10 @@ func TestProtocol(t *testing.T) {
 		{"another lineage", attempt{ranges: ours(5, 9), lineage: "L2"}, []event{load(branch{commits: []Receipt{{Job: "job", Commit: "c1", Lineage: "L1", Ranges: ours(0, 5)}}})}, "load, stop halt"},
 		{"another job's table", attempt{ranges: ours(0, 9)}, []event{load(branch{foreign: map[string]string{"a": "other"}})}, "load, stop halt"},
 		{"another job's stream is no matter", attempt{ranges: ours(0, 9)}, []event{load(branch{foreign: map[string]string{"b": "other"}})}, "load, send start on 0"},
-		{"its own backfill is no matter", attempt{ranges: ours(0, 9)}, []event{load(branch{foreign: map[string]string{"a": "job/backfill/1"}})}, "load, send start on 0"},
+		{"its own backfill, beside", attempt{ranges: ours(5, 9)}, []event{load(branch{family: backfilled(0, 5)})}, "load, send start on 0"},
+		{"its own backfill, of another source", attempt{ranges: map[string]Advance{"a/1": {Span: kfs.Span{Base: 3, Next: 9}, High: -1}}}, []event{load(branch{family: backfilled(0, 5)})}, "load, send start on 0"},
+		{"its own backfill, in the way", attempt{ranges: ours(4, 9)}, []event{load(branch{family: backfilled(0, 5)})}, "load, stop halt"},
+		{"two backfills of the same", attempt{job: "job/backfill/2", ranges: ours(4, 9)}, []event{load(branch{family: backfilled(0, 5)})}, "load, stop halt"},
 		{"expired receipts are proved", attempt{ranges: ours(5, 9)}, []event{load(branch{commits: []Receipt{{}, {}}, cut: 1, property: progress("c1", 0, 5)}), {highs: map[string]int64{"a/0": 4}}, {replied: true}}, "load, read highs, send data on 2, stop done"},
 		{"expired receipts are not proved", attempt{ranges: ours(5, 9)}, []event{load(branch{commits: []Receipt{{}, {}}, cut: 1, property: progress("c1", 0, 5)}), {highs: map[string]int64{"a/0": 5}}}, "load, read highs, stop halt"},
 		{"a rewrite", attempt{rewrite: true}, []event{load(c1), {replied: true}}, "load, send replace on 1, stop done"},

@@ -13,10 +13,11 @@ type view struct {
 	table    string // the table's uuid
 	head     int64  // the snapshot of the branch; 0 if it has none
 	ancestry []ancestor
-	complete bool              // the ancestry ends at a snapshot that has no parent
-	progress *Progress         // this job's property, nil if it is absent
-	foreign  map[string]string // stream → another job that has progress for it
-	mismatch error             // why staged output does not fit the table any more, nil if it does
+	complete bool                                 // the ancestry ends at a snapshot that has no parent
+	progress *Progress                            // this job's property, nil if it is absent
+	foreign  map[string]string                    // stream → another job that has progress for it
+	family   map[string]map[string]SourceProgress // the job that this one is a backfill of, its backfills, and their progress
+	mismatch error                                // why staged output does not fit the table any more, nil if it does
 }
 
 // ancestor is a snapshot of the branch, the newest first.

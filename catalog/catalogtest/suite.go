@@ -41,6 +41,7 @@ func Suite(t *testing.T, open func(t *testing.T) catalog.Client) {
 	t.Run("one of many wins", func(t *testing.T) { testRace(t, open(t)) })
 	t.Run("groups in order", func(t *testing.T) { testOrder(t, open(t)) })
 	t.Run("two committers", func(t *testing.T) { testTwoCommitters(t, open(t)) })
+	t.Run("backfills", func(t *testing.T) { testBackfills(t, open(t)) })
 	t.Run("schemas", func(t *testing.T) { testSchemas(t, open(t)) })
 	t.Run("upkeep", func(t *testing.T) { testUpkeep(t, open(t)) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, open) })
@@ -86,6 +87,38 @@ func Group(source string, base, next int64) catalog.Group {
 	}
 	g.Files = []iceberg.DataFile{b.Build()}
 	return g
+}
+
+// testBackfills commits a job and backfills of it to one table: each has a position of its own, and no offset is accounted for twice.
+func testBackfills(t *testing.T, client catalog.Client) {
+	job := NewCommitter(t, client, "default.backfilled", catalog.Options{})
+	first := NewCommitter(t, client, "default.backfilled", catalog.Options{Job: catalog.Backfill("job", "1")})
+	second := NewCommitter(t, client, "default.backfilled", catalog.Options{Job: catalog.Backfill("job", "2")})
+	create(t, job)
+	for _, c := range []struct {
+		by         *catalog.Committer
+		base, next int64
+		halts      bool
+	}{
+		{job, 20, 30, false}, {first, 0, 5, false}, {job, 30, 40, false}, {second, 10, 15, false}, {first, 5, 10, false},
+		{first, 10, 12, true}, {second, 15, 21, true}, {second, 15, 20, false}, {job, 40, 50, false},
+	} {
+		err := c.by.Commit(t.Context(), Group("a/0", c.base, c.next))
+		var halt *catalog.HaltError
+		if c.halts != errors.As(err, &halt) || !c.halts && err != nil {
+			t.Fatalf("[%d, %d): %v, want a halt: %t", c.base, c.next, err, c.halts)
+		}
+	}
+	for by, want := range map[*catalog.Committer]int64{job: 50, first: 10, second: 20} {
+		next, _, err := by.Position(t.Context())
+		if err != nil || next["a/0"] != want {
+			t.Errorf("position %v, %v, want %d", next, err, want)
+		}
+	}
+	files, err := Files(t.Context(), job)
+	if err != nil || len(files) != 7 {
+		t.Errorf("files %v, %v, want 7", files, err)
+	}
 }
 
 // Files are the paths of the table's live data files, each as often as it is there.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +38,39 @@ type tableStatus struct {
 	Rows        int64          `json:"rows"`        // that the job has added; -1 if nobody counted
 	DeadLetters int64          `json:"dead_letters"`
 	Sources     []sourceStatus `json:"sources"`
+	// Backfills are what was brought in from before the job began.
+	Backfills []backfillStatus `json:"backfills,omitempty"`
+}
+
+// backfillStatus is how far a backfill has come.
+type backfillStatus struct {
+	ID      string `json:"id"`
+	Offsets int64  `json:"offsets"` // that it has accounted for
+	Rows    int64  `json:"rows"`    // that it has added; -1 if nobody counted
+}
+
+// backfillsOf lists the backfills of a table.
+func backfillsOf(job string, account *catalog.Account) []backfillStatus {
+	var all []backfillStatus
+	if account == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(account.Progress)) {
+		if !catalog.OwnBackfill(job, name) {
+			continue
+		}
+		b := backfillStatus{ID: strings.TrimPrefix(name, catalog.Backfill(job, ""))}
+		for _, p := range account.Progress[name].Sources {
+			b.Offsets += p.Next - p.First
+			if b.Rows == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
+				b.Rows = catalog.UnknownRows
+			} else {
+				b.Rows += p.Rows
+			}
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // sourceStatus is one source partition of a table.
@@ -109,7 +144,7 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 		if err != nil {
 			return s, err
 		}
-		one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}}
+		one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}, Backfills: backfillsOf(j.job.Name, account)}
 		for _, source := range t.Sources {
 			at, err := sourceStatusOf(ctx, j.job.Name, account, ends, source, now)
 			if err != nil {
@@ -229,6 +264,11 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 				}
 				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", topic, s.Partition, s.Position, s.Start, s.End, s.lag(), seconds(s.Behind))
 			}))
+		}
+	}
+	for _, r := range rows {
+		for _, b := range r.table.Backfills {
+			fmt.Fprintf(out, "\n%s: backfill %s: %d offsets, %s rows\n", r.table.Table, b.ID, b.Offsets, orUnknown(b.Rows))
 		}
 	}
 	if err == nil {

@@ -146,7 +146,7 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 	case covered:
 		w.State, w.Snapshot, w.Committer = stateVisible, entry.Snapshot.SnapshotID, entry.Receipt.Writer
 		w.Time = time.UnixMilli(entry.Snapshot.TimestampMs).UTC().Format(time.RFC3339Nano)
-	case s.offset < w.Position:
+	case accounted(account, j.job.Name, key, s.offset):
 		w.State = stateExpired
 	default:
 		return w, nil
@@ -157,6 +157,16 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 		w.Snapshot, w.Time, w.Committer = 0, "", ""
 	}
 	return w, err
+}
+
+// accounted reports whether a job, or a backfill of it, has accounted for an offset.
+func accounted(account *catalog.Account, job, key string, offset int64) bool {
+	for _, span := range account.Accounted(job, key) {
+		if span.Contains(offset) {
+			return true
+		}
+	}
+	return false
 }
 
 // dead reports whether the record is a dead letter.

@@ -53,8 +53,19 @@ type Settings struct {
 	Store       string         // overrides source.store
 	MemoryBytes int64          // of each job
 	Until       pipeline.Until // commit up to there, and end
+	Backfill    *Backfill      // in place of the job itself; Until is not looked at
 	DecideAnew  bool           // what another job file has begun is finished by the present one, where that file cannot be had
 }
+
+// Backfill brings in spans from before a job began, under a name of its own.
+type Backfill struct {
+	ID       string
+	From, To pipeline.Offsets // of the same partitions
+	Receipts string           // the job in the tables' receipts
+}
+
+// Name is the name of a backfill where the store knows it: job files cannot have it.
+func (b *Backfill) Name(job string) string { return job + ".backfill." + b.ID }
 
 // Job is a job that is open.
 type Job struct {
@@ -133,8 +144,12 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if err != nil {
 		return nil, err
 	}
+	receipts := j.Name
+	if s.Backfill != nil {
+		receipts = s.Backfill.Receipts
+	}
 	tables, err := j.OpenTables(ctx, plugin.SinkEnv{
-		Job: j.Name, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
+		Job: receipts, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
 		Logger: logger, Allocator: memory.DefaultAllocator,
 	})
 	if err != nil {
@@ -164,7 +179,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
-	if p.Leases != nil && !s.Until.Bounded() {
+	if p.Leases != nil && !cfg.Until.Bounded() {
 		if err := p.share(r, &cfg, j.DeadLetterTable()); err != nil {
 			return nil, err
 		}
@@ -252,13 +267,21 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	if err != nil {
 		return pipeline.Config{}, err
 	}
-	return pipeline.Config{
+	cfg := pipeline.Config{
 		Name: j.Name, KafScale: j.Source.Format == "kafscale", Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
 		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
 		MemoryBytes: s.MemoryBytes, Until: s.Until, Hash: hash, Kept: kept, DecideAnew: s.DecideAnew,
-	}, nil
+	}
+	if b := s.Backfill; b != nil {
+		cfg.Name, cfg.From, cfg.Until = b.Name(j.Name), pipeline.Start{Offsets: b.From}, pipeline.Until{Offsets: b.To}
+		cfg.Freshness = backfillFreshness
+	}
+	return cfg, nil
 }
+
+// backfillFreshness is how long rows of a backfill may wait for others, to share their files.
+const backfillFreshness = 10 * time.Minute
 
 // lineageOf is a lineage as sinks are told it.
 func lineageOf(id kfs.TopicID) string {

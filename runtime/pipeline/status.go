@@ -28,6 +28,7 @@ type TableStatus struct {
 	Freshness time.Duration // of the last commit: the age of its oldest record when it became visible
 	Commits   int64
 	Records   int64 // committed since the job began
+	Bytes     int64 // of the log, likewise
 	Halted    error // why the table takes nothing more
 }
 
@@ -55,6 +56,7 @@ type tableStatus struct {
 	freshness time.Duration
 	commits   int64
 	records   int64
+	bytes     int64
 }
 
 func (s *tableStatus) source(of processor.Source) *SourceStatus {
@@ -125,6 +127,7 @@ func (s *tableStatus) committed(g *group, identity string, freshness time.Durati
 	s.freshness = freshness
 	s.commits++
 	s.records += g.records
+	s.bytes += g.bytes
 }
 
 // loaded notes what a load of the table has shown.
@@ -165,7 +168,7 @@ func (j *Job) Status() Status {
 		}
 		t.mu.Lock()
 		one := TableStatus{Table: t.name, Topic: t.topic, Ready: t.feed != nil || t.halted != nil, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
-			Records: t.status.records, Halted: t.halted}
+			Records: t.status.records, Bytes: t.status.bytes, Halted: t.halted}
 		for _, source := range t.status.sources {
 			one.Sources = append(one.Sources, *source)
 		}

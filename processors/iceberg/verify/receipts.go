@@ -277,9 +277,16 @@ func (v *verifier) readLetters(ctx context.Context) error {
 					continue
 				}
 				for key, p := range progress.Sources {
-					if s := v.sources[key]; s != nil {
-						s.letters, s.deadline = p.Rows, p.Next
+					s := v.sources[key]
+					if s == nil {
+						continue
 					}
+					if s.letters == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
+						s.letters = catalog.UnknownRows
+					} else {
+						s.letters += p.Rows
+					}
+					s.deadline = max(s.deadline, p.Next)
 				}
 			}
 		}

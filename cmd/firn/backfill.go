@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/job"
+)
+
+// backfillResult is what a backfill has done.
+type backfillResult struct {
+	Job     string          `json:"job"`
+	ID      string          `json:"id"`
+	DryRun  bool            `json:"dry_run,omitempty"`
+	Spans   []backfillSpan  `json:"spans"`
+	Offsets int64           `json:"offsets"` // that were left to do when it began
+	Tables  []backfillTable `json:"tables,omitempty"`
+}
+
+type backfillTable struct {
+	Table   string `json:"table"`
+	Records int64  `json:"records"` // rows and dead letters that this run has committed
+}
+
+var backfillID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+func (p *program) backfillCommand() *cobra.Command {
+	var flags tableFlags
+	var from, until, id, memory string
+	dry := false
+	c := &cobra.Command{
+		Use:   "backfill -f JOB.yaml [--from WHERE] [--until WHERE]",
+		Short: "Bring in records from before a job began, into its live tables",
+		Long: `Bring in records from before a job began, into its live tables, beside the job at work and without duplicates.
+
+A job that began at latest, or at a time, has left older records out. A backfill reads them from the log, decodes and transforms them as
+the job file says now, and commits them under a name of its own, {job}/backfill/{id}, with ranges of its own. Offsets that the job,
+or another backfill of it, has accounted for are refused, before anything is read and again with every commit.
+
+  --from   earliest (default), a time, or offsets like events:0=1200,events:1=900 or @offsets.json
+  --until  where the job began, in each partition (default), or a time or offsets before that
+
+Killed, it goes on where it was when it is started again with the same --id; without --id, that is the same --from and --until. It holds
+the records that it needs against retention until it is done. Commits are large: by commit.file_size of the job, or every ten minutes.
+Exits with 0 when all is committed, else with 1.`,
+		Example: `  firn backfill -f job.yaml                                    # all that there is from before the job began
+  firn backfill -f job.yaml --from 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --id january
+  firn backfill -f job.yaml --from events:0=1200 --until events:0=90000 --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(flags.files) != 1 {
+				return errors.New("a backfill is of one job: use -f once")
+			}
+			if id == "" {
+				sum := sha256.Sum256([]byte(from + " " + until))
+				id = hex.EncodeToString(sum[:4])
+			}
+			if !backfillID.MatchString(id) {
+				return fmt.Errorf("--id %q: use letters, digits, _ and -, at most 64", id)
+			}
+			bounds, err := parseBackfill(from, until)
+			if err != nil {
+				return err
+			}
+			bytes, err := job.ParseSize(memory)
+			if err != nil {
+				return fmt.Errorf("--memory: %w", err)
+			}
+			return flags.each(c.Context(), func(j *jobTables) error {
+				b := &backfill{tables: j, id: id, bounds: bounds}
+				if err := b.plan(c.Context()); err != nil {
+					return err
+				}
+				result := b.result()
+				if result.DryRun = dry; dry {
+					return printBackfill(c.OutOrStdout(), result, flags.asJSON)
+				}
+				settings := host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
+				if err := p.runBackfill(c.Context(), b, settings, c.ErrOrStderr(), result); err != nil {
+					return fmt.Errorf("%w; the same command goes on where it ended", err)
+				}
+				return printBackfill(c.OutOrStdout(), result, flags.asJSON)
+			})
+		},
+	}
+	flags.add(c)
+	c.Flags().StringVar(&from, "from", "earliest", "where to begin: earliest, a time, offsets like events:0=1200 or @offsets.json")
+	c.Flags().StringVar(&until, "until", "", "where to end: a time or offsets; without it where the job began")
+	c.Flags().StringVar(&id, "id", "", "name of the backfill, to go on with it; without it the same --from and --until are the same backfill")
+	c.Flags().StringVar(&memory, "memory", "512MiB", "bound of all buffers")
+	c.Flags().BoolVar(&dry, "dry-run", false, "say what would be brought in, and write nothing")
+	return c
+}
+
+// runBackfill brings in what is left.
+func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Settings, progress io.Writer, result *backfillResult) (err error) {
+	j := b.tables.job
+	what := &host.Backfill{ID: b.id, Receipts: catalog.Backfill(j.Name, b.id)}
+	if what.From, what.To = b.offsets(); len(what.To) > 0 {
+		settings.Backfill = what
+		runner := p.runner()
+		runner.Logger = p.logger
+		opened, err := runner.Open(ctx, j, settings)
+		if err != nil {
+			return err
+		}
+		finished, told := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(told)
+			b.report(opened, progress, isTerminal(progress), p.logger, finished)
+		}()
+		err = opened.Run(ctx)
+		close(finished)
+		<-told
+		for _, t := range opened.Pipeline.Status().Tables {
+			result.Tables = append(result.Tables, backfillTable{Table: t.Table, Records: t.Records})
+		}
+		if err = errors.Join(err, opened.Close()); err != nil {
+			return fmt.Errorf("backfill %s of job %s: %w", b.id, j.Name, err)
+		}
+	}
+	// What it held against retention is not needed any more.
+	if err := b.tables.store.Delete(ctx, kfs.JobKey(what.Name(j.Name))); err != nil && !errors.Is(err, blob.ErrNotFound) {
+		return fmt.Errorf("all is committed, but retention still waits for the backfill: %w", err)
+	}
+	return nil
+}
+
+func printBackfill(out io.Writer, r *backfillResult, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, r)
+	}
+	verb := "were"
+	if r.DryRun {
+		verb = "are"
+	}
+	fmt.Fprintf(out, "backfill %s of job %s: %d offsets %s left to bring in\n", r.ID, r.Job, r.Offsets, verb)
+	err := printTable(out, "TABLE\tTOPIC\tPARTITION\tFROM\tUNTIL\tBEGAN WITH", r.Spans, func(w io.Writer, s backfillSpan) {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\n", s.Table, s.Topic, s.Partition, s.From, s.Until, s.At)
+	})
+	for _, t := range r.Tables {
+		fmt.Fprintf(out, "%d records committed to %s\n", t.Records, t.Table)
+	}
+	return err
+}
+
+// parseBackfill reads --from and --until.
+func parseBackfill(from, until string) (b backfillBounds, err error) {
+	read := func(flag, text string) (backfillBound, error) {
+		end, err := job.ParseUntil(text, os.ReadFile)
+		if err == nil && end.Latest {
+			err = errors.New("a backfill lies before where the job began: write a time or offsets")
+		}
+		if err == nil && end.At.After(time.Now()) {
+			err = errors.New("that time lies in the future")
+		}
+		if err != nil {
+			return backfillBound{}, fmt.Errorf("%s: %w", flag, err)
+		}
+		return backfillBound{at: end.At, offsets: end.Offsets}, nil
+	}
+	if from != "earliest" {
+		if b.from, err = read("--from", from); err != nil {
+			return b, err
+		}
+	}
+	if until != "" {
+		if b.until, err = read("--until", until); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}

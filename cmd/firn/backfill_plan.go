@@ -1,0 +1,284 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/inspect"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/processor"
+	logtail "github.com/firn-io/firn/runtime/tail"
+)
+
+// backfillBound is one end of a backfill; the zero value is the natural one.
+type backfillBound struct {
+	at      time.Time
+	offsets pipeline.Offsets
+}
+
+type backfillBounds struct{ from, until backfillBound }
+
+// backfillSpan is what a backfill brings in of one partition.
+type backfillSpan struct {
+	Table     string      `json:"table"`
+	Topic     string      `json:"topic"`
+	ID        kfs.TopicID `json:"topic_id"`
+	Partition int32       `json:"partition"`
+	From      int64       `json:"from"`
+	Until     int64       `json:"until"`
+	At        int64       `json:"at"` // where it stood when this run began
+}
+
+// backfill is a backfill of a job.
+type backfill struct {
+	tables *jobTables
+	id     string
+	bounds backfillBounds
+	spans  []backfillSpan
+}
+
+// plan finds the spans, and refuses what is accounted for.
+func (b *backfill) plan(ctx context.Context) error {
+	j := b.tables.job
+	if j.Source.Format == "kafscale" {
+		return errors.New("buckets of KafScale are read by jobs, not by backfills")
+	}
+	match, err := kfs.MatchTopics(j.Source.Topics, j.Source.Pattern)
+	if err != nil {
+		return err
+	}
+	route, err := j.Route()
+	if err != nil {
+		return err
+	}
+	ends, err := inspect.ReadEnds(ctx, b.tables.store)
+	if err != nil {
+		return err
+	}
+	if err := b.known(ends, match); err != nil {
+		return err
+	}
+	accounts := map[string]*catalog.Account{}
+	var refused []error
+	for _, p := range ends.All() {
+		if p.Ended || !match(p.Name) || !b.names(p) {
+			continue
+		}
+		table := route(p.Name)
+		if accounts[table] == nil {
+			if accounts[table], _, err = b.tables.catalog.Account(ctx, table, b.tables.store); errors.Is(err, catalog.ErrNoTable) {
+				return fmt.Errorf("there is no table %s: the job has not begun; start it first, so that it is known where", table)
+			} else if err != nil {
+				return err
+			}
+		}
+		span, err := b.span(ctx, accounts[table], p)
+		if err != nil {
+			refused = append(refused, fmt.Errorf("%s/%d: %w", p.Name, p.Partition, err))
+			continue
+		}
+		if span.Table = table; span.From < span.Until {
+			b.spans = append(b.spans, span)
+		}
+	}
+	return errors.Join(refused...)
+}
+
+// known refuses offsets of partitions that are not there.
+func (b *backfill) known(ends *inspect.Ends, match func(string) bool) error {
+	var errs []error
+	for _, offsets := range []pipeline.Offsets{b.bounds.from.offsets, b.bounds.until.offsets} {
+		for topic, partitions := range offsets {
+			for partition := range partitions {
+				if !match(topic) || !slices.ContainsFunc(ends.All(), func(p inspect.Partition) bool { return !p.Ended && p.Name == topic && p.Partition == partition }) {
+					errs = append(errs, fmt.Errorf("%s/%d has no records, or the job does not read it", topic, partition))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// names reports whether the backfill takes anything of a partition: of those that offsets name, if there are any.
+func (b *backfill) names(p inspect.Partition) bool {
+	for _, offsets := range []pipeline.Offsets{b.bounds.from.offsets, b.bounds.until.offsets} {
+		if _, ok := offsets[p.Name][p.Partition]; offsets != nil && !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// span is what is brought in of one partition.
+func (b *backfill) span(ctx context.Context, account *catalog.Account, p inspect.Partition) (backfillSpan, error) {
+	s := backfillSpan{Topic: p.Name, ID: p.Topic, Partition: p.Partition, From: p.Start}
+	key := iceberg.SourceKey(processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition})
+	name := b.tables.job.Name
+	var began catalog.SourceProgress
+	ok := false
+	if progress := account.Progress[name]; progress != nil {
+		began, ok = progress.Sources[key]
+	}
+	if !ok {
+		return s, errors.New("the job has not begun on it: start the job first, so that it is known where")
+	}
+	var err error
+	if s.From, err = b.resolve(ctx, b.bounds.from, p, p.Start); err != nil {
+		return s, err
+	}
+	if s.Until, err = b.resolve(ctx, b.bounds.until, p, began.First); err != nil {
+		return s, err
+	}
+	if !b.bounds.until.at.IsZero() {
+		s.Until = min(s.Until, began.First)
+	}
+	s.At = s.From
+	own := catalog.Backfill(name, b.id)
+	if progress := account.Progress[own]; progress != nil {
+		if at, ok := progress.Sources[key]; ok {
+			if b.bounds.from.offsets != nil && at.First != s.From {
+				return s, fmt.Errorf("backfill %s began at %d, not at %d: choose another --id", b.id, at.First, s.From)
+			}
+			s.From, s.At = at.First, at.Next
+		}
+	}
+	if s.Until > began.First {
+		return s, fmt.Errorf("the job began at %d and accounts for what comes from there: --until must not lie behind it", began.First)
+	}
+	for other, span := range account.Accounted(name, key) {
+		if other != own && span.Overlaps(kfs.Span{Base: s.From, Next: s.Until}) {
+			return s, fmt.Errorf("%s has accounted for %s already", other, span)
+		}
+	}
+	if s.At < s.Until && s.At < p.Start {
+		return s, fmt.Errorf("the log begins at %d, what was before was trimmed: begin there or behind", p.Start)
+	}
+	return s, nil
+}
+
+// resolve is the offset of a bound.
+func (b *backfill) resolve(ctx context.Context, bound backfillBound, p inspect.Partition, natural int64) (int64, error) {
+	switch {
+	case bound.offsets != nil:
+		return bound.offsets[p.Name][p.Partition], nil
+	case bound.at.IsZero():
+		return natural, nil
+	}
+	end, err := logtail.ReadEnd(ctx, logtail.Config{Store: b.tables.store, Journal: p.Journal}, bound.at)
+	if err != nil {
+		return 0, err
+	}
+	segment := end.Partitions[p.PartitionID].Since
+	if segment.Empty() {
+		return p.Next, nil
+	}
+	want := inspect.Selection{Topic: p.Topic.String(), Partition: p.Partition, From: segment.Base}
+	for r, err := range inspect.TopicRecords(ctx, b.tables.store, want) {
+		if err != nil {
+			return 0, err
+		}
+		if r.Offset >= segment.Next {
+			break
+		}
+		if r.Timestamp >= bound.at.UnixMilli() {
+			return r.Offset, nil
+		}
+	}
+	return segment.Next, nil
+}
+
+// offsets are where the pipeline begins and ends, of the partitions in which something is left.
+func (b *backfill) offsets() (from, to pipeline.Offsets) {
+	from, to = pipeline.Offsets{}, pipeline.Offsets{}
+	for _, s := range b.spans {
+		if s.At >= s.Until {
+			continue
+		}
+		if to[s.Topic] == nil {
+			from[s.Topic], to[s.Topic] = map[int32]int64{}, map[int32]int64{}
+		}
+		from[s.Topic][s.Partition], to[s.Topic][s.Partition] = s.From, s.Until
+	}
+	return from, to
+}
+
+func (b *backfill) result() *backfillResult {
+	r := &backfillResult{Job: b.tables.job.Name, ID: b.id, Spans: b.spans}
+	for _, s := range b.spans {
+		r.Offsets += max(0, s.Until-s.At)
+	}
+	return r
+}
+
+// report tells how far the backfill is until it has finished: with a bar on a terminal, else in the log.
+func (b *backfill) report(running *host.Job, out io.Writer, terminal bool, logger *slog.Logger, finished <-chan struct{}) {
+	every := 10 * time.Second
+	if terminal {
+		every = 500 * time.Millisecond
+		defer fmt.Fprint(out, "\r\x1b[K")
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	began := time.Now()
+	for {
+		select {
+		case <-finished:
+			return
+		case <-tick.C:
+		}
+		p := b.progress(running.Pipeline.Status())
+		if terminal {
+			fmt.Fprintf(out, "\r\x1b[K%s", p.line(time.Since(began)))
+		} else {
+			logger.Info("progress", "backfill", b.id, "offsets", p.done, "of", p.total, "records", p.records, "bytes", p.bytes, "left", p.left(time.Since(began)))
+		}
+	}
+}
+
+// backfillProgress is how far a run of a backfill is.
+type backfillProgress struct{ done, read, total, records, bytes int64 }
+
+func (b *backfill) progress(status pipeline.Status) backfillProgress {
+	var p backfillProgress
+	at := map[processor.Source]pipeline.SourceStatus{}
+	for _, t := range status.Tables {
+		p.records, p.bytes = p.records+t.Records, p.bytes+t.Bytes
+		for _, s := range t.Sources {
+			at[s.Source] = s
+		}
+	}
+	for _, s := range b.spans {
+		is := at[processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}]
+		p.total += max(0, s.Until-s.At)
+		p.done += max(0, min(is.Committed, s.Until)-s.At)
+		p.read += max(0, min(is.Read, s.Until)-s.At)
+	}
+	return p
+}
+
+// left is about how long the rest takes; 0 if nothing tells.
+func (p backfillProgress) left(took time.Duration) time.Duration {
+	if p.read == 0 {
+		return 0
+	}
+	return time.Duration(float64(took) * float64(p.total-p.read) / float64(p.read)).Round(time.Second)
+}
+
+func (p backfillProgress) line(took time.Duration) string {
+	const width = 30
+	full := int(width * p.read / max(1, p.total))
+	eta := cmp.Or(p.left(took).String(), "?")
+	return fmt.Sprintf("[%s%s] %d of %d offsets committed, %d records, %s read from the log, %s left", strings.Repeat("#", full), strings.Repeat(".", width-full),
+		p.done, p.total, p.records, byteSize(p.bytes), eta)
+}

@@ -54,7 +54,9 @@ var _ api.Journal = log{}
 
 func (l log) Append(batches []journal.Batch) api.Append { return pending{l.Journal.Append(batches)} }
 
+// Trim commits a trim that says which sequence of journal 0 it rests on: one that the metadata it was decided by are not newer than.
 func (l log) Trim(trim kfs.Trim) api.Append {
+	_, trim.Metadata = l.cluster.StateAt()
 	return pending{l.Journal.AppendEntries([]kfs.Entry{trim})}
 }
 

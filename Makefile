@@ -30,7 +30,7 @@ faults: ## ten commits of the sink, and a retry of dead letters, with a fault at
 	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg ./processors/iceberg/deadletter
 
 CHAOS ?= ^TestChaos
-chaos: build tools ## three brokers killed, paused, cut off from store and etcd; every acknowledged record audited; half an hour; CHAOS='^TestChaosStore' takes some
+chaos: build tools ## three brokers killed, paused, cut off from store and etcd; every acknowledged record audited; 25 minutes; CHAOS='^TestChaosStore' takes some
 	$(GO) build -tags firn_short_limit -o bin/firn-short ./cmd/firn
 	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn FIRN_SHORT_BIN=$(CURDIR)/bin/firn-short \
 	  $(GO) test -count=1 -timeout 90m -tags integration -run '$(CHAOS)' -v ./cmd/firn

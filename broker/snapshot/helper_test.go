@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -265,11 +264,4 @@ func history(t testing.TB, store blob.Store) *cluster {
 	deleted.State = kfs.TopicDeleted
 	c.must(c.journals[0].AppendEntries([]kfs.Entry{deleted}))
 	return c
-}
-
-func contains(t testing.TB, all []string, key string) {
-	t.Helper()
-	if !slices.Contains(all, key) {
-		t.Errorf("%s is not there, but %q", key, all)
-	}
 }

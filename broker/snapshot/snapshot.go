@@ -125,12 +125,29 @@ func (m *making) begin(ctx context.Context) error {
 	return nil
 }
 
-// read reads all journals that have begun, journal 0 last, and cuts their states to what a restore needs.
+// read reads all journals, and notes what of.
 func (m *making) read(ctx context.Context) ([]*kfs.Checkpoint, error) {
+	states, cluster, err := States(ctx, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	m.snapshot.Cluster, m.snapshot.Lineage = cluster.Cluster().ID, cluster.Cluster().Lineage
+	for _, t := range cluster.Topics() {
+		if t.State == kfs.TopicLive {
+			m.snapshot.Topics++
+		}
+	}
+	return states, nil
+}
+
+// States reads all journals that have begun to their ends, journal 0 last, and makes one whole of them, as a restore point has it: in order of
+// number, and the cluster's metadata. It writes nothing.
+func States(ctx context.Context, cfg Config) ([]*kfs.Checkpoint, *metadata.State, error) {
+	cfg = cfg.withDefaults()
 	var numbers []uint32
-	for number, err := range inspect.Journals(ctx, m.Store) {
+	for number, err := range inspect.Journals(ctx, cfg.Store) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if number != 0 {
 			numbers = append(numbers, number)
@@ -138,7 +155,7 @@ func (m *making) read(ctx context.Context) ([]*kfs.Checkpoint, error) {
 	}
 	states := make([]*kfs.Checkpoint, len(numbers)+1)
 	readInto := func(ctx context.Context, i int, number uint32) (err error) {
-		states[i], _, err = journal.ReadState(ctx, journal.Config{Store: m.Store, Journal: number, Log: m.Log})
+		states[i], _, err = journal.ReadState(ctx, journal.Config{Store: cfg.Store, Journal: number, Log: cfg.Log})
 		return err
 	}
 	g, reading := errgroup.WithContext(ctx)
@@ -147,27 +164,21 @@ func (m *making) read(ctx context.Context) ([]*kfs.Checkpoint, error) {
 		g.Go(func() error { return readInto(reading, i+1, number) })
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := readInto(ctx, 0, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if states[0] == nil {
-		return nil, errors.New("there is no cluster here: journal 0 has not begun")
+		return nil, nil, errors.New("there is no cluster here: journal 0 has not begun")
 	}
 	states = slices.DeleteFunc(states, func(c *kfs.Checkpoint) bool { return c == nil })
-	state, err := stateOf(states[0])
+	cluster, err := stateOf(states[0])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cut(states, state)
-	m.snapshot.Cluster, m.snapshot.Lineage = state.Cluster().ID, state.Cluster().Lineage
-	for _, t := range state.Topics() {
-		if t.State == kfs.TopicLive {
-			m.snapshot.Topics++
-		}
-	}
-	return states, nil
+	cut(states, cluster)
+	return states, cluster, nil
 }
 
 // stateOf is the cluster's metadata in a state of journal 0.

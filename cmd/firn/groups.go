@@ -23,7 +23,8 @@ func groupsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "groups",
 		Short: "List, describe, reset and delete consumer groups",
-		Long:  "List, describe, reset and delete consumer groups of a running cluster, over the Kafka protocol.",
+		Long: `List, describe, reset and delete consumer groups of a running cluster, over the Kafka protocol. ls and describe can also ask the store alone,
+with --store: then no broker is needed, and it is committed offsets and lag that are told, for members are not durable.`,
 	}
 	g.flags(c)
 	c.AddCommand(g.lsCommand(), g.describeCommand(), g.resetCommand(), g.deleteCommand())
@@ -42,10 +43,14 @@ func groupError(group string, err error) error {
 }
 
 func (g *groupsTool) lsCommand() *cobra.Command {
-	return &cobra.Command{
+	store := ""
+	c := &cobra.Command{
 		Use: "ls", Short: "List groups", Args: cobra.NoArgs,
-		Example: "  firn groups ls\n  firn groups ls --brokers broker-1:9092 --json",
+		Example: "  firn groups ls\n  firn groups ls --brokers broker-1:9092 --json\n  firn groups ls --store file:///var/lib/firn",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if store != "" {
+				return listStoredGroups(c, store, g.asJSON)
+			}
 			return g.connectClient(c.Context(), func(ctx context.Context, client *kgo.Client) error {
 				listed, err := kmsg.NewPtrListGroupsRequest().RequestWith(ctx, client)
 				if err == nil {
@@ -73,13 +78,19 @@ func (g *groupsTool) lsCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&store, "store", "", storedHelp)
+	return c
 }
 
 func (g *groupsTool) describeCommand() *cobra.Command {
-	return &cobra.Command{
+	store := ""
+	c := &cobra.Command{
 		Use: "describe GROUP", Short: "Show a group's members, its offsets, and how far it is behind", Args: cobra.ExactArgs(1),
 		Example: "  firn groups describe readers\n  firn groups describe readers --json",
 		RunE: func(c *cobra.Command, args []string) error {
+			if store != "" {
+				return describeStoredGroup(c, store, args[0], g.asJSON)
+			}
 			return g.connect(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				info, err := describeGroup(ctx, admin, args[0])
 				if err != nil {
@@ -92,6 +103,8 @@ func (g *groupsTool) describeCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&store, "store", "", storedHelp)
+	return c
 }
 
 func (g *groupsTool) deleteCommand() *cobra.Command {

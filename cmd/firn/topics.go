@@ -24,7 +24,8 @@ func topicsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "topics",
 		Short: "List, describe, create, configure and delete topics",
-		Long:  "List, describe, create, configure and delete topics of a running cluster, over the Kafka protocol.",
+		Long: `List, describe, create, configure and delete topics of a running cluster, over the Kafka protocol. ls and describe can also ask the store
+alone, with --store: then no broker is needed, and sizes are told.`,
 	}
 	t.flags(c)
 	c.AddCommand(t.lsCommand(), t.describeCommand(), t.createCommand(), t.configCommand(), t.deleteCommand())
@@ -106,10 +107,14 @@ func topicError(topic string, err error) error {
 }
 
 func (t *topicsTool) lsCommand() *cobra.Command {
-	return &cobra.Command{
+	store := ""
+	c := &cobra.Command{
 		Use: "ls", Short: "List topics", Args: cobra.NoArgs,
-		Example: "  firn topics ls\n  firn topics ls --brokers broker-1:9092 --json",
+		Example: "  firn topics ls\n  firn topics ls --brokers broker-1:9092 --json\n  firn topics ls --store file:///var/lib/firn",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if store != "" {
+				return listStoredTopics(c, store, t.asJSON)
+			}
 			return t.connect(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				topics, err := t.load(ctx, admin)
 				if err != nil {
@@ -124,13 +129,19 @@ func (t *topicsTool) lsCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&store, "store", "", storedHelp)
+	return c
 }
 
 func (t *topicsTool) describeCommand() *cobra.Command {
-	return &cobra.Command{
+	store := ""
+	c := &cobra.Command{
 		Use: "describe TOPIC", Short: "Show a topic's partitions and the configs that were set", Args: cobra.ExactArgs(1),
 		Example: "  firn topics describe events\n  firn topics describe events --json",
 		RunE: func(c *cobra.Command, args []string) error {
+			if store != "" {
+				return describeStoredTopic(c, store, args[0], t.asJSON)
+			}
 			return t.connect(c.Context(), func(ctx context.Context, admin *kadm.Client) error {
 				topics, err := t.load(ctx, admin, args[0])
 				if err != nil {
@@ -154,6 +165,8 @@ func (t *topicsTool) describeCommand() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&store, "store", "", storedHelp)
+	return c
 }
 
 // setConfigs are the configs of a topic that are its own.

@@ -13,11 +13,35 @@ import (
 
 // lister is a client that knows what there is. Every catalog of iceberg-go is one.
 type lister interface {
-	ListTables(ctx context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error]
+	tableLister
 	ListNamespaces(ctx context.Context, parent table.Identifier) ([]table.Identifier, error)
 }
 
+// tableLister is a client that knows the tables of a namespace.
+type tableLister interface {
+	ListTables(ctx context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error]
+}
+
 var _ lister = icebergcat.Catalog(nil)
+
+// List names the tables of a namespace, each as namespace.table. A namespace that does not exist has none.
+func (c *Catalog) List(ctx context.Context, namespace string) ([]string, error) {
+	l, ok := c.client.(tableLister)
+	if !ok {
+		return nil, errors.New("the catalog does not list its tables")
+	}
+	var names []string
+	for ident, err := range l.ListTables(ctx, icebergcat.ToIdentifier(namespace)) {
+		if errors.Is(err, icebergcat.ErrNoSuchNamespace) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list tables of %s: %w", namespace, err)
+		}
+		names = append(names, strings.Join(ident, "."))
+	}
+	return names, nil
+}
 
 // Place is where the files of a table are.
 type Place struct {

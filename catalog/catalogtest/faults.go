@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -132,6 +133,37 @@ func (f *Faulty) LoadTable(ctx context.Context, ident table.Identifier) (*table.
 		return nil, err
 	}
 	return f.wrap(t), nil
+}
+
+// ListTables lists, all at once.
+func (f *Faulty) ListTables(ctx context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error] {
+	return func(yield func(table.Identifier, error) bool) {
+		var all []table.Identifier
+		client, ok := f.client.(interface {
+			ListTables(ctx context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error]
+		})
+		err := f.do("list", "", func() error {
+			if !ok {
+				return errors.New("the client cannot list")
+			}
+			for ident, err := range client.ListTables(ctx, namespace) {
+				if err != nil {
+					return err
+				}
+				all = append(all, ident)
+			}
+			return nil
+		})
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, ident := range all {
+			if !yield(ident, nil) {
+				return
+			}
+		}
+	}
 }
 
 // CreateTable creates.

@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -81,6 +84,21 @@ func (c *Catalog) LoadTable(_ context.Context, ident table.Identifier) (*table.T
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.load(ident)
+}
+
+// ListTables gives the tables of a namespace, in order of their names.
+func (c *Catalog) ListTables(_ context.Context, namespace table.Identifier) iter.Seq2[table.Identifier, error] {
+	return func(yield func(table.Identifier, error) bool) {
+		c.mu.Lock()
+		names := slices.Sorted(maps.Keys(c.tables))
+		c.mu.Unlock()
+		prefix := strings.Join(namespace, ".") + "."
+		for _, name := range names {
+			if rest, ok := strings.CutPrefix(name, prefix); ok && !strings.Contains(rest, ".") && !yield(icebergcat.ToIdentifier(name), nil) {
+				return
+			}
+		}
+	}
 }
 
 // CommitTable applies updates if every requirement holds.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -102,5 +103,12 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
 	}
 	opened.tables, opened.halts, opened.workers = known.Tables, known.Halts, known.Workers
+	template, err := j.Template()
+	if err != nil {
+		return opened, err
+	}
+	if template.ByContent() { // what the object says of all tables of a topic together is no table
+		opened.tables = slices.DeleteFunc(opened.tables, func(t kfs.JobTable) bool { return strings.ContainsRune(t.Table, '{') })
+	}
 	return opened, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,11 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 // verifyJob verifies the job's tables and its dead letters, or those of them that are named.
 func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict bool, progress func(table string) func(done, total int), report func(*verify.Report)) error {
 	letters := j.job.DeadLetterTable()
+	template, err := j.job.Template()
+	if err != nil {
+		return err
+	}
+	divisions := map[string]*verify.Division{}
 	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: letters}) {
 		if len(names) > 0 && !slices.Contains(names, t.Table) {
 			continue
@@ -86,8 +92,15 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: j.job.Whole(),
 			Deep: deep, Strict: strict, Progress: progress(t.Table),
 		}
-		if t.Table == letters {
+		switch {
+		case t.Table == letters:
 			cfg.DeadLetters, cfg.Whole = "", false
+		case template.ByContent() && len(t.Sources) > 0:
+			name := template.Of(t.Sources[0].Topic).Name()
+			if divisions[name] == nil {
+				divisions[name] = &verify.Division{}
+			}
+			cfg.Whole, cfg.WholeTogether, cfg.Division = false, cfg.Whole, divisions[name]
 		}
 		r, err := verify.Table(ctx, cfg)
 		switch {
@@ -99,6 +112,14 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 			return err
 		}
 		report(r)
+	}
+	if len(names) > 0 {
+		return nil // a part of the tables tells nothing of all
+	}
+	for _, name := range slices.Sorted(maps.Keys(divisions)) {
+		if r := divisions[name].Report(name); r != nil {
+			report(r)
+		}
 	}
 	return nil
 }

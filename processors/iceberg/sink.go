@@ -95,6 +95,11 @@ func (f *Factory) Open(_ context.Context, t processors.Table) (processor.Sink, e
 	return s, nil
 }
 
+// List names the tables of a namespace.
+func (f *Factory) List(ctx context.Context, namespace string) ([]string, error) {
+	return f.cfg.Catalog.List(ctx, namespace)
+}
+
 // Sink writes one table. Its methods must not be called concurrently.
 type Sink struct {
 	cfg       Config
@@ -137,6 +142,7 @@ var (
 	_ processor.Identified = (*Sink)(nil)
 	_ processor.Deciding   = (*Sink)(nil)
 	_ processor.Portable   = (*Sink)(nil)
+	_ processor.Propertied = (*Sink)(nil)
 	_ io.Closer            = (*Sink)(nil)
 
 	_ processor.Unfit = (*RowError)(nil)
@@ -173,6 +179,15 @@ func (s *Sink) Decided(src processor.Source) (next int64, config string, ok bool
 	key := SourceKey(src)
 	next, ok = s.committer.Known().Positions[key]
 	return next, s.committer.Config(key), ok
+}
+
+// Property implements processor.Propertied.
+func (s *Sink) Property(key string) (value string, ok bool) {
+	if s.seen == nil {
+		return "", false
+	}
+	value, ok = s.seen.Properties()[key]
+	return value, ok
 }
 
 // Schema is the table's schema as it was last seen, by Committed or when Stage widened it, without field ids; nil if there was no

@@ -28,6 +28,7 @@ import (
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/route"
 	"github.com/firn-io/firn/runtime/work"
 )
 
@@ -159,23 +160,33 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if placed, ok := tables.(plugin.Placed); ok {
 		r.Place = placed.Place()
 	}
-	openSink := func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
-		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: j.Table.Properties})
+	template, err := j.Template()
+	if err != nil {
+		return nil, err
 	}
+	openOne := opener(j, tables)
 	// A job file that names no possible table fails before there is data.
-	sink, err := openSink(ctx, cfg.Route("topic"), kfs.TopicID{})
+	sink, err := openOne(ctx, template.Of("topic").Sample(), nil, kfs.TopicID{})
 	if c, ok := sink.(io.Closer); ok && err == nil {
 		err = c.Close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	cfg.Store, cfg.Logger, cfg.OpenSink = store, logger, openSink
+	shared := route.NewTables(j.Table.Max, j.DeadLetterTable())
+	of := newRoutes(template, shared)
+	cfg.Store, cfg.Logger, cfg.Route = store, logger, of.name
+	if template.ByContent() {
+		cfg.Fills = of.fills
+	}
+	if cfg.OpenSink, err = of.openSink(tables, openOne, j.Inferred(), logger); err != nil {
+		return nil, err
+	}
 	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 		return tables.Open(ctx, plugin.Table{Name: j.DeadLetterTable(), Lineage: lineageOf(lineage)})
 	}
-	cfg.OpenTransforms = openTransforms(j, logger)
-	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, logger) }
+	cfg.OpenTransforms = of.steps(openTransforms(j, logger))
+	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, shared, logger) }
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
@@ -220,7 +231,7 @@ func openTransforms(j *job.Job, logger *slog.Logger) func(table string) ([]pipel
 }
 
 // form is how a job file that was kept makes rows of records.
-func (p *Program) form(kept []byte, name string, logger *slog.Logger) (*pipeline.Form, error) {
+func (p *Program) form(kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
 	j, err := p.reader().ParseKept(kept)
 	if err != nil {
 		return nil, err
@@ -230,11 +241,12 @@ func (p *Program) form(kept []byte, name string, logger *slog.Logger) (*pipeline
 	if err != nil {
 		return nil, err
 	}
-	route, err := j.Route()
+	template, err := j.Template()
 	if err != nil {
 		return nil, err
 	}
-	return &pipeline.Form{Decode: decoding, OpenTransforms: openTransforms(j, logger), Route: route, Errors: j.Errors.Pipeline()}, nil
+	of := newRoutes(template, tables)
+	return &pipeline.Form{Decode: decoding, OpenTransforms: of.steps(openTransforms(j, logger)), Route: of.name, Errors: j.Errors.Pipeline()}, nil
 }
 
 // StoreOf is where a job's log is.
@@ -251,10 +263,6 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	if _, err := j.Columns(); err != nil {
 		return pipeline.Config{}, err
 	}
-	route, err := j.Route()
-	if err != nil {
-		return pipeline.Config{}, err
-	}
 	start, err := j.Source.Start()
 	if err != nil {
 		return pipeline.Config{}, err
@@ -269,7 +277,7 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	}
 	cfg := pipeline.Config{
 		Name: j.Name, KafScale: j.Source.Format == "kafscale", Topics: j.Source.Topics, Pattern: j.Source.Pattern, From: start,
-		Decode: decoding, Errors: j.Errors.Pipeline(), Route: route,
+		Decode: decoding, Errors: j.Errors.Pipeline(),
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
 		MemoryBytes: s.MemoryBytes, Until: s.Until, Hash: hash, Kept: kept, DecideAnew: s.DecideAnew,
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/route"
 )
 
 // Job is one job file. Parse fills in the defaults that are named here.
@@ -67,7 +68,8 @@ type Value struct {
 
 // Table is where the rows of a topic go.
 type Table struct {
-	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; {match:1} is what the first group of source.pattern has matched; characters outside [A-Za-z0-9_] of what is put in become _
+	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; {match:1} is what the first group of source.pattern has matched, {field:a.b} and {header:name} are what each record holds, {field:a|other} with what stands for a missing value; characters outside [A-Za-z0-9_] of what is put in become _
+	Max        int               `yaml:"max"`        // how many tables the job's records may make by {field:…} and {header:…}, default 100
 	Partition  []string          `yaml:"partition"`  // year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c) or a column; used when the table is made
 	Properties map[string]string `yaml:"properties"` // of the table, set when it is made
 }
@@ -179,6 +181,9 @@ func (j *Job) setDefaults() {
 		j.Decode.Value.Schema = "inferred"
 	}
 	set(&j.Table.Name, "default.{topic}")
+	if j.Table.Max == 0 {
+		j.Table.Max = route.MaxTables
+	}
 	set(&j.Errors.Policy, "dead_letter")
 	if j.Commit.Freshness == 0 {
 		j.Commit.Freshness = Duration(2 * time.Second)
@@ -216,14 +221,17 @@ func (j *Job) validate() error {
 	}
 	if _, err := regexp.Compile(j.Source.Pattern); err != nil {
 		wrong("source.pattern: %v", err)
-	} else if _, err := j.Route(); err != nil {
+	} else if _, err := j.Template(); err != nil {
 		wrong("table.name: %v", err)
+	}
+	if j.Table.Max < 0 {
+		wrong("table.max: %d: at least one", j.Table.Max)
 	}
 	if _, err := j.Source.Start(); err != nil {
 		wrong("source.from: %v", err)
 	}
 	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
-		wrong("table.name: %q: write namespace.table, where the table may hold {topic} and {match:1}", j.Table.Name)
+		wrong("table.name: %q: write namespace.table, where the table may hold {topic}, {match:1}, {field:a} and {header:a}", j.Table.Name)
 	}
 	oneOf("source.format", j.Source.Format, allowed(j.Source, "Format")...)
 	oneOf("decode.key.format", j.Decode.Key.Format, allowed(j.Decode.Key, "Format")...)
@@ -260,9 +268,12 @@ func (s Source) Start() (pipeline.Start, error) {
 	return pipeline.Start{At: t}, nil
 }
 
-// Route names the table of a topic.
-func (j *Job) Route() (func(topic string) string, error) {
-	return pipeline.MatchTemplate(j.Table.Name, j.Source.Pattern)
+// Template names the tables of topics and records.
+func (j *Job) Template() (*route.Template, error) { return route.Parse(j.Table.Name, j.Source.Pattern) }
+
+// Inferred reports whether the columns are those that the records have.
+func (j *Job) Inferred() bool {
+	return j.Decode.Value.Schema == "inferred" && j.Decode.Value.Format != "raw"
 }
 
 // DeadLetterTable is where records go that fit nowhere else: {namespace}.{job}_dead_letter.

@@ -108,8 +108,8 @@ func (r Reader) ParseKept(text []byte) (*Job, error) {
 		return nil, located(name, err)
 	}
 	_, decoding := j.Decoding()
-	_, route := j.Route()
-	if err := errors.Join(decoding, route, j.checkSteps(name, r.Transforms)); err != nil {
+	_, template := j.Template()
+	if err := errors.Join(decoding, template, j.checkSteps(name, r.Transforms)); err != nil {
 		return nil, err
 	}
 	return &j, nil

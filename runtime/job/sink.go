@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/route"
 	"github.com/firn-io/firn/runtime/schema"
 )
 
@@ -65,11 +66,11 @@ func (j *Job) OpenTables(ctx context.Context, env plugin.SinkEnv) (plugin.Tables
 
 // CheckTables says what is wrong with the tables as far as that is known without connecting to where they are.
 func (j *Job) CheckTables() error {
-	route, err := j.Route()
+	template, err := j.Template()
 	if err != nil || j.sink.kind.Check == nil {
 		return err
 	}
-	return j.sink.kind.Check(j.sink.settings, plugin.Table{Name: route("topic"), Partition: j.Table.Partition, Properties: j.Table.Properties})
+	return j.sink.kind.Check(j.sink.settings, plugin.Table{Name: template.Of("topic").Sample(), Partition: j.Table.Partition, Properties: j.Table.Properties})
 }
 
 // Decoding is the decode section as the decoder takes it.
@@ -102,6 +103,11 @@ func (j *Job) Columns() (columns *arrow.Schema, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, pipeline.CloseSteps(steps)) }()
+	template, err := j.Template()
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, pipeline.Step{Name: "table.name", Transform: route.NewStep(template.Of("topic"), nil, memory.DefaultAllocator)})
 	return pipeline.Columns(steps, decoding)
 }
 
@@ -110,7 +116,7 @@ func (e Errors) Pipeline() pipeline.Policy {
 	return map[string]pipeline.Policy{"dead_letter": pipeline.DeadLetter, "skip": pipeline.Skip, "halt": pipeline.Halt}[e.Policy]
 }
 
-// Whole reports whether every record becomes a row or a dead letter.
+// Whole reports whether every record becomes a row or a dead letter, in one of the tables where there are several.
 func (j *Job) Whole() bool {
 	keeps := func(s Step) bool { return s.kind != nil && s.kind.Keeps }
 	return j.Errors.Policy == "dead_letter" && !slices.ContainsFunc(j.Transform, func(s Step) bool { return !keeps(s) })

@@ -21,6 +21,7 @@ import (
 // fakeTable is a table that keeps its rows and its position together.
 type fakeTable struct {
 	name string
+	lake *lake // nil: none
 
 	mu      sync.Mutex
 	next    processor.Positions
@@ -87,8 +88,12 @@ func (s *fakeSink) enter(op string) (after error, leave func(), err error) {
 		defer f.mu.Unlock()
 		f.inUse = false
 	}
-	if f.fault != nil {
-		err, after = f.fault(op)
+	fault := f.fault
+	if fault == nil && f.lake != nil {
+		fault = f.lake.fault
+	}
+	if fault != nil {
+		err, after = fault(op)
 	}
 	return after, leave, err
 }
@@ -251,6 +256,7 @@ func (f *fakeTable) offsets(partition int32) []int64 {
 type lake struct {
 	mu     sync.Mutex
 	tables map[string]*fakeTable
+	fault  func(op string) (before, after error) // of tables that have none of their own
 	mem    *memory.CheckedAllocator
 }
 
@@ -267,6 +273,7 @@ func (l *lake) table(name string) *fakeTable {
 	defer l.mu.Unlock()
 	if l.tables[name] == nil {
 		l.tables[name] = newFakeTable(name)
+		l.tables[name].lake = l
 	}
 	return l.tables[name]
 }

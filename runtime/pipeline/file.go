@@ -135,8 +135,15 @@ func (j *Job) file() *kfs.Job {
 		}
 		met[t.name] = true
 		one := kfs.JobTable{Table: t.name}
-		t.note(func(s *tableStatus) { one.Sources, one.UUID, one.Marked = s.file(now), s.identity, s.marked })
+		var several []processor.TableState
+		t.note(func(s *tableStatus) {
+			one.Sources, one.UUID, one.Marked, several = s.file(now), s.identity, s.marked, s.several
+		})
 		f.Tables = append(f.Tables, one)
+		for _, s := range several {
+			met[s.Name] = true
+			f.Tables = append(f.Tables, oneOf(s, one))
+		}
 	}
 	for name, k := range j.before {
 		if !met[name] && j.fills(name, k.filed.Sources) {
@@ -178,7 +185,34 @@ func (s *Status) halts() []kfs.JobHalt {
 
 // fills reports whether the job, as it is configured now, fills a table from one of the sources.
 func (j *Job) fills(table string, sources []kfs.JobSource) bool {
-	return slices.ContainsFunc(sources, func(s kfs.JobSource) bool { return j.match(s.Topic) && j.cfg.Route(s.Topic) == table })
+	return slices.ContainsFunc(sources, func(s kfs.JobSource) bool {
+		return j.match(s.Topic) && (j.cfg.Route(s.Topic) == table || j.cfg.Fills != nil && j.cfg.Fills(s.Topic, table))
+	})
+}
+
+// knownOf is what was known before this process of the tables that a topic fills.
+func (j *Job) knownOf(topic, name string) map[string]known {
+	all := map[string]known{}
+	for table, k := range j.before {
+		of := func(s kfs.JobSource) bool { return s.Topic == topic }
+		if j.cfg.Fills == nil && table == name || j.cfg.Fills != nil && j.cfg.Fills(topic, table) && slices.ContainsFunc(k.filed.Sources, of) {
+			all[table] = k
+		}
+	}
+	return all
+}
+
+// oneOf is what the job's object says of one of several tables: where it stands, and what is held for all of them.
+func oneOf(s processor.TableState, all kfs.JobTable) kfs.JobTable {
+	one := kfs.JobTable{Table: s.Name, UUID: s.Identity, Marked: all.Marked, Sources: []kfs.JobSource{}}
+	for _, of := range all.Sources {
+		if next, ok := s.Positions[sourceOf(of)]; ok {
+			of.Next, of.Committed = min(of.Next, next), next
+			of.Hold, of.Mark = min(of.Hold, next), min(of.Mark, next)
+			one.Sources = append(one.Sources, of)
+		}
+	}
+	return one
 }
 
 // file lists the sources. Once in holdTrail what they hold moves on to their marks, and the marks to where they stand: but only of a

@@ -258,7 +258,7 @@ func (j *Job) table(topic string) *table {
 		return nil
 	}
 	j.names[strings.ToLower(name)] = topic
-	t := newTable(j, name, topic, j.before[name])
+	t := newTable(j, name, topic)
 	j.tables[topic] = t
 	j.spawn(t.run)
 	return t

@@ -61,6 +61,8 @@ type Config struct {
 	OpenTransforms func(table string) ([]Step, error)
 	// Route names the table of a topic. Two topics on one table are an error.
 	Route func(topic string) string
+	// Fills tells which tables, beside that one, a topic's records may go to; nil if there are none. Then OpenSink opens a processor.Several.
+	Fills func(topic, table string) bool
 	// OpenSink opens the sink of a table that is filled from a source of that lineage; the zero value is a source without one. A sink
 	// that is an io.Closer is closed.
 	OpenSink func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error)

@@ -51,6 +51,7 @@ type tableStatus struct {
 	listed    map[processor.Source]bool  // sources that the job's object has had since before they were read
 	adopted   map[processor.Source]bool  // sources of which this holds no more than those did who read them before
 	marked    int64                      // when what is held moved on last, Unix milliseconds
+	several   []processor.TableState     // where the sink writes to several tables
 	loads     bool                       // whether a load has shown the table to be what it was
 	identity  string
 	freshness time.Duration

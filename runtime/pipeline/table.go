@@ -34,15 +34,15 @@ type table struct {
 
 	// What follows belongs to the worker.
 	sink  processor.Sink
-	chain chain    // of transforms
-	known known    // of the table, from loads
-	pins  []string // columns that must keep the table's type
-	unfit string   // the column that a sink has refused last
+	chain chain            // of transforms
+	known map[string]known // of the table, or of the several that the sink writes to, from loads
+	pins  []string         // columns that must keep the table's type
+	unfit string           // the column that a sink has refused last
 }
 
-func newTable(job *Job, name, topic string, k known) *table {
-	t := &table{job: job, name: name, topic: topic, known: k, log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
-	t.status = newTableStatus(k.filed)
+func newTable(job *Job, name, topic string) *table {
+	t := &table{job: job, name: name, topic: topic, known: job.knownOf(topic, name), log: job.cfg.Logger.With("table", name), ready: make(chan struct{})}
+	t.status = newTableStatus(job.before[name].filed)
 	return t
 }
 
@@ -224,15 +224,40 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 	return w, nil
 }
 
-// recognize compares the table with what is known of it, and knows it from now on.
+// recognize compares the table, or the several that the sink writes to, with what is known of them, and knows them from now on.
 func (t *table) recognize(committed processor.Positions) error {
-	identity := t.identity()
-	if err := t.known.compare(t.name, kfs.JobKey(t.job.cfg.Name), identity, committed); err != nil {
-		return err
+	states := t.states()
+	if states == nil {
+		states = []processor.TableState{{Name: t.name, Identity: t.identity(), Positions: committed}}
 	}
-	t.known = known{identity: identity, positions: maps.Clone(committed)}
-	t.note(func(s *tableStatus) { s.loaded(committed, identity) })
+	now := map[string]known{}
+	for _, s := range states {
+		now[s.Name] = known{identity: s.Identity, positions: maps.Clone(s.Positions)}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.known)) {
+		if err := t.known[name].compare(name, kfs.JobKey(t.job.cfg.Name), now[name].identity, now[name].positions); err != nil {
+			return err
+		}
+	}
+	t.known = now
+	t.note(func(s *tableStatus) { s.loaded(committed, t.identity()) })
+	t.noteStates(states)
 	return nil
+}
+
+// states tells of the tables that the sink writes to; nil if it is one.
+func (t *table) states() []processor.TableState {
+	if sink, ok := t.sink.(processor.Several); ok {
+		return append([]processor.TableState{}, sink.Tables()...)
+	}
+	return nil
+}
+
+// noteStates notes what is to be said of each of several tables.
+func (t *table) noteStates(states []processor.TableState) {
+	if _, ok := t.sink.(processor.Several); ok {
+		t.note(func(s *tableStatus) { s.several = states })
+	}
 }
 
 // identity is the table's, as the sink last saw it; empty if there is none.

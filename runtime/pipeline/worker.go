@@ -100,7 +100,7 @@ func (w *worker) run(ctx, last context.Context) error {
 			err = w.accept(last, it)
 		case <-due:
 			if !w.pending() {
-				err = w.confirmPosition(last)
+				err = w.confirmPosition(last, false)
 			}
 		case r := <-w.result:
 			err = w.finish(r)
@@ -140,7 +140,7 @@ func (w *worker) finale(ctx context.Context) error {
 	if err := w.commitAll(ctx); err != nil {
 		return err
 	}
-	return w.confirmPosition(ctx)
+	return w.confirmPosition(ctx, true)
 }
 
 // commitAll commits what was taken.
@@ -163,12 +163,22 @@ func (w *worker) commitAll(ctx context.Context) error {
 	return nil
 }
 
-// confirmPosition reads the table's position after the last commit, so that it is known from more than the commit's own answer.
-func (w *worker) confirmPosition(ctx context.Context) error {
+// confirmPosition reads the table's position after the last commit, so that it is known from more than the commit's own answer. Of several
+// tables those are brought along that the last commits had nothing for.
+func (w *worker) confirmPosition(ctx context.Context, leaving bool) error {
 	if w.confirm.IsZero() {
 		return nil
 	}
 	w.confirm = time.Time{}
+	if sink, ok := w.table.sink.(processor.Several); ok {
+		behind, err := sink.CatchUp(ctx, leaving)
+		if err != nil {
+			return fmt.Errorf("tables of %s: %w", w.table.name, err)
+		}
+		if behind {
+			w.confirm = w.cfg.Now().Add(seldom)
+		}
+	}
 	committed, err := w.table.sink.Committed(ctx)
 	if err != nil {
 		return fmt.Errorf("position of table %s: %w", w.table.name, err)

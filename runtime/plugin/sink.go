@@ -38,6 +38,13 @@ type Tables interface {
 	Open(ctx context.Context, t Table) (processor.Sink, error)
 }
 
+// Listing is an optional power of Tables: they know which tables there are. Records can name their tables only where that is known: else
+// nobody could tell, after a crash, which of them lack what others have.
+type Listing interface {
+	// List names the tables of a namespace, each as namespace.table.
+	List(ctx context.Context, namespace string) ([]string, error)
+}
+
 // Placed is an optional power of Tables: they tell people where they are.
 type Placed interface {
 	Place() string

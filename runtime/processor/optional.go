@@ -65,6 +65,29 @@ type Identified interface {
 	Identity() string
 }
 
+// Propertied is a sink whose table has properties that were set when it was made (plugin.Table.Properties).
+type Propertied interface {
+	// Property is asked after Committed and reads what that has read.
+	Property(key string) (value string, ok bool)
+}
+
+// Several is a sink that writes to several tables. What it reports as committed is what all of them have that count for a source, as far as
+// it has rows for them.
+type Several interface {
+	// Tables tells of the tables that there are, as they were last seen or committed to.
+	Tables() []TableState
+	// CatchUp moves tables, for which the last spans had nothing, to where the others are: all of them before the sink is left, else those
+	// that have waited for a while. It is called when nothing is staged. behind says that some are left to wait.
+	CatchUp(ctx context.Context, all bool) (behind bool, err error)
+}
+
+// TableState is one table of several.
+type TableState struct {
+	Name      string
+	Identity  string // as Identified has it
+	Positions Positions
+}
+
 // Unfit is an error of Stage, Seal or Commit: the values of a column do not fit the table, and the table was not changed for them. The
 // span is decoded again by the table's columns, so that those records become dead letters.
 type Unfit interface {

@@ -29,6 +29,7 @@ func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.rows, v.dead = rows, letters
 	missing := map[*source]*roaring64.Bitmap{}
 	for at, o := range rows {
 		counts[at] = o.rows

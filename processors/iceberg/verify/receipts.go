@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -251,7 +252,7 @@ func (v *verifier) source(key string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{key: key, place: place{at.Topic, at.Partition}}
+	s := &source{key: key, place: place{at.Topic, at.Partition}, lettersFrom: math.MaxInt64}
 	for _, other := range v.sources {
 		if other.place == s.place {
 			return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)
@@ -286,7 +287,7 @@ func (v *verifier) readLetters(ctx context.Context) error {
 					} else {
 						s.letters += p.Rows
 					}
-					s.deadline = max(s.deadline, p.Next)
+					s.deadline, s.lettersFrom = max(s.deadline, p.Next), min(s.lettersFrom, p.First)
 				}
 			}
 		}

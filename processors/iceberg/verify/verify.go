@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 
@@ -41,7 +42,12 @@ type Config struct {
 	DeadLetters string // the job's dead-letter table; "" if it has none
 	// Whole says that the job makes a row or a dead letter of every record: it neither skips nor filters nor routes by content. Then an
 	// offset that is neither is missing, whatever the receipts counted.
-	Whole  bool
+	Whole bool
+	// Division takes what is found of the table, where the job divides records among several; it may be nil. Then Whole is false, and WholeTogether says
+	// that every record is a row in one of the tables, or a dead letter.
+	Division      *Division
+	WholeTogether bool
+
 	Prefix string // of the coordinate columns; "kafka_" if empty
 	Deep   bool   // read the coordinates of every row
 	Strict bool   // rows that foreign writers removed are faults too
@@ -151,6 +157,9 @@ type verifier struct {
 	live    *content           // of the head
 	removed []*change          // foreign snapshots that took rows away, the oldest first
 	report  *Report
+
+	rows map[place]*offsets          // live ones, if Deep
+	dead map[place]*roaring64.Bitmap // offsets of dead letters, if Deep
 }
 
 // source is what is known of a source partition.
@@ -162,6 +171,8 @@ type source struct {
 	repaired int64      // of the rows: those that were dead letters before
 	letters  int64      // dead letters in the spans, as counted
 	deadline int64      // how far the dead letters have come
+
+	lettersFrom int64 // where they began, if there are any
 }
 
 // place is where a source's rows lie, as the coordinate columns say.
@@ -205,6 +216,9 @@ func (v *verifier) run(ctx context.Context) error {
 			one.Found = found[s.place]
 		}
 		v.report.Sources = append(v.report.Sources, one)
+	}
+	if v.Division != nil {
+		v.Division.add(v, v.rows, v.dead)
 	}
 	return nil
 }

@@ -1,0 +1,234 @@
+package route
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+)
+
+// headersColumn is the coordinate column of headers.
+const headersColumn = 5
+
+// assignment is the tables of a batch's rows.
+type assignment struct {
+	of      []int     // an index into dests, per row
+	dests   []dest    // all that there are in the batch, in order of their first row
+	refused []refusal // why a dest is none; class "" if it is one
+}
+
+// dest is where rows go.
+type dest struct {
+	name  string
+	label string // the values that name it, for people
+}
+
+// assign finds the tables of rows.
+func (r *Route) assign(rows arrow.RecordBatch) (*assignment, error) {
+	var readers []reader
+	content := r.content()
+	for _, p := range content {
+		read, err := readerOf(p, rows)
+		if err != nil {
+			return nil, err
+		}
+		readers = append(readers, read)
+	}
+	a := &assignment{of: make([]int, rows.NumRows())}
+	known := map[string]int{}
+	var key []byte
+	values := make([]value, len(readers))
+	for row := range a.of {
+		key = key[:0]
+		for i, read := range readers {
+			values[i] = read(row)
+			key = append(append(key, byte('0'+values[i].state)), values[i].text...)
+			key = append(key, 0xff) // in no UTF-8
+		}
+		i, ok := known[string(key)]
+		if !ok {
+			i = len(a.dests)
+			known[string(key)] = i
+			d, why := r.dest(content, values)
+			a.dests, a.refused = append(a.dests, d), append(a.refused, why)
+		}
+		a.of[row] = i
+	}
+	return a, nil
+}
+
+// dest makes the table's name of a row's values.
+func (r *Route) dest(content []part, values []value) (dest, refusal) {
+	var labels []string
+	i := 0
+	var refused *refusal
+	name := r.name(func(p part) string {
+		v := values[i]
+		i++
+		switch {
+		case v.state == unnamed && refused == nil:
+			refused = refuse(Unnamed, "%s: %s names no table", p.placeholder(), v.text)
+		case v.state == missing && !p.given && refused == nil:
+			refused = refuse(Missing, "%s: there is no value", p.placeholder())
+		case v.state == missing:
+			v.text = p.other
+		}
+		labels = append(labels, fmt.Sprintf("%s=%q", p.text, v.text))
+		return identifier(v.text)
+	})
+	if refused == nil && len(name) > maxName {
+		refused = refuse(Unnamed, "a table name of %d characters; %d at most", len(name), maxName)
+	}
+	if refused != nil {
+		return dest{}, *refused
+	}
+	return dest{name, strings.Join(labels, " ")}, refusal{}
+}
+
+// value is a part's value in a row.
+type value struct {
+	text  string
+	state state
+}
+
+type state uint8
+
+const (
+	present state = iota
+	missing
+	unnamed // text says what it is instead
+)
+
+func textValue(text string) value {
+	switch {
+	case text == "":
+		return value{state: missing}
+	case !utf8.ValidString(text):
+		return value{"text that is not UTF-8", unnamed}
+	}
+	return value{text: text}
+}
+
+// reader gives a part's value in a row.
+type reader func(row int) value
+
+func absent(int) value { return value{state: missing} }
+
+func readerOf(p part, rows arrow.RecordBatch) (reader, error) {
+	if p.kind == ofHeader {
+		return headerReader(p.text, rows)
+	}
+	if at := rows.Schema().FieldIndices(p.text); len(at) > 0 {
+		return columnReader(rows.Column(at[0])), nil
+	}
+	top, path, nested := strings.Cut(p.text, ".")
+	at := rows.Schema().FieldIndices(top)
+	if !nested || len(at) == 0 {
+		return absent, nil
+	}
+	return nestedReader(rows.Column(at[0]), path), nil
+}
+
+// nestedReader reads a field of a struct.
+func nestedReader(column arrow.Array, path string) reader {
+	outer, ok := column.(*array.Struct)
+	if !ok {
+		return absent
+	}
+	t := outer.DataType().(*arrow.StructType)
+	name, rest, nested := strings.Cut(path, ".")
+	at, ok := t.FieldIdx(path)
+	if ok {
+		nested = false
+	} else if at, ok = t.FieldIdx(name); !ok {
+		return absent
+	}
+	inner := columnReader(outer.Field(at))
+	if nested {
+		inner = nestedReader(outer.Field(at), rest)
+	}
+	return func(row int) value {
+		if outer.IsNull(row) {
+			return value{state: missing}
+		}
+		return inner(row)
+	}
+}
+
+// columnReader reads a column. Types whose values name no table are refused row by row, for null is a missing value in all of them.
+func columnReader(column arrow.Array) reader {
+	var text func(row int) value
+	switch c := column.(type) {
+	case *array.Null:
+		return absent
+	case array.StringLike:
+		text = func(row int) value { return textValue(c.Value(row)) }
+	case *array.Boolean:
+		text = func(row int) value { return value{text: strconv.FormatBool(c.Value(row))} }
+	case *array.Int8:
+		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+	case *array.Int16:
+		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+	case *array.Int32:
+		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+	case *array.Int64:
+		text = func(row int) value { return value{text: strconv.FormatInt(c.Value(row), 10)} }
+	case *array.Date32:
+		text = func(row int) value { return value{text: c.Value(row).FormattedString()} }
+	default:
+		text = func(int) value { return value{"a " + column.DataType().String(), unnamed} }
+	}
+	return func(row int) value {
+		if column.IsNull(row) {
+			return value{state: missing}
+		}
+		return text(row)
+	}
+}
+
+// names reports whether values of a type can name a table.
+func names(t arrow.DataType) bool {
+	switch t.ID() {
+	case arrow.NULL, arrow.STRING, arrow.LARGE_STRING, arrow.STRING_VIEW, arrow.BOOL, arrow.INT8, arrow.INT16, arrow.INT32, arrow.INT64, arrow.DATE32:
+		return true
+	}
+	return false
+}
+
+// headerReader reads the last header of a name, as Kafka's clients do.
+func headerReader(name string, rows arrow.RecordBatch) (reader, error) {
+	lists, ok := rows.Column(headersColumn).(*array.List)
+	if !ok {
+		return nil, fmt.Errorf("headers are %s, not a list", rows.Column(headersColumn).DataType())
+	}
+	pairs, ok := lists.ListValues().(*array.Struct)
+	if !ok || pairs.NumField() != 2 {
+		return nil, fmt.Errorf("headers are %s, not keys with values", lists.DataType())
+	}
+	keys, okKeys := pairs.Field(0).(array.StringLike)
+	values, okValues := pairs.Field(1).(interface {
+		IsNull(i int) bool
+		Value(i int) []byte
+	})
+	if !okKeys || !okValues {
+		return nil, fmt.Errorf("headers are %s, not text with bytes", lists.DataType())
+	}
+	return func(row int) value {
+		if lists.IsNull(row) {
+			return value{state: missing}
+		}
+		from, to := lists.ValueOffsets(row)
+		for i := int(to) - 1; i >= int(from); i-- {
+			if keys.Value(i) == name {
+				if values.IsNull(i) {
+					return value{state: missing}
+				}
+				return textValue(string(values.Value(i)))
+			}
+		}
+		return value{state: missing}
+	}, nil
+}

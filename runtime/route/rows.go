@@ -1,0 +1,174 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/schema"
+)
+
+// pick gives the rows of a batch that go to one table, from an offset on; nil if there are none.
+func (s *Sink) pick(ctx context.Context, c *child, b processor.Batch, from int64, a *assignment, which int) (arrow.RecordBatch, error) {
+	offsets, ok := b.Records.Column(2).(*array.Int64)
+	if !ok {
+		return nil, fmt.Errorf("offsets are %s", b.Records.Column(2).DataType())
+	}
+	keep, some := make([]bool, len(a.of)), false
+	for row, i := range a.of {
+		keep[row] = i == which && offsets.Value(row) >= from
+		some = some || keep[row]
+	}
+	if !some {
+		return nil, nil
+	}
+	rows, err := processor.KeepRows(b.Records, keep, s.cfg.Allocator)
+	if err != nil || !s.cfg.Inferred {
+		return rows, err
+	}
+	defer rows.Release()
+	var table *arrow.Schema
+	if d, ok := c.sink.(processor.Described); ok {
+		if table, err = d.Schema(ctx); err != nil {
+			return nil, fmt.Errorf("columns of table %s: %w", c.name, err)
+		}
+	}
+	return withoutEmpty(rows, table), nil
+}
+
+// withoutEmpty leaves out the columns that hold nothing and that the table does not have: they came with rows of other tables.
+func withoutEmpty(rows arrow.RecordBatch, table *arrow.Schema) arrow.RecordBatch {
+	var fields []arrow.Field
+	var columns []arrow.Array
+	for i, f := range rows.Schema().Fields() {
+		known := table != nil && len(table.FieldIndices(f.Name)) > 0
+		if i < processor.Coordinates || known || rows.Column(i).NullN() < rows.Column(i).Len() {
+			fields, columns = append(fields, f), append(columns, rows.Column(i))
+		}
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, rows.NumRows())
+}
+
+// Schema gives the columns of all tables together: records are decoded into them before it is known where they go.
+func (s *Sink) Schema(ctx context.Context) (*arrow.Schema, error) {
+	var fields []arrow.Field
+	from := map[string]string{} // the table that a column was seen in first
+	at := map[string]int{}
+	seen := map[string]int{}
+	tables := 0
+	for _, c := range s.sorted() {
+		d, ok := c.sink.(processor.Described)
+		if !ok {
+			return nil, nil
+		}
+		columns, err := d.Schema(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("columns of table %s: %w", c.name, err)
+		}
+		if columns == nil {
+			continue
+		}
+		tables++
+		for _, f := range columns.Fields() {
+			seen[f.Name]++
+			i, ok := at[f.Name]
+			if !ok {
+				at[f.Name], from[f.Name] = len(fields), c.name
+				fields = append(fields, f)
+				continue
+			}
+			merged, err := together(fields[i], f)
+			if err != nil {
+				return nil, &processor.HaltError{
+					Reason: fmt.Sprintf("column %s is %s in table %s and %s in table %s", f.Name, fields[i].Type, from[f.Name], f.Type, c.name),
+					Decide: "one topic is decoded into one set of columns: change the column in one of the tables, or give one kind of records another name for it",
+				}
+			}
+			fields[i] = merged
+		}
+	}
+	if tables == 0 {
+		return nil, nil
+	}
+	for i := range fields {
+		if seen[fields[i].Name] < tables {
+			fields[i].Nullable = true
+		}
+	}
+	return arrow.NewSchema(fields, nil), nil
+}
+
+// together is a column that holds the values of both.
+func together(a, b arrow.Field) (arrow.Field, error) {
+	a.Nullable = a.Nullable || b.Nullable
+	if arrow.TypeEqual(a.Type, b.Type) {
+		return a, nil
+	}
+	first, err := schema.FromArrow([]arrow.Field{a})
+	if err != nil {
+		return a, err
+	}
+	second, err := schema.FromArrow([]arrow.Field{b})
+	if err != nil {
+		return a, err
+	}
+	merged, err := schema.Merge(first.Fields[0].Type, second.Fields[0].Type)
+	if err == nil {
+		a.Type = merged.Arrow()
+	}
+	return a, err
+}
+
+// Decided implements processor.Deciding: what one table has, is decided.
+func (s *Sink) Decided(src processor.Source) (next int64, config string, ok bool) {
+	for _, c := range s.sorted() {
+		d, deciding := c.sink.(processor.Deciding)
+		if !deciding {
+			continue
+		}
+		if at, by, has := d.Decided(src); has && (!ok || at > next) {
+			next, config, ok = at, by, true
+		}
+	}
+	return next, config, ok
+}
+
+// Tables implements processor.Several.
+func (s *Sink) Tables() []processor.TableState {
+	var all []processor.TableState
+	for _, c := range s.sorted() {
+		one := processor.TableState{Name: c.name, Positions: maps.Clone(c.next)}
+		if i, ok := c.sink.(processor.Identified); ok {
+			one.Identity = i.Identity()
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// Buffered implements processor.Buffering.
+func (s *Sink) Buffered() int64 {
+	held := int64(0)
+	for _, c := range s.children {
+		if b, ok := c.sink.(processor.Buffering); ok {
+			held += b.Buffered()
+		}
+	}
+	return held
+}
+
+// Close closes the sinks of all tables.
+func (s *Sink) Close() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.children)) {
+		errs = append(errs, s.children[name].close())
+	}
+	s.children = map[string]*child{}
+	return errors.Join(errs...)
+}

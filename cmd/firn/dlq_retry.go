@@ -83,12 +83,9 @@ Exits with 0 if all was tried, whatever came of it, else with 1.`,
 
 // retryOf is a retry of the dead letters of a job.
 func retryOf(j *jobTables) (*deadletter.Retry, error) {
-	template, err := j.job.Template()
+	route, err := j.job.Route()
 	if err != nil {
 		return nil, err
-	}
-	if template.ByContent() {
-		return nil, fmt.Errorf("job %s: its records name their tables (%s), which dlq retry does not know yet; `firn dlq show` has the records, to be produced again", j.job.Name, j.job.Table.Name)
 	}
 	decoding, err := j.job.Decoding()
 	if err != nil {
@@ -97,7 +94,7 @@ func retryOf(j *jobTables) (*deadletter.Retry, error) {
 	return &deadletter.Retry{
 		Catalog: j.catalog, Store: j.store, Job: j.job.Name, Writer: writerName(), Letters: j.job.DeadLetterTable(),
 		Table: func(topic string) processors.Table {
-			return processors.Table{Name: template.Of(topic).Name(), Partition: j.job.Table.Partition, Properties: j.job.Table.Properties}
+			return processors.Table{Name: route(topic), Partition: j.job.Table.Partition, Properties: j.job.Table.Properties}
 		},
 		Remake: func(table string) (*pipeline.Remake, error) {
 			steps, err := j.job.Steps(plugin.Env{Job: j.job.Name, Table: table, Logger: slog.New(slog.DiscardHandler), Allocator: memory.DefaultAllocator})

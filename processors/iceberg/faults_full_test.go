@@ -15,11 +15,11 @@ func TestAllFaultsOnFake(t *testing.T) {
 	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 10)
 }
 
-func TestAllRoutedFaultsOnFake(t *testing.T) {
+func TestAllFaultsRoutedOnFake(t *testing.T) {
 	walkRouted(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 1)
 }
 
-func TestAllRoutedFaultsOnSQLite(t *testing.T) { walkRouted(t, newSQLite, 3) }
+func TestAllFaultsRoutedOnSQLite(t *testing.T) { walkRouted(t, newSQLite, 3) }
 
 func TestAllFaultsOnSQLite(t *testing.T) {
 	walk(t, newSQLite, 10)

@@ -271,6 +271,18 @@ func (s Source) Start() (pipeline.Start, error) {
 // Template names the tables of topics and records.
 func (j *Job) Template() (*route.Template, error) { return route.Parse(j.Table.Name, j.Source.Pattern) }
 
+// Route names the table of each topic, for those who know one table a topic; an error where records name their tables.
+func (j *Job) Route() (func(topic string) string, error) {
+	template, err := j.Template()
+	if err != nil {
+		return nil, err
+	}
+	if template.ByContent() {
+		return nil, fmt.Errorf("table.name: %s is named by what records hold, which this command does not know yet", j.Table.Name)
+	}
+	return func(topic string) string { return template.Of(topic).Name() }, nil
+}
+
 // Inferred reports whether the columns are those that the records have.
 func (j *Job) Inferred() bool {
 	return j.Decode.Value.Schema == "inferred" && j.Decode.Value.Format != "raw"

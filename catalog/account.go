@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/iceberg-go/table"
@@ -104,6 +105,9 @@ func (a *Account) Covers(job, source string, offset int64) (e Entry, ok bool) {
 	for _, e := range a.Branch {
 		if e.Receipt == nil || e.Receipt.Job != job && !OwnBackfill(job, e.Receipt.Job) {
 			continue
+		}
+		if slices.ContainsFunc(e.Receipt.Repaired[source], func(s kfs.Span) bool { return s.Contains(offset) }) {
+			return e, true // newer than the receipt of the range that it lies in
 		}
 		if at, named := e.Receipt.Ranges[source]; named && at.Span.Base <= offset && offset < at.Span.Next {
 			return e, true

@@ -117,6 +117,20 @@ func TestIntegrationRetry(t *testing.T) {
 	if len(groups) != 1 || groups[0].Resolved != records/3 {
 		t.Errorf("dead letters in the end: %+v", groups)
 	}
+	// The letters' records are visible, in the snapshots of repairs.
+	var letter letterLine
+	out, err := run(t, bin, "dlq", "show", "-f", job, "--max", "1", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &letter)
+	}
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	var found []whereabouts
+	firnJSON(t, &found, "where", "orders", fmt.Sprint(letter.Partition), fmt.Sprint(letter.Offset), "-f", job)
+	if len(found) != 1 || found[0].State != stateVisible || letter.Resolved == "" {
+		t.Errorf("letter %+v is %+v", letter, found)
+	}
 	var reports []struct {
 		Table string `json:"table"`
 		Rows  int64  `json:"rows"`

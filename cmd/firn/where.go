@@ -152,6 +152,12 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 		return w, nil
 	}
 	dead, err := s.dead(ctx, j, source)
+	if dead && err == nil {
+		// A letter that is a row too is superseded: the row counts.
+		var row bool
+		row, err = s.row(ctx, j, table, source)
+		dead = !row
+	}
 	if dead {
 		w.State, w.Table = stateDead, j.job.DeadLetterTable()
 		w.Snapshot, w.Time, w.Committer = 0, "", ""
@@ -171,14 +177,33 @@ func accounted(account *catalog.Account, job, key string, offset int64) bool {
 
 // dead reports whether the record is a dead letter.
 func (s *seeker) dead(ctx context.Context, j *jobTables, source processor.Source) (bool, error) {
-	sink, err := iceberg.New(iceberg.Config{Catalog: j.catalog, Options: catalog.Options{Job: j.job.Name, Store: j.store}}).
-		Open(ctx, processors.Table{Name: j.job.DeadLetterTable()})
+	sink, err := j.sink(ctx, j.job.DeadLetterTable())
 	if err != nil {
 		return false, err
 	}
-	defer sink.(io.Closer).Close()
-	offsets, err := sink.(processor.Recalling).DeadOffsets(ctx, source, kfs.Span{Base: s.offset, Next: s.offset + 1})
+	defer sink.Close()
+	offsets, err := sink.DeadOffsets(ctx, source, kfs.Span{Base: s.offset, Next: s.offset + 1})
 	return len(offsets) > 0, err
+}
+
+// row reports whether the record is a row of a table.
+func (s *seeker) row(ctx context.Context, j *jobTables, table string, source processor.Source) (bool, error) {
+	sink, err := j.sink(ctx, table)
+	if err != nil {
+		return false, err
+	}
+	defer sink.Close()
+	rows, err := sink.RowsOf(ctx, source, []int64{s.offset})
+	return len(rows) > 0, err
+}
+
+// sink opens a table for its rows to be looked at.
+func (j *jobTables) sink(ctx context.Context, table string) (*iceberg.Sink, error) {
+	sink, err := iceberg.New(iceberg.Config{Catalog: j.catalog, Options: catalog.Options{Job: j.job.Name, Store: j.store}}).Open(ctx, processors.Table{Name: table})
+	if err != nil {
+		return nil, err
+	}
+	return sink.(*iceberg.Sink), nil
 }
 
 func printWhere(out io.Writer, found []whereabouts, asJSON bool) error {

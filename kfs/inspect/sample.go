@@ -28,7 +28,7 @@ type Pace struct {
 	Partition
 	Records int64   // offsets from the log start on
 	Bytes   float64 // that a record takes in the store, about
-	Day     float64 // records a day, about; 0 if that cannot be told
+	Day     float64 // records a day, about
 }
 
 // Sample is some records of a namespace, and how much there is of them.
@@ -155,9 +155,8 @@ func paceOf(p Partition, there []stored) Pace {
 	const hour, day = 3600 * 1000, 24 * 3600 * 1000
 	last := there[len(there)-1]
 	i, _ := slices.BinarySearchFunc(there, last.time-day, func(s stored, at int64) int { return cmp.Compare(s.time, at) })
-	if first := there[min(i, len(there)-1)]; last.time > first.time {
-		pace.Day = float64(last.span.Next-first.span.Next) * day / float64(max(hour, last.time-first.time))
-	}
+	first := there[min(i, len(there)-1)]
+	pace.Day = float64(last.span.Next-first.span.Base) * day / float64(max(hour, last.time-first.time))
 	return pace
 }
 

@@ -85,8 +85,8 @@ func TestTables(t *testing.T) {
 			t.Errorf("field %+v", f)
 		}
 	}
-	// Ten records an hour to each partition in turn: 240 a day, of which four fifths are rows, one at a time.
-	if d := r.Day; d.Rows < 180 || d.Rows > 204 || d.Files < d.Commits || d.Files > 1.01*d.Commits || r.RowBytes == 0 {
+	// Ten records an hour to each partition in turn: 240 a day, and a bit for the ends, of which four fifths are rows, one at a time.
+	if d := r.Day; d.Rows < 180 || d.Rows > 220 || d.Files < d.Commits || d.Files > 1.01*d.Commits || r.RowBytes == 0 {
 		t.Errorf("a day %+v, %g bytes a row", d, r.RowBytes)
 	}
 }

@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak bench bench-kafka conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak bench bench-kafka bench-workers conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ demo: build ## records in, rows out: the whole path on real earthquakes, in a te
 
 bench: build ## measure, print the tables, and keep them in bench/README.md
 	$(GO) run ./bench -firn bin/firn -write bench/README.md
+
+bench-workers: build ## one process and two on a job, each on one thread of Go; the table is kept in bench/README.md
+	$(GO) run ./bench -firn bin/firn -only workers -section "make bench-workers" -write bench/README.md
 
 bench-kafka: build .tools/kafka-3.9.1/ok ## the same load to Firn and to Apache Kafka 3.9.1; the table is kept in bench/README.md
 	$(GO) run ./bench -firn bin/firn -kafka .tools/kafka-3.9.1 -only beside -section "make bench-kafka" -write bench/README.md

@@ -29,7 +29,6 @@ type fakeTable struct {
 	configs map[processor.Source]string // by which the position was reached
 	commits []string
 	fault   func(op string) (before, after error) // lost replies are errors after
-	inUse   bool
 }
 
 type row struct {
@@ -44,6 +43,7 @@ func newFakeTable(name string) *fakeTable {
 // fakeSink is one sink of a table.
 type fakeSink struct {
 	table  *fakeTable
+	inUse  bool   // under the table's lock
 	config string // of the job
 
 	spans  map[processor.Source]kfs.Span
@@ -79,14 +79,14 @@ func (s *fakeSink) enter(op string) (after error, leave func(), err error) {
 	f := s.table
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.inUse {
+	if s.inUse {
 		panic("two calls on one sink at a time: " + op)
 	}
-	f.inUse = true
+	s.inUse = true
 	leave = func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.inUse = false
+		s.inUse = false
 	}
 	fault := f.fault
 	if fault == nil && f.lake != nil {

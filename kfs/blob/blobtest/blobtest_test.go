@@ -11,6 +11,19 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 )
 
+// TestFaultGivesNoBodyToNobody has a context end while a Get is done.
+func TestFaultGivesNoBodyToNobody(t *testing.T) {
+	store := blob.NewMemory(nil)
+	if _, err := store.Put(t.Context(), "key", []byte("body"), true); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := NewFault(store, func(Op) Action { cancel(); return Pass })
+	if body, _, err := f.Get(ctx, "key", blob.All); body != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("it gives %v, %v", body, err)
+	}
+}
+
 func TestTrace(t *testing.T) {
 	Run(t, func(t *testing.T) blob.Store { return NewTrace(blob.NewMemory(nil)) })
 }

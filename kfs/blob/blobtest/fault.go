@@ -137,6 +137,9 @@ func (f *Fault) Get(ctx context.Context, key string, r blob.Range) (io.ReadClose
 		body, info = b, i
 		return err
 	})
+	if err == nil {
+		err = ctx.Err() // it has ended meanwhile
+	}
 	switch {
 	case err != nil && body != nil:
 		body.Close()

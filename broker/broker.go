@@ -59,6 +59,7 @@ type Config struct {
 	Log     *slog.Logger          // default discards
 	Metrics prometheus.Registerer // default none
 
+	dial     dial          // reaches other brokers; default TCP, tests have no network
 	handOver time.Duration // before a journal moves to a broker that has come, see cluster; default 3 s, tests want it shorter
 }
 
@@ -120,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	if c.dial == nil {
+		c.dial = new(net.Dialer).DialContext
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -192,7 +196,7 @@ func (b *Broker) assemble() error {
 	control := &controller{cluster: b.cluster}
 	b.deletion = &deletion{b.cluster, control, b.cfg.Log}
 	topics := api.Backend{
-		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.TLS, b.cfg.Log), ProducerIDs: newProducerIDs(control),
+		Cluster: view{b.cluster}, Journals: owned{b.cluster}, Controller: control, Forwarder: newForwarder(b.cluster, b.cfg.TLS, b.cfg.dial, b.cfg.Log), ProducerIDs: newProducerIDs(control),
 		Partitions: b.cfg.Partitions, AutoCreate: b.cfg.AutoCreate, FetchBytes: share.fetch, SessionBytes: share.sessions,
 		LogDir: b.cfg.StoreName, Throttle: func() time.Duration { return throttle(b.store.State(), requests) }, Clock: clock, NewID: func() kfs.TopicID { return kfs.TopicID(b.random()) }, Log: b.cfg.Log,
 		NewSessionID: func() int32 { id := b.random(); return int32(binary.BigEndian.Uint32(id[:])) },

@@ -32,14 +32,18 @@ const (
 type forwarder struct {
 	cluster *cluster.Cluster
 	tls     *auth.TLS // nil: brokers listen without TLS
+	connect dial
 	log     *slog.Logger
 	turns   chan struct{} // holds a token for each request that may go
 }
 
 var _ api.Forwarder = (*forwarder)(nil)
 
-func newForwarder(c *cluster.Cluster, secure *auth.TLS, log *slog.Logger) *forwarder {
-	f := &forwarder{cluster: c, tls: secure, log: log, turns: make(chan struct{}, maxForwards)}
+// dial is net.Dialer's DialContext.
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+func newForwarder(c *cluster.Cluster, secure *auth.TLS, connect dial, log *slog.Logger) *forwarder {
+	f := &forwarder{cluster: c, tls: secure, connect: connect, log: log, turns: make(chan struct{}, maxForwards)}
 	for range maxForwards {
 		f.turns <- struct{}{}
 	}
@@ -103,13 +107,18 @@ func (f *forwarder) controller(ctx context.Context) (b cluster.Broker, here bool
 }
 
 func (f *forwarder) dial(ctx context.Context, b cluster.Broker) (net.Conn, error) {
-	dialer := &net.Dialer{Timeout: forwardDialTimeout}
-	address := net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
-	if f.tls == nil {
-		return dialer.DialContext(ctx, "tcp", address)
+	ctx, cancel := context.WithTimeout(ctx, forwardDialTimeout)
+	defer cancel()
+	conn, err := f.connect(ctx, "tcp", net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
+	if err != nil || f.tls == nil {
+		return conn, err
 	}
-	secured := &tls.Dialer{NetDialer: dialer, Config: f.tls.Client(b.Host)}
-	return secured.DialContext(ctx, "tcp", address)
+	secured := tls.Client(conn, f.tls.Client(b.Host))
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
 }
 
 // roundTrip sends a request, reads its answer, and closes the connection.

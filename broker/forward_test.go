@@ -25,7 +25,7 @@ func TestForwardingWithoutAController(t *testing.T) {
 	s.until("nobody owns journal 0", func(r *running) bool { _, _, ok := r.cluster.Owner(0); return !ok })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, here, err := newForwarder(other.cluster, nil, slog.New(slog.DiscardHandler)).Forward(ctx, kmsg.NewPtrInitProducerIDRequest())
+	_, here, err := newForwarder(other.cluster, nil, new(net.Dialer).DialContext, slog.New(slog.DiscardHandler)).Forward(ctx, kmsg.NewPtrInitProducerIDRequest())
 	if here || !errors.Is(err, api.ErrNotController) || errors.Is(err, journal.ErrUnavailable) {
 		t.Errorf("here %v, %v", here, err)
 	}

@@ -67,7 +67,7 @@ func (a *admin) act() {
 			return
 		}
 		a.begin()
-		a.next = w.clock.Add(time.Duration(w.rng.Int64N(int64(6 * time.Second))))
+		a.next = w.clock.Add(time.Duration(w.rng.Int64N(int64(4 * time.Second))))
 	}
 	c := a.change
 	if c == nil || c.flying {
@@ -109,9 +109,9 @@ func (a *admin) begin() {
 	case t.partitions < 2 || t.partitions < 4 && n == 0 && !a.resting:
 		a.grow(name, t)
 	case a.resting:
-	case n < 3:
+	case n < 2:
 		a.delete(name, t)
-	case n < 5:
+	case n < 4:
 		a.alter(name, t)
 	default:
 		a.trim(name, t)

@@ -24,6 +24,7 @@ type process struct {
 
 	skew    time.Duration // of its clock, which stands still while it is suspended
 	paused  bool
+	long    bool      // it is paused for long
 	stopped time.Time // of the world, when it was suspended; zero if its clock goes on
 	leaving bool      // it was asked to stop
 	dead    bool
@@ -106,8 +107,8 @@ func (p *process) resume() {
 		p.stopped = time.Time{}
 		p.w.doubt(lease.DefaultTTL)
 	}
-	p.w.say("broker %d goes on", p.id)
-	p.tick()
+	p.long = false
+	p.w.say("broker %d goes on", p.id) // with what it finds first: its clock, or what has come for it meanwhile
 }
 
 // kill ends the process at once. What it has sent is on its way.

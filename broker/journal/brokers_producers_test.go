@@ -266,20 +266,19 @@ func (p *producer) sendAgain(to *process) {
 	})
 }
 
-// plain is a producer without an id, with one batch at a time. What it sends again may come twice.
+// plain is a producer without an id, with one batch at a time, to any partition. What it sends again may come twice, and it gives up after a while.
 type plain struct {
 	w         *world
 	topic     string
 	partition int32
 	number    int
 	values    []string
+	begun     time.Time
 	flying    bool
 	resting   bool
 }
 
-func newPlain(w *world) *plain {
-	return &plain{w: w, topic: topicNames[w.rng.IntN(len(topicNames))], partition: int32(w.rng.IntN(2))}
-}
+func newPlain(w *world) *plain { return &plain{w: w} }
 
 func (p *plain) rest() bool {
 	p.resting = true
@@ -292,8 +291,13 @@ func (p *plain) act() {
 		return
 	}
 	if p.values == nil {
+		p.topic, p.partition, p.begun = topicNames[w.rng.IntN(len(topicNames))], w.rng.Int32N(4), w.clock
 		p.values = []string{fmt.Sprintf("plain #%d", p.number)}
 		p.number++
+	}
+	if w.clock.Sub(p.begun) > 20*time.Second { // there may be no such partition
+		p.values = nil
+		return
 	}
 	to := w.partitionLeader(p.topic, p.partition)
 	if to == nil {

@@ -34,6 +34,9 @@ func (r *reader) act() {
 		r.name, r.id = topicNames[w.rng.IntN(len(topicNames))], kfs.PartitionID{Partition: w.rng.Int32N(2)}
 	}
 	to := w.partitionLeader(r.name, r.id.Partition)
+	if w.once(8) { // by what it knew long ago
+		to = w.anyProcess()
+	}
 	if to == nil {
 		return
 	}
@@ -163,6 +166,9 @@ func (t *witness) choose(number uint32) string {
 	}
 	if len(keys) == 0 {
 		return ""
+	}
+	if segments := slices.DeleteFunc(slices.Clone(keys), isObject); len(segments) > 0 && w.once(2) {
+		keys = segments
 	}
 	return keys[w.rng.IntN(len(keys))]
 }

@@ -46,6 +46,7 @@ func (s *store) ask(p *process, op *journal.Operation) {
 		w.note(op.Body, "%d puts %s", p.id, op.Key)
 		if op.JournalObject && !op.Takeover && w.faults && w.once(w.rarely(200)) {
 			p.pause(w.once(4))
+			p.long = w.brisk && w.once(2)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (t *tenure) manage() bool {
 		if t.goes() {
 			return true
 		}
-		if p.w.mistake.unrefreshed || t.number == 0 || p.fresh(t) {
+		if t.number == 0 || p.fresh(t) {
 			p.view.Gain(cluster.Tenure{Journal: t.s.Journal, Lease: t.lease})
 			t.stage, t.gained = gained, true
 			return true

@@ -20,7 +20,8 @@ import (
 // cluster.View with the placement of journals, group coordinators with both kinds of groups, and the handlers of Kafka's APIs, which run as coroutines
 // where they block. It stands in for what is left: the loops of journal.Journal and journal.Follower, what cluster.Cluster and lease.Session do in goroutines
 // (taking, handing over and losing leases, brokers_tenure_test.go), the broker's controller and deletion (brokers_requests_test.go), and connections.
-// Retention by time and size is not in here: log starts move by DeleteRecords.
+// Those run as they are, without a claim of replay, in broker/whole_test.go. Not in here are retention by time and size (log starts move by
+// DeleteRecords), groups of the consumer protocol, growing to more journals, restore points, and pauses in the middle of reading records.
 
 var (
 	brokersSeed    = flag.Uint64("brokers.seed", 0, "run the simulation of brokers with this seed only, and say what happens")
@@ -200,7 +201,7 @@ func (w *world) mend() {
 	case b.process == nil && w.once(60):
 		w.Restarts++
 		w.startProcess(b)
-	case b.process != nil && b.process.paused && w.once(80):
+	case b.process != nil && b.process.paused && w.once(80) && (!b.process.long || w.once(20)):
 		b.process.resume()
 	case b.cut && w.once(100):
 		b.cut = false

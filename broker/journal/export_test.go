@@ -121,17 +121,27 @@ func (s *Stepped) Waiting() bool { return s.core.waiting() }
 // Live is the sequence of the first object that somebody needs.
 func (s *Stepped) Live() uint64 { return s.core.state.live() }
 
-// Lists tells whether the journal lists a segment, or may yet adopt it.
+// Lists tells whether the journal lists a segment, may yet adopt it, or cannot tell: below the log start, while one is listed that holds its base.
 func (s *Stepped) Lists(key string) bool {
 	topic, _, number, base, ok := kfs.ParseSegmentKey(key)
 	p, known := s.index.partitions[kfs.PartitionID{Topic: topic, Partition: number}]
 	if !ok || !known {
 		return false
 	}
-	if e := p.settledAt(base); e != nil && e.Span.Base == base {
+	if e := p.settledAt(base); e != nil && (e.Span.Base == base || base < p.start) {
 		return true
 	}
 	return !p.ended && base >= p.settledPoint()
+}
+
+// Forgotten are partitions of topics that are gone and have not ended here.
+func (s *Stepped) Forgotten(state *metadata.State) (forgotten []kfs.PartitionID) {
+	for id, p := range s.index.partitions {
+		if _, ok := state.TopicByID(id.Topic); !ok && !p.ended {
+			forgotten = append(forgotten, id)
+		}
+	}
+	return forgotten
 }
 
 // Unsettled tells whether settling gave a partition up.

@@ -76,7 +76,7 @@ func (m *member) act() {
 		case len(m.assigned) > 0:
 			assigned := m.assigned[w.rng.IntN(len(m.assigned))]
 			if _, known := m.positions[assigned]; !known || w.once(6) {
-				m.fetch(to, assigned)
+				m.fetch(to)
 			} else {
 				m.commit(to, assigned)
 			}
@@ -108,7 +108,7 @@ func (m *member) refused(code int16) {
 func (m *member) join(to *process) {
 	req := kmsg.NewPtrJoinGroupRequest()
 	req.Group, req.MemberID, req.ProtocolType = groupName, m.id, "consumer"
-	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 10_000, 10_000
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 30_000, 10_000
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name, protocol.Metadata = "range", []byte(m.name)
 	req.Protocols = append(req.Protocols, protocol)
@@ -156,14 +156,14 @@ func (m *member) sync(to *process) {
 		}
 		m.w.Rebalances++
 		m.state, m.assigned, m.positions = inside, strings.Fields(string(r.MemberAssignment)), map[string]position{}
-		m.beat = m.w.clock.Add(2 * time.Second)
+		m.beat = m.w.clock.Add(5 * time.Second)
 	})
 }
 
 func (m *member) heartbeat(to *process) {
 	req := kmsg.NewPtrHeartbeatRequest()
 	req.Group, req.MemberID, req.Generation = groupName, m.id, m.generation
-	m.beat = m.w.clock.Add(2 * time.Second)
+	m.beat = m.w.clock.Add(5 * time.Second)
 	m.send(to, req, func(_ *call, resp kmsg.Response) { m.refused(resp.(*kmsg.HeartbeatResponse).ErrorCode) })
 }
 
@@ -189,28 +189,34 @@ func partitionOf(to *process, assigned string) (id kfs.PartitionID, ok bool) {
 	return id, ok
 }
 
-// fetch asks what is committed, and goes on from there.
-func (m *member) fetch(to *process, assigned string) {
-	id, ok := partitionOf(to, assigned)
-	if !ok {
-		return
-	}
+// fetch asks what is committed of all that is assigned, and goes on from there.
+func (m *member) fetch(to *process) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	g := kmsg.NewOffsetFetchRequestGroup()
-	t := kmsg.NewOffsetFetchRequestGroupTopic()
-	t.TopicID, t.Partitions = id.Topic, []int32{id.Partition}
-	g.Group, g.Topics = groupName, append(g.Topics, t)
+	g.Group = groupName
+	var asked []string
+	for _, assigned := range m.assigned {
+		if id, ok := partitionOf(to, assigned); ok {
+			t := kmsg.NewOffsetFetchRequestGroupTopic()
+			t.TopicID, t.Partitions = id.Topic, []int32{id.Partition}
+			g.Topics, asked = append(g.Topics, t), append(asked, assigned)
+		}
+	}
+	if len(asked) == 0 {
+		return
+	}
 	req.Groups = append(req.Groups, g)
 	m.send(to, req, func(c *call, resp kmsg.Response) {
 		r := resp.(*kmsg.OffsetFetchResponse).Groups[0]
-		if r.ErrorCode != 0 || r.Topics[0].Partitions[0].ErrorCode != 0 {
-			return
-		}
-		at := r.Topics[0].Partitions[0].Offset
-		m.w.Fetched++
-		m.w.truth.fetched(c, id, at)
-		if m.positions != nil {
-			m.positions[assigned] = position{id, max(at, 0)}
+		for i := range r.Topics {
+			t := &r.Topics[i]
+			if r.ErrorCode != 0 || t.Partitions[0].ErrorCode != 0 {
+				continue
+			}
+			id, at := kfs.PartitionID{Topic: t.TopicID, Partition: t.Partitions[0].Partition}, t.Partitions[0].Offset
+			m.w.Fetched++
+			m.w.truth.fetched(c, id, at)
+			m.positions[asked[i]] = position{id, max(at, 0)}
 		}
 	})
 }

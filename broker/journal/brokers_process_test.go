@@ -210,6 +210,9 @@ func (p *process) extend() {
 }
 
 func (p *process) loseSession(why string) {
+	if p.w.mistake.leaseForEver {
+		return
+	}
 	p.w.LostLeases++
 	p.w.say("broker %d loses its leases: %s", p.id, why)
 	p.session, p.registered, p.seen = 0, false, -1

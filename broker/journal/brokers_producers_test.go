@@ -42,6 +42,7 @@ type sentBatch struct {
 	values   []string
 	begun    time.Time
 	flying   bool
+	appended bool            // a broker has handed it to a journal
 	at       kfs.PartitionID // acknowledged
 	base     int64
 }
@@ -177,8 +178,9 @@ func (p *producer) send(to *process, b *sentBatch) {
 	w.send(p, to, req, func(resp kmsg.Response, err error) {
 		c := w.running
 		b.flying = false
+		first := !b.appended
 		if !c.topic.IsZero() {
-			p.met[c.topic] = true
+			p.met[c.topic], b.appended = true, true
 		}
 		if !slices.Contains(p.batches, b) {
 			return // it was given up
@@ -189,11 +191,12 @@ func (p *producer) send(to *process, b *sentBatch) {
 		}
 		part := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 		w.say("broker %d answers %q: %d %v", c.process.id, b.values[0], part.BaseOffset, kerr.ErrorForCode(part.ErrorCode))
-		p.answered(c, b, &part)
+		p.answered(c, b, first, &part)
 	})
 }
 
-func (p *producer) answered(c *call, b *sentBatch, part *kmsg.ProduceResponseTopicPartition) {
+// answered takes an answer. first says that no broker has handed the batch to a journal before.
+func (p *producer) answered(c *call, b *sentBatch, first bool, part *kmsg.ProduceResponseTopicPartition) {
 	w := p.w
 	switch part.ErrorCode {
 	case 0:
@@ -208,7 +211,7 @@ func (p *producer) answered(c *call, b *sentBatch, part *kmsg.ProduceResponseTop
 		p.resends = true
 		// Kafka's own producers cannot know either what became of those before, where the topic was made anew or two brokers believe to be leaders.
 		if b == p.batches[0] {
-			if !p.mayBeOutOfOrder(c, b) {
+			if !p.mayBeOutOfOrder(c, b, first) {
 				w.wrong("broker %d: %q is out of order", c.process.id, b.values[0])
 			}
 			p.giveUp()
@@ -222,7 +225,10 @@ func (p *producer) answered(c *call, b *sentBatch, part *kmsg.ProduceResponseTop
 }
 
 // mayBeOutOfOrder tells whether the oldest batch without an answer may be told so: the topic was made anew and began with a later one, or leases overlap.
-func (p *producer) mayBeOutOfOrder(c *call, b *sentBatch) bool {
+func (p *producer) mayBeOutOfOrder(c *call, b *sentBatch, first bool) bool {
+	if first && slices.ContainsFunc(p.batches[1:], func(o *sentBatch) bool { return o.appended }) {
+		return true // a broker that did not know the topic yet has turned it away, and the next one began there
+	}
 	return c.unsure || c.w.unsure.After(b.begun) || len(p.met) > 1 || p.last != nil && p.last.sequence > b.sequence
 }
 

@@ -105,7 +105,8 @@ func newWorld(t testing.TB, seed uint64, m mistake, verbose bool) *world {
 	}
 	w.clients = append(w.clients, newPlain(w), newWitness(w))
 	for n := range 2 {
-		w.clients = append(w.clients, newReader(w, n), newMember(w, n))
+		m := newMember(w, n)
+		w.clients = append(w.clients, newReader(w, n), m, m, m) // much goes to and fro before a member commits
 	}
 	return w
 }

@@ -99,8 +99,16 @@ func TestIntegrationLeastPrivilege(t *testing.T) {
 	}
 	role("broker")
 	outgrowCheckpoints(t, store)
-	start(t, "broker", "--store", store, "--kafka", "127.0.0.1:0")
-	eventually(t, guard.unused) // retention asks what jobs hold
+	b = start(t, "broker", "--store", store, "--kafka", "127.0.0.1:0")
+	role("job")
+	etcd := newEtcd(t)
+	for range 2 {
+		start(t, "process", "-f", job, "--store", store, "--data", data, "--etcd", etcd.Addr())
+	}
+	eventually(t, func() error { // retention asks what jobs hold, and workers hand over what they have staged
+		produceLines(t, b, "quakes", lines[:2])
+		return guard.unused()
+	})
 	guard.mu.Lock()
 	defer guard.mu.Unlock()
 	for _, r := range guard.refused {

@@ -24,7 +24,8 @@ func (p *program) processCommand() *cobra.Command {
 With --etcd, processes that run the same job share it. Each reads some of the partitions; they are spread anew within seconds when a process
 comes, ends or dies. One process commits to a table for all of them. Sinks that are not Iceberg tables commit in each process. etcd holds
 nothing but who is alive and who does what: without it, or should two processes take themselves for the only one, each offset still gets into
-the table once. Bounded runs take turns instead: one runs to its end, the next one waits for it.`
+the table once. Bounded runs take turns instead: one runs to its end, and the next one
+waits for it, as it does for processes that share the job.`
 	c.Flags().StringVar(&http, "http", "", "`address` for /healthz, /readyz and /metrics (default off)")
 	c.Flags().StringSliceVar(&etcd, "etcd", nil, "`addresses` of etcd, host:port, separated by commas: processes with the same job share its work")
 	metrics := newMetrics()

@@ -169,6 +169,9 @@ func (c *Committer) Commit(ctx context.Context, g Group) error {
 	}
 	a := c.attempt(g, id.String())
 	err = c.run(ctx, a, g)
+	if errors.Is(err, ErrMoved) {
+		c.saw(a)
+	}
 	if err != nil {
 		return fmt.Errorf("commit to table %s: %w", c.Name(), err)
 	}
@@ -177,6 +180,14 @@ func (c *Committer) Commit(ctx context.Context, g Group) error {
 		c.known.Positions[source] = r.Span.Next
 	}
 	return nil
+}
+
+// saw remembers how far another writer is, so that it is noticed when the table stands where the group begins once more.
+func (c *Committer) saw(a *attempt) {
+	c.known.Table = a.view.table
+	for source, next := range a.pos.nexts() {
+		c.known.Positions[source] = max(c.known.Positions[source], next)
+	}
 }
 
 func (c *Committer) attempt(g Group, id string) *attempt {
@@ -309,6 +320,9 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 		v.head = head.SnapshotID
 		var snapshots []table.Snapshot
 		snapshots, v.complete = table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+		if root := snapshots[len(snapshots)-1]; root.SequenceNumber > 1 {
+			v.complete = false // it has become a root by expiry: the first one of all has number 1, or 0 in format version 1
+		}
 		for _, s := range snapshots {
 			a := ancestor{snapshot: s.SnapshotID}
 			if s.Summary != nil {

@@ -13,7 +13,7 @@ type view struct {
 	table    string // the table's uuid
 	head     int64  // the snapshot of the branch; 0 if it has none
 	ancestry []ancestor
-	complete bool                                 // the ancestry ends at a snapshot that has no parent
+	complete bool                                 // the ancestry ends at the table's first snapshot
 	progress *Progress                            // this job's property, nil if it is absent
 	foreign  map[string]string                    // stream → another job that has progress for it
 	family   map[string]map[string]SourceProgress // the job that this one is a backfill of, its backfills, and their progress

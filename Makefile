@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak bench bench-kafka bench-workers conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak simulate bench bench-kafka bench-workers conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ build: ## build bin/firn
 quick: ## the quick tests: Go and nothing else
 	$(GO) test ./...
 
-test: tools quick integration plugins ## the whole suite, installing what it needs
+test: tools quick simulate integration plugins ## the whole suite, installing what it needs
 
 race: ## the quick tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
@@ -56,8 +56,12 @@ differential: .tools/kafka-3.9.1/ok ## SEEDS sequences of requests to Firn and t
 	KAFKA_HOME=$(CURDIR)/$(<D) GO=$(GO) broker/conformance/differential/run.sh $(SEEDS) $(SEED)
 
 soak: SEEDS = 20000
-soak: ## the simulations of a journal's owners and of whole brokers with SEEDS seeds each, 20,000 unless told
+soak: ## the simulations of a journal's owners, of whole brokers and of whole jobs with SEEDS seeds each, 20,000 unless told
 	$(GO) test -count=1 -timeout 240m -run '^(TestSimulation|TestBrokers)$$' -sim.seeds $(SEEDS) -brokers.seeds $(SEEDS) -v ./broker/journal
+	$(GO) test -count=1 -timeout 240m -run '^TestSimulation$$' -sim.seeds $(SEEDS) -v ./runtime/pipeline
+
+simulate: ## the simulation of whole jobs with 300 seeds; the quick tests run 100
+	$(GO) test -count=1 -timeout 30m -run '^TestSimulation$$' -sim.seeds 300 ./runtime/pipeline
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -132,9 +134,9 @@ func (s *Sink) finish(key string) error {
 	return nil
 }
 
-// finishAll ends every open file.
+// finishAll ends every open file, in an order that is the same each time.
 func (s *Sink) finishAll() error {
-	for key := range s.open {
+	for _, key := range slices.Sorted(maps.Keys(s.open)) {
 		if err := s.finish(key); err != nil {
 			return err
 		}
@@ -165,8 +167,8 @@ func (s *Sink) reset() {
 // drop gives up what was staged since the last Seal and removes its files, which no request has named.
 func (s *Sink) drop() error {
 	var errs []error
-	for _, w := range s.open {
-		errs = append(errs, w.abort())
+	for _, key := range slices.Sorted(maps.Keys(s.open)) {
+		errs = append(errs, s.open[key].abort())
 	}
 	if s.writer != nil {
 		for _, f := range s.done {

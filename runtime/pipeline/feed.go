@@ -107,17 +107,6 @@ func (f *feed) sourcesOf(topic kfs.TopicID) []kfs.PartitionID {
 	return all
 }
 
-// sources lists the sources of a topic's name that have a position.
-func (f *feed) sources(topic string) []processor.Source {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var all []processor.Source
-	for id := range f.next {
-		all = append(all, processor.Source{Topic: topic, ID: id.Topic, Partition: id.Partition})
-	}
-	return all
-}
-
 // shutSource makes the feed drop what is offered of a source.
 func (f *feed) shutSource(id kfs.PartitionID) {
 	f.mu.Lock()

@@ -89,12 +89,12 @@ func (j *Job) keepStatus(ctx context.Context) {
 	}
 }
 
-// writeStatus writes the job's object if it has changed.
-func (j *Job) writeStatus(ctx context.Context) {
+// writeStatus writes the job's object if it has changed. It reports whether the object is there as it should be.
+func (j *Job) writeStatus(ctx context.Context) bool {
 	select {
 	case j.filing <- struct{}{}:
 	case <-ctx.Done():
-		return
+		return false
 	}
 	defer func() { <-j.filing }()
 	var body []byte
@@ -107,16 +107,17 @@ func (j *Job) writeStatus(ctx context.Context) {
 		nothing = err == nil && bytes.Equal(body, j.filed)
 	}
 	if nothing {
-		return
+		return true
 	}
 	if err == nil {
 		_, err = j.cfg.Store.Put(ctx, kfs.JobKey(j.cfg.Name), body, false)
 	}
 	if err != nil {
 		j.cfg.Logger.Warn("writing what the job has committed", "key", kfs.JobKey(j.cfg.Name), "err", err)
-		return
+		return false
 	}
 	j.filed = body
+	return true
 }
 
 // file makes the job's object. It says of every source that is known what the job still needs of it, from the job's start on: retention
@@ -237,19 +238,24 @@ func (s *tableStatus) file(now int64) []kfs.JobSource {
 	return listed
 }
 
-// register makes the job's object say what the job needs of these sources, if it does not yet. It reports whether it had to be written.
+// register makes the job's object say what the job needs of these sources, if it does not yet. It reports whether it had to be written, and
+// was. Each reader registers what it reads itself: who has looked at the log's starts before the object was there must look again.
 func (j *Job) register(ctx context.Context, sources map[*table][]processor.Source) bool {
 	fresh := false
 	for t, all := range sources {
 		t.note(func(s *tableStatus) {
+			fresh = fresh || slices.ContainsFunc(all, func(source processor.Source) bool { return !s.listed[source] })
+		})
+	}
+	if !fresh || !j.writeStatus(ctx) {
+		return false
+	}
+	for t, all := range sources {
+		t.note(func(s *tableStatus) {
 			for _, source := range all {
-				fresh = fresh || !s.listed[source]
 				s.listed[source] = true
 			}
 		})
 	}
-	if fresh {
-		j.writeStatus(ctx)
-	}
-	return fresh
+	return true
 }

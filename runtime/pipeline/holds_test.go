@@ -235,3 +235,34 @@ func TestHoldOfDeadLettersOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestRegistersUntilWritten checks that a source counts as registered when the job's object has it, not before: another reader's source, or
+// a write that has failed, is no reason to take log starts for settled that retention may still move.
+func TestRegistersUntilWritten(t *testing.T) {
+	fails := true
+	store := blobtest.NewFault(blob.NewMemory(nil), func(op blobtest.Op) blobtest.Action {
+		if op.Verb == "PUT" && fails {
+			return blobtest.FailBefore
+		}
+		return blobtest.Pass
+	})
+	j, err := New(testConfig(t, store, newLake(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable(j, "db.events", "events")
+	j.tables["events"] = tab
+	one, two := processor.Source{Topic: "events", ID: events.ID}, processor.Source{Topic: "events", ID: events.ID, Partition: 1}
+	tab.note(func(s *tableStatus) { s.began(one, 0); s.began(two, 0) })
+	register := func(source processor.Source, want bool) {
+		t.Helper()
+		if got := j.register(t.Context(), map[*table][]processor.Source{tab: {source}}); got != want {
+			t.Errorf("partition %d: written: %t, want %t", source.Partition, got, want)
+		}
+	}
+	register(one, false)
+	fails = false
+	register(one, true)
+	register(one, false)
+	register(two, true) // its reader has not looked since the object was there
+}

@@ -36,7 +36,8 @@ type Job struct {
 
 	leaving bool // nothing runs any more; set before the last write
 
-	work sync.WaitGroup // readers and workers
+	work  sync.WaitGroup                                   // readers and workers
+	drive func(w *worker, ctx, last context.Context) error // (*worker).run; a simulation, which leaves nothing to chance, has its own
 
 	mu      sync.Mutex        // guards what follows
 	lineage kfs.TopicID       // of the source, as journal 0 or the job's object says it; zero if not known
@@ -76,7 +77,8 @@ func New(cfg Config) (*Job, error) {
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
 		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
-		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1)}
+		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
+		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
 		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
 	}

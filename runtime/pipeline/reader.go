@@ -28,10 +28,11 @@ type reader struct {
 type session struct {
 	*reader
 	tailer follower
-	feeds  map[*table]*feed         // as they were when the session met them; nil if there was none
-	passed map[*table]bool          // tables that have missed records in this session
-	fresh  map[kfs.PartitionID]bool // began in this session, and nothing of them was read
-	open   map[kfs.PartitionID]bool // of a bounded run: partitions that have not come to their end; nil if that is not known
+	feeds  map[*table]*feed              // as they were when the session met them; nil if there was none
+	passed map[*table]bool               // tables that have missed records in this session
+	fresh  map[kfs.PartitionID]bool      // began in this session, and nothing of them was read
+	open   map[kfs.PartitionID]bool      // of a bounded run: partitions that have not come to their end; nil if that is not known
+	named  map[*table][]processor.Source // that the checkpoint names and that have a position
 }
 
 // run reads until ctx has ended, or the journal cannot be read any more.
@@ -69,9 +70,14 @@ func (r *reader) run(ctx context.Context) {
 var errRewind = errors.New("tables need records that have passed")
 
 // read is one session. It ends with errRewind when rewound is closed.
-func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}) error {
+func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer func() {
+		if context.Cause(ctx) == errRewind { // whatever it has interrupted
+			err = errRewind
+		}
+	}()
 	stop := make(chan struct{})
 	watching := make(chan struct{})
 	go func() {
@@ -145,13 +151,7 @@ func (s *session) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		sources := map[*table][]processor.Source{}
-		for t, f := range s.feeds {
-			if f != nil {
-				sources[t] = f.sources(t.topic)
-			}
-		}
-		if !s.job.register(ctx, sources) {
+		if !s.job.register(ctx, s.named) {
 			if s.bounds != nil {
 				s.tailer.Until(s.bounds.ends())
 			}
@@ -187,6 +187,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	patient, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
 	offsets := map[kfs.PartitionID]int64{}
+	s.named = map[*table][]processor.Source{}
 	for _, p := range wanted {
 		t := s.job.table(p.Name)
 		if t == nil {
@@ -226,6 +227,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 			_, given := s.job.cfg.From.Offsets.of(p.Name, p.Partition)
 			s.fresh[p.ID()] = !given
 		}
+		s.named[t] = append(s.named[t], processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition})
 		if at < p.LogStart && s.fresh[p.ID()] { // trimmed before the job's object said that it is needed: it begins behind that
 			at = p.LogStart
 			f.move(p.ID(), at)

@@ -174,7 +174,7 @@ func (t *table) live(ctx, last context.Context) (err error) {
 	f, w.reassigned = w.feed, changed
 	t.attach(f)
 	t.job.settled()
-	return w.run(ctx, last)
+	return t.job.drive(w, ctx, last)
 }
 
 // begin reads the table's position and makes a worker that stands there, for the partitions that are to be read.

@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// move is what a worker does next: it begins a commit, or it waits.
+type move struct {
+	commit bool
+	forced bool // commit: also of spans without rows and dead letters
+
+	items bool      // wait: also for items
+	until time.Time // wait: at most so long; zero: no matter how long
+}
+
+// next decides what to do when nothing has come in. over and share are the pressure on memory, waiting is how many items there are.
+func (w *worker) next(over, share bool, waiting int) move {
+	full := share || w.atLimit() || w.bytes >= w.cfg.FileSize || w.hurry && waiting == 0
+	switch {
+	case w.flight != nil:
+		return move{items: !over}
+	case !w.pending():
+		return move{items: !over, until: w.confirm}
+	case full || w.isDue():
+		return move{commit: true, forced: full}
+	}
+	return move{items: !over, until: w.pace.due}
+}
+
+// run works until an error or until ctx has ended; then it makes a last commit, for which last lives a little longer. What to do is next's to
+// decide; which of several things that have come in is taken first is left to chance.
+func (w *worker) run(ctx, last context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	draining := w.table.job.draining
+	for {
+		over, share, changed := w.table.job.memory.pressure(w.table)
+		m := w.next(over, share, len(w.feed.items))
+		if m.commit {
+			if err := w.begin(last, m.forced); err != nil {
+				return err
+			}
+			continue
+		}
+		w.rest()
+		items, due := w.feed.items, (<-chan time.Time)(nil)
+		if !m.items {
+			items = nil
+		}
+		if !m.until.IsZero() {
+			timer.Reset(m.until.Sub(w.cfg.Now()))
+			due = timer.C
+		}
+		var err error
+		select {
+		case it := <-items:
+			err = w.accept(last, it)
+		case <-due:
+			err = w.wake(last)
+		case r := <-w.result:
+			err = w.finish(r)
+		case <-changed:
+		case <-draining:
+			draining, w.hurry = nil, true
+		case <-w.reassigned:
+			return w.reassign(last)
+		case <-ctx.Done():
+			return w.finale(last)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) isDue() bool {
+	return !w.pace.due.IsZero() && !w.cfg.Now().Before(w.pace.due)
+}
+
+// wake is what to do when the time of a move is over. If it was the time of a commit, next says so.
+func (w *worker) wake(ctx context.Context) error {
+	if w.pending() {
+		return nil
+	}
+	return w.confirmPosition(ctx, false)
+}
+
+// reassign ends a worker whose partitions are not what they were.
+func (w *worker) reassign(ctx context.Context) error {
+	if err := w.commitAll(ctx); err != nil {
+		return err
+	}
+	return errReassigned
+}
+
+// pending reports whether there is anything that no commit holds yet.
+func (w *worker) pending() bool { return w.bytes > 0 }
+
+// rest notes, while nothing is pending, that all that was taken is settled.
+func (w *worker) rest() {
+	if w.flight == nil && !w.pending() && w.feed.settle(w.accepted) {
+		w.table.job.settled()
+	}
+}
+
+// finale commits what was taken, and reads back that it is there.
+func (w *worker) finale(ctx context.Context) error {
+	if err := w.commitAll(ctx); err != nil {
+		return err
+	}
+	return w.confirmPosition(ctx, true)
+}
+
+// commitAll commits what was taken.
+func (w *worker) commitAll(ctx context.Context) error {
+	if w.flight != nil {
+		if err := w.finish(<-w.result); err != nil && !errors.Is(err, errFinished) {
+			return err
+		}
+	}
+	if w.pending() {
+		if err := w.begin(ctx, true); err != nil {
+			return err
+		}
+	}
+	if w.flight != nil {
+		if err := w.finish(<-w.result); err != nil && !errors.Is(err, errFinished) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,535 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg"
+)
+
+// simRow is a row of a data file: where it came from, and its other values as text by field id.
+type simRow struct {
+	topic     string
+	partition int32
+	offset    int64
+	values    map[int]string
+}
+
+// filesOf are the data files of a snapshot, each as often as it is there.
+func (l *simLake) filesOf(snapshot *icetable.Snapshot) (all []string) {
+	if all, ok := l.lists[snapshot.ManifestList]; ok {
+		return all
+	}
+	defer func() { l.lists[snapshot.ManifestList] = all }()
+	manifests, err := snapshot.Manifests(simFiles{l: l})
+	if err != nil {
+		l.s.wrong("manifests of a snapshot: %v", err)
+		return nil
+	}
+	for _, m := range manifests {
+		files, ok := l.lists[m.FilePath()]
+		if !ok {
+			for e, err := range m.Entries(simFiles{l: l}, true) {
+				if err != nil {
+					l.s.wrong("a manifest: %v", err)
+					return nil
+				}
+				files = append(files, e.DataFile().FilePath())
+			}
+			l.lists[m.FilePath()] = files
+		}
+		all = append(all, files...)
+	}
+	return all
+}
+
+// read reads a file whole.
+func (l *simLake) read(path string) ([]byte, error) {
+	f, err := l.files.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// rowsOf reads a data file, once.
+func (l *simLake) rowsOf(path string) []simRow {
+	if rows, ok := l.rows[path]; ok {
+		return rows
+	}
+	rows, err := l.readRows(path)
+	if err != nil {
+		l.s.wrong("data file: %v", err)
+	}
+	l.rows[path] = rows
+	return rows
+}
+
+func (l *simLake) readRows(path string) ([]simRow, error) {
+	body, err := l.read(path)
+	if err != nil {
+		return nil, err
+	}
+	pf, err := file.NewParquetReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	defer pf.Close()
+	reader, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		return nil, err
+	}
+	tab, err := reader.ReadTable(l.s.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer tab.Release()
+	var rows []simRow
+	batches := array.NewTableReader(tab, 0)
+	defer batches.Release()
+	for batches.Next() {
+		rec := batches.RecordBatch()
+		for i := range int(rec.NumRows()) {
+			row := simRow{values: map[int]string{}}
+			for c, f := range rec.Schema().Fields() {
+				column := rec.Column(c)
+				switch {
+				case f.Name == "kafka_topic":
+					row.topic = strings.Clone(column.ValueStr(i))
+				case f.Name == "kafka_partition":
+					row.partition = column.(*array.Int32).Value(i)
+				case f.Name == "kafka_offset":
+					row.offset = column.(*array.Int64).Value(i)
+				case strings.HasPrefix(f.Name, "kafka_") || column.IsNull(i):
+				default:
+					row.values[fieldID(f)] = strings.Clone(column.ValueStr(i))
+				}
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+func fieldID(f arrow.Field) int {
+	text, _ := f.Metadata.GetValue(icetable.ArrowParquetFieldIDKey)
+	id, err := strconv.Atoi(text)
+	if err != nil {
+		return -1
+	}
+	return id
+}
+
+// position is where a table stands, by source, read without the product's help. first is where each began.
+func (s *simulation) position(meta icetable.Metadata) (next, first map[string]int64) {
+	return s.positionAt(meta, meta.CurrentSnapshot())
+}
+
+// positionAt is where a table would stand if its branch ended at that snapshot.
+func (s *simulation) positionAt(meta icetable.Metadata, head *icetable.Snapshot) (next, first map[string]int64) {
+	var property struct {
+		Commit  string              `json:"commit"`
+		Sources map[string][4]int64 `json:"sources"`
+	}
+	if value, ok := meta.Properties()["firn.progress."+simJob]; ok {
+		if err := json.Unmarshal([]byte(value), &property); err != nil {
+			s.wrong("the property is %s: %v", value, err)
+		}
+	}
+	next, first = map[string]int64{}, map[string]int64{}
+	if head == nil {
+		return next, first
+	}
+	ancestors, complete := icetable.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+	complete = complete && ancestors[len(ancestors)-1].SequenceNumber == 1 // expiry may make a snapshot a root
+	found := false
+	for _, a := range ancestors {
+		if a.Summary == nil || a.Summary.Properties["firn.receipt"] == "" {
+			continue
+		}
+		if !found && a.Summary.Properties["firn.commit"] == property.Commit {
+			complete = false
+			break
+		}
+		found = true
+		var ranges map[string][4]int64
+		if err := json.Unmarshal([]byte(a.Summary.Properties["firn.ranges"]), &ranges); err != nil {
+			s.wrong("a receipt: %v", err)
+		}
+		for source, r := range ranges {
+			if _, ok := next[source]; !ok {
+				next[source] = r[1]
+			}
+			first[source] = r[0]
+		}
+	}
+	for source, p := range property.Sources {
+		if _, ok := next[source]; !ok && (!complete || !found) {
+			next[source], first[source] = p[1], p[0]
+		} else if ok {
+			first[source] = min(first[source], p[0])
+		}
+	}
+	return next, first
+}
+
+// show notes what a load has shown of a table.
+func (l *simLake) show(t *simTable, version int) {
+	next, _ := l.s.position(t.versions[version])
+	for source, at := range next {
+		t.most[source] = max(t.most[source], at)
+	}
+}
+
+// remember notes where a worker knows its table to stand.
+func (p *simProcess) remember(w *worker) {
+	name := w.table.name
+	if p.shown[name] == nil {
+		p.shown[name] = map[string]int64{}
+	}
+	for source, at := range w.table.known[name].positions {
+		p.shown[name][iceberg.SourceKey(source)] = at
+	}
+	for _, source := range w.sources {
+		key := iceberg.SourceKey(source.Source)
+		p.shown[name][key] = max(p.shown[name][key], source.committed)
+	}
+}
+
+// checkSent checks that a process does not go on where a table stands that it has seen further: that is for a person to decide.
+func (p *simProcess) checkSent(name string, updates []icetable.Update) {
+	for _, u := range updates {
+		snapshot, ok := added(u)
+		if !ok || snapshot.Summary.Properties["firn.ranges"] == "" {
+			continue
+		}
+		var ranges map[string][4]int64
+		if err := json.Unmarshal([]byte(snapshot.Summary.Properties["firn.ranges"]), &ranges); err != nil {
+			p.simulation.wrong("what %d sends to %s: %v", p.n, name, err)
+		}
+		for _, source := range slices.Sorted(maps.Keys(ranges)) {
+			if base, seen := ranges[source][0], p.shown[name][source]; base < seen {
+				p.simulation.wrong("%d goes on at %d of %s in table %s and has seen it at %d", p.n, base, source, name, seen)
+			}
+		}
+	}
+}
+
+// headRows are the rows of a table's branch, by source partition.
+func (s *simulation) headRows(t *simTable) map[string]map[int64]simRow {
+	all := map[string]map[int64]simRow{}
+	head := t.now().CurrentSnapshot()
+	if head == nil {
+		return all
+	}
+	for _, path := range s.lake.filesOf(head) {
+		for _, row := range s.lake.rowsOf(path) {
+			source := fmt.Sprintf("%s/%d", row.topic, row.partition)
+			if all[source] == nil {
+				all[source] = map[int64]simRow{}
+			}
+			if _, ok := all[source][row.offset]; ok {
+				s.wrong("table %s has %s offset %d twice", t.name, source, row.offset)
+			}
+			all[source][row.offset] = row
+		}
+	}
+	return all
+}
+
+// landed checks a table whose branch has moved.
+func (s *simulation) landed(t *simTable) {
+	head := t.now().CurrentSnapshot()
+	if head.Summary.Properties["firn.receipt"] != "" {
+		s.Commits++
+	}
+	for _, path := range s.lake.filesOf(head) {
+		if f, err := s.lake.files.Open(path); err != nil {
+			s.wrong("table %s refers to a file that is gone: %v", t.name, err)
+		} else {
+			_ = f.Close()
+		}
+	}
+	if !t.rolledBack || head.Summary.Properties["firn.receipt"] != "" && !s.foreign {
+		s.checkTable(t)
+	}
+}
+
+// checkTable checks that every offset before a table's position is there once, as a row or as a dead letter, and no other.
+func (s *simulation) checkTable(t *simTable) {
+	next, first := s.position(t.now())
+	rows := s.headRows(t)
+	if t.name == simLetters {
+		s.checkLetters(rows, next)
+		return
+	}
+	letters := map[string]map[int64]simRow{}
+	if lt := s.lake.tables[simLetters]; lt != nil {
+		letters = s.headRows(lt)
+	}
+	for _, key := range slices.Sorted(maps.Keys(next)) {
+		at := next[key]
+		source, err := iceberg.ParseSource(key)
+		if err != nil {
+			s.wrong("table %s: %v", t.name, err)
+			continue
+		}
+		name := fmt.Sprintf("%s/%d", source.Topic, source.Partition)
+		truth := s.log.truth[kfs.PartitionID{Topic: source.ID, Partition: source.Partition}]
+		if at > int64(len(truth)) {
+			s.wrong("table %s stands at %d of %s, which ends at %d", t.name, at, name, len(truth))
+			continue
+		}
+		for offset := first[key]; offset < at; offset++ {
+			row, isRow := rows[name][offset]
+			_, isLetter := letters[name][offset]
+			switch {
+			case isRow && isLetter:
+				s.wrong("%s offset %d is a row and a dead letter", name, offset)
+			case !isRow && !isLetter:
+				s.wrong("table %s stands at %d and lacks %s offset %d", t.name, at, name, offset)
+			case isRow:
+				s.checkRow(t, name, row, &truth[offset])
+			}
+		}
+		for _, offset := range slices.Sorted(maps.Keys(rows[name])) {
+			if offset < first[key] || offset >= at {
+				s.wrong("table %s stands at [%d, %d) of %s and has offset %d", t.name, first[key], at, name, offset)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(next)), func(key string) bool { return sourceName(key) == name }) {
+			s.wrong("table %s has rows of %s and no position", t.name, name)
+		}
+	}
+}
+
+// sourceName is topic/partition of a source's key.
+func sourceName(key string) string {
+	source, err := iceberg.ParseSource(key)
+	if err != nil {
+		return key
+	}
+	return fmt.Sprintf("%s/%d", source.Topic, source.Partition)
+}
+
+// checkRow holds a row against its record, by the field ids of the table.
+func (s *simulation) checkRow(t *simTable, source string, row simRow, truth *simRecord) {
+	if truth.fields == nil {
+		s.wrong("%s offset %d is no JSON, and a row", source, row.offset)
+		return
+	}
+	got := map[string]string{}
+	for id, value := range row.values {
+		f, ok := t.now().CurrentSchema().FindFieldByID(id)
+		if !ok {
+			s.wrong("table %s, %s offset %d: field %d is %s, and no column", t.name, source, row.offset, id, value)
+			continue
+		}
+		got[f.Name] = value
+	}
+	for _, name := range slices.Sorted(maps.Keys(truth.fields)) {
+		want := truth.fields[name]
+		if !sameValue(got[name], want) {
+			s.wrong("table %s, %s offset %d: %s is %q, want %v", t.name, source, row.offset, name, got[name], want)
+		}
+		delete(got, name)
+	}
+	if len(got) > 0 {
+		s.wrong("table %s, %s offset %d has %v, which the record has not", t.name, source, row.offset, got)
+	}
+}
+
+func sameValue(got string, want any) bool {
+	if text := fmt.Sprint(want); got == text {
+		return true
+	}
+	if _, text := want.(string); text {
+		return false
+	}
+	a, err := strconv.ParseFloat(got, 64)
+	b, err2 := strconv.ParseFloat(fmt.Sprint(want), 64)
+	return err == nil && err2 == nil && a == b
+}
+
+// checkLetters checks that what is always a row is no dead letter.
+func (s *simulation) checkLetters(rows map[string]map[int64]simRow, next map[string]int64) {
+	for _, key := range slices.Sorted(maps.Keys(next)) {
+		source, err := iceberg.ParseSource(key)
+		if err != nil {
+			s.wrong("dead letters: %v", err)
+			continue
+		}
+		truth := s.log.truth[kfs.PartitionID{Topic: source.ID, Partition: source.Partition}]
+		for _, offset := range slices.Sorted(maps.Keys(rows[sourceName(key)])) {
+			if truth[offset].plain {
+				s.wrong("%s offset %d is a dead letter: %s", sourceName(key), offset, truth[offset].value)
+			}
+		}
+	}
+}
+
+// checkRemoved checks that no snapshot names a file that is removed.
+func (s *simulation) checkRemoved(path string) {
+	for _, name := range slices.Sorted(maps.Keys(s.lake.tables)) {
+		for _, snapshot := range s.lake.tables[name].now().Snapshots() {
+			if slices.Contains(s.lake.filesOf(&snapshot), path) {
+				s.wrong("a file is removed that a snapshot of table %s names", name)
+			}
+		}
+	}
+}
+
+// checkFiled checks the job's object: what it says to have been shown, a load has shown.
+func (s *simulation) checkFiled(key string, body []byte) {
+	if key != kfs.JobKey(simJob) {
+		return
+	}
+	f, err := kfs.DecodeJob(body)
+	if err != nil {
+		s.wrong("the job's object: %v", err)
+		return
+	}
+	for _, jt := range f.Tables {
+		t := s.lake.tables[jt.Table]
+		for _, source := range jt.Sources {
+			most := int64(0)
+			if t != nil {
+				most = t.most[iceberg.SourceKey(sourceOf(source))]
+			}
+			id := kfs.PartitionID{Topic: source.ID, Partition: source.Partition}
+			if source.Next > most || source.Hold > max(source.Next, s.log.starts[id]) {
+				s.wrong("the job holds %s/%d from %d on and says that the table was seen at %d; it was at %d", source.Topic, source.Partition, source.Hold, source.Next, most)
+			}
+		}
+	}
+}
+
+// settle lets everything come to an end: nothing fails any more, and where a person must decide, one does.
+func (s *simulation) settle() {
+	for len(s.lake.late) > 0 {
+		s.lake.land()
+	}
+	s.calm = true
+	for _, p := range s.processes {
+		p.paused = false
+	}
+	s.say("calm")
+	s.log.finish() // an idle job does not look at its tables
+	for n := range 6000 {
+		if len(s.wrongs) > 0 || s.complete() {
+			return
+		}
+		if s.decide(); len(s.alive()) == 0 {
+			s.start()
+		}
+		ready := s.ready()
+		if n%8 == 0 || len(ready) == 0 {
+			s.pass(200 * time.Millisecond)
+			continue
+		}
+		s.resume(ready[s.rng.IntN(len(ready))])
+	}
+	s.wrong("it does not come to an end")
+}
+
+// complete reports whether every table stands where its log ends.
+func (s *simulation) complete() bool {
+	for _, id := range s.log.all() {
+		topic := simEvents
+		if id.Topic == simOrders.ID {
+			topic = simOrders
+		}
+		t := s.lake.tables["db."+topic.Name]
+		if t == nil {
+			return false
+		}
+		next, _ := s.position(t.now())
+		if next[fmt.Sprintf("%s/%s", topic.Name, id)] < int64(len(s.log.truth[id])) {
+			return false
+		}
+	}
+	return true
+}
+
+// decide is the person who looks at what has halted: after a rollback the job is to fill the table again. Where it cannot, because nothing
+// says any more where the table stands, the table is rolled forward.
+func (s *simulation) decide() {
+	var halted []*simTable
+	for _, p := range s.alive() {
+		status := p.job.Status()
+		for _, err := range status.Halted {
+			s.wrong("%d halts: %v", p.n, err)
+		}
+		for _, t := range status.Tables {
+			if lt := s.lake.tables[t.Table]; t.Halted != nil && (lt == nil || !lt.rolledBack) {
+				s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
+			} else if t.Halted != nil {
+				halted = append(halted, lt)
+			}
+			for _, source := range t.Sources {
+				if source.Halted != nil {
+					s.wrong("%d: table %s, %s/%d halts: %v", p.n, t.Table, source.Topic, source.Partition, source.Halted)
+				}
+			}
+		}
+	}
+	if len(halted) == 0 || len(s.wrongs) > 0 {
+		return
+	}
+	s.Persons++
+	for _, p := range s.alive() {
+		s.kill(p)
+	}
+	for _, t := range halted {
+		if !t.refill {
+			s.say("a person decides: %s is filled again", t.name)
+			t.refill = true
+			continue
+		}
+		s.say("a person decides: %s is rolled forward", t.name)
+		t.rolledBack = false
+		if err := s.lake.rollForward(t); err != nil {
+			s.wrong("roll forward: %v", err)
+		}
+	}
+	if err := s.store.Delete(s.t.Context(), kfs.JobKey(simJob)); err != nil {
+		s.wrong("%v", err)
+	}
+	for _, t := range s.lake.tables {
+		clear(t.most)
+	}
+	s.start()
+}
+
+// check compares the tables with the log.
+func (s *simulation) check() {
+	for _, name := range slices.Sorted(maps.Keys(s.lake.tables)) {
+		t := s.lake.tables[name]
+		s.checkTable(t)
+		for _, rows := range s.headRows(t) {
+			if name == simLetters {
+				s.Letters += len(rows)
+			} else {
+				s.Rows += len(rows)
+			}
+		}
+	}
+}

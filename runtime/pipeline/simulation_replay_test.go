@@ -1,0 +1,6 @@
+//go:build !race
+
+package pipeline
+
+// simReplays is how many seeds are run twice: a finding can be run again.
+const simReplays = 50

@@ -1,0 +1,309 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"hash/crc64"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+var (
+	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and say what happens")
+	simMistake = flag.String("sim.mistake", "", "with -sim.seed: the mistake of zoo_test.go that all processes make")
+	simSeeds   = flag.Uint64("sim.seeds", 100, "how many seeds the simulation runs")
+)
+
+// simulation runs whole jobs, several processes of the same one at a time, on one store, one catalog and one clock. The processes are the
+// product's own code, down to manifests and Parquet files: whatever they ask of the store, the catalog or a table's files waits until the
+// scheduler lets it happen, one thing at a time, and the workers' loop asks the scheduler what to take first. Processes pause and go on,
+// are killed and start; what they ask for fails before it is done or afterwards, loses its reply, or is done when they have given it up.
+// Other engines commit to the tables too. It is made of its seed: the same seed does the same things in the same order. What is wrong it
+// collects.
+type simulation struct {
+	t       *testing.T
+	seed    uint64
+	rng     *rand.Rand // of the scheduler, and of nobody else
+	mistake mistake    // that all processes make
+	verbose bool
+	trace   strings.Builder
+	hash    uint64 // of all that happened
+	wrongs  []string
+
+	began     time.Time
+	store     *blob.Memory // the bucket
+	log       *simLog
+	lake      *simLake
+	processes []*simProcess
+	rough     bool // much fails
+	calm      bool // nothing fails, nobody interferes
+	foreign   bool // the commit that has landed last was another engine's
+
+	mu    sync.Mutex // guards what follows
+	stops []*simStop // where goroutines wait for the scheduler
+
+	simCounts
+}
+
+// simCounts say whether the simulation meets what it is made for.
+type simCounts struct {
+	Turns, Records, Commits, Rows, Letters, Late, Moved, Foreign, Compactions, Expiries, Rollbacks, Schemas, Trims, Kills, Persons int
+}
+
+func (a *simCounts) add(b simCounts) {
+	a.Turns, a.Records, a.Commits, a.Rows, a.Letters = a.Turns+b.Turns, a.Records+b.Records, a.Commits+b.Commits, a.Rows+b.Rows, a.Letters+b.Letters
+	a.Late, a.Moved, a.Foreign, a.Compactions, a.Expiries = a.Late+b.Late, a.Moved+b.Moved, a.Foreign+b.Foreign, a.Compactions+b.Compactions, a.Expiries+b.Expiries
+	a.Rollbacks, a.Schemas, a.Trims, a.Kills = a.Rollbacks+b.Rollbacks, a.Schemas+b.Schemas, a.Trims+b.Trims, a.Kills+b.Kills
+	a.Persons += b.Persons
+}
+
+// simStop is where a goroutine of a process waits until the scheduler lets it go on.
+type simStop struct {
+	process *simProcess
+	label   string
+	ready   func() bool // nil: at once
+	wake    chan simTurn
+}
+
+// simTurn is what the scheduler tells a goroutine.
+type simTurn struct {
+	fault catalogtest.Fault
+	n     uint64 // at random
+	gone  bool   // its process is dead, or it has given up
+}
+
+const (
+	simTurns     = 300
+	simProcesses = 8  // in all, before the end
+	simAlive     = 3  // at a time
+	simObjects   = 20 // of records, in all
+)
+
+func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulation {
+	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0}
+	s.store = blob.NewMemory(nil)
+	s.log, s.lake = newSimLog(s), newSimLake(s)
+	return s
+}
+
+// simulate runs a seed to its end, or to where something is wrong.
+func simulate(t *testing.T, seed uint64, m mistake, verbose bool) (s *simulation) {
+	// Where one thing wakes several goroutines they run one after the other, always in the same order.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	synctest.Test(t, func(t *testing.T) {
+		s = newSimulation(t, seed, m, verbose)
+		defer s.end()
+		s.start()
+		for range simTurns {
+			if s.turn(); len(s.wrongs) > 0 {
+				return
+			}
+		}
+		if s.settle(); len(s.wrongs) == 0 {
+			s.check()
+		}
+	})
+	return s
+}
+
+// wrong notes something that must not be.
+func (s *simulation) wrong(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrongs = append(s.wrongs, fmt.Sprintf(format, args...))
+	s.note("WRONG: "+format, args...)
+}
+
+// say notes something that happened. It is a part of the trace.
+func (s *simulation) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(format, args...)
+}
+
+var simHash = crc64.MakeTable(crc64.ECMA)
+
+// note adds a line to the trace. s.mu is held.
+func (s *simulation) note(format string, args ...any) {
+	line := fmt.Appendf(nil, "%12s  "+format+"\n", append([]any{time.Since(s.began)}, args...)...)
+	s.hash = crc64.Update(s.hash, simHash, line)
+	if s.verbose {
+		s.trace.Write(line)
+	}
+}
+
+// stop waits until the scheduler lets a goroutine of the process go on, or ctx has ended.
+func (p *simProcess) stop(ctx context.Context, label string, ready func() bool) simTurn {
+	s := p.simulation
+	at := &simStop{process: p, label: fmt.Sprintf("%d %s", p.n, label), ready: ready, wake: make(chan simTurn, 1)}
+	s.mu.Lock()
+	if p.dead {
+		s.mu.Unlock()
+		return simTurn{gone: true}
+	}
+	s.stops = append(s.stops, at)
+	s.mu.Unlock()
+	select {
+	case turn := <-at.wake:
+		return turn
+	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stops = slices.DeleteFunc(s.stops, func(o *simStop) bool { return o == at })
+		return simTurn{gone: true}
+	}
+}
+
+// ready are the stops whose goroutines may go on, in an order that does not depend on who came first.
+func (s *simulation) ready() []*simStop {
+	synctest.Wait()
+	s.mu.Lock()
+	all := slices.Clone(s.stops)
+	s.mu.Unlock()
+	all = slices.DeleteFunc(all, func(at *simStop) bool { return at.process.paused || at.ready != nil && !at.ready() })
+	slices.SortStableFunc(all, func(a, b *simStop) int { return cmp.Compare(a.label, b.label) })
+	if s.verbose {
+		for _, at := range all {
+			fmt.Fprintf(&s.trace, "  (%s)", at.label)
+		}
+		s.trace.WriteString("\n")
+	}
+	return all
+}
+
+// resume lets one goroutine go on.
+func (s *simulation) resume(at *simStop) {
+	turn := simTurn{fault: s.fault(at), n: s.rng.Uint64()}
+	s.mu.Lock()
+	s.stops = slices.DeleteFunc(s.stops, func(o *simStop) bool { return o == at })
+	s.note("%s %s", at.label, turn.fault)
+	s.mu.Unlock()
+	at.wake <- turn
+	synctest.Wait()
+}
+
+// fault draws how what a goroutine asks for goes wrong.
+func (s *simulation) fault(at *simStop) catalogtest.Fault {
+	odds := 80
+	if strings.Contains(at.label, " commit ") {
+		odds = 8
+	}
+	if s.rough {
+		odds /= 4
+	}
+	if s.calm || at.ready != nil || s.rng.IntN(odds) > 0 {
+		return catalogtest.None
+	}
+	return catalogtest.Faults[s.rng.IntN(len(catalogtest.Faults))]
+}
+
+// turn does one thing at random.
+func (s *simulation) turn() {
+	s.Turns++
+	ready := s.ready()
+	switch n := s.rng.IntN(1000); {
+	case n < 50:
+		s.log.produce()
+	case n < 65:
+		s.log.upkeep()
+	case n < 76:
+		s.lake.foreign()
+	case n < 90:
+		s.lake.land()
+	case n < 93:
+		s.start()
+	case n < 95:
+		s.kill(s.anyone())
+	case n < 97:
+		if p := s.anyone(); p != nil {
+			s.say("%d is told to stop", p.n)
+			p.cancel()
+		}
+	case n < 105:
+		if p := s.anyone(); p != nil {
+			p.paused = !p.paused
+			s.say("%d paused: %v", p.n, p.paused)
+		}
+	case n < 108:
+		s.pass(time.Duration(s.rng.Int64N(int64(10 * time.Minute))))
+	case n < 109 && s.seed%4 == 0:
+		s.pass(time.Duration(s.rng.Int64N(int64(16 * time.Hour))))
+	case n < 200 || len(ready) == 0:
+		s.pass(time.Duration(s.rng.Int64N(int64(400 * time.Millisecond))))
+	default:
+		s.resume(ready[s.rng.IntN(len(ready))])
+	}
+}
+
+// pass lets time pass.
+func (s *simulation) pass(d time.Duration) {
+	time.Sleep(d + 1)
+	synctest.Wait()
+}
+
+// anyone is a process that lives, nil if there is none.
+func (s *simulation) anyone() *simProcess {
+	alive := s.alive()
+	if len(alive) == 0 {
+		return nil
+	}
+	return alive[s.rng.IntN(len(alive))]
+}
+
+func (s *simulation) alive() (all []*simProcess) {
+	for _, p := range s.processes {
+		if !p.dead && !p.ended {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func TestSimulation(t *testing.T) {
+	if *simSeed != 0 {
+		s := simulate(t, *simSeed, mistakeNamed(t, *simMistake), true)
+		t.Log(s.trace.String())
+		t.Logf("%+v", s.simCounts)
+		if len(s.wrongs) > 0 {
+			t.Errorf("seed %d: %s", *simSeed, strings.Join(s.wrongs, "\n"))
+		}
+		return
+	}
+	var sum simCounts
+	hashes := map[uint64]bool{}
+	for seed := uint64(1); seed <= *simSeeds; seed++ {
+		s := simulate(t, seed, mistake{}, false)
+		if len(s.wrongs) > 0 {
+			t.Errorf("seed %d: %s\nrun with -sim.seed=%d", seed, strings.Join(s.wrongs, "\n"), seed)
+		}
+		sum.add(s.simCounts)
+		if seed > simReplays {
+			continue
+		}
+		hashes[s.hash] = true
+		if again := simulate(t, seed, mistake{}, false).hash; again != s.hash {
+			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed, s.hash, again)
+		}
+	}
+	t.Logf("%d seeds: %+v", *simSeeds, sum)
+	if len(hashes) != int(min(*simSeeds, simReplays)) {
+		t.Errorf("%d seeds have %d traces", min(*simSeeds, simReplays), len(hashes))
+	}
+	if *simSeeds >= 100 && (sum.Letters == 0 || sum.Late == 0 || sum.Moved == 0 || sum.Compactions == 0 || sum.Expiries == 0 || sum.Rollbacks == 0 ||
+		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0) {
+		t.Error("the simulation does not meet what it is made for")
+	}
+}

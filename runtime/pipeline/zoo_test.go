@@ -1,0 +1,323 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"testing"
+
+	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// mistake is something that processes do wrong, so that we know that the simulation would notice. It is made at the seams of the product, or
+// in its memory: nothing in the product itself could turn one on.
+type mistake struct {
+	name, what string
+	seed       uint64 // that has noticed it: it is tried first
+
+	sink   func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink                        // instead of the sink of a table
+	work   func(w *worker)                                                                             // before a worker decides what is next
+	load   func(meta icetable.Metadata) icetable.Metadata                                              // of a table, as it is loaded
+	failed func(c simClient, updates []icetable.Update)                                                // after a commit has not been answered well
+	commit func([]icetable.Requirement, []icetable.Update) ([]icetable.Requirement, []icetable.Update) // as they are sent
+}
+
+// zooSeeds is within how many seeds a mistake has to be noticed.
+const zooSeeds = 500
+
+// zoo is one mistake of each kind.
+var zoo = []mistake{
+	{name: "no-position-check", seed: 4, what: "a group that came too late is committed behind what is there", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
+		return pushing{sink}
+	}},
+	{name: "delete-named", seed: 2, what: "after a failed commit the files are deleted that it has named", failed: deleteNamed},
+	{name: "trust-property", seed: 21, what: "the property counts also where it is not of the newest receipt", load: trustProperty},
+	{name: "half-group", seed: 1, what: "half of the files of a group are committed, with all of its ranges", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
+		return halving{sink}
+	}},
+	{name: "letters-last", seed: 1, what: "dead letters are committed after the rows of their span", sink: func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink {
+		return &lastLetters{sink, p, table}
+	}},
+	{name: "unpinned-head", seed: 93, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
+	{name: "skip-span", seed: 9, what: "a span that could not be staged is left out", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
+		return &skipping{Sink: sink}
+	}},
+	{name: "hold-on-reply", seed: 2, what: "the hold goes by what commits have answered", work: func(w *worker) {
+		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
+	}},
+}
+
+// describe changes what staged output says of itself.
+func describe(all []processor.Staged, change func(ranges map[string][4]int64, files []string) (map[string][4]int64, []string)) ([]processor.Staged, error) {
+	out := make([]processor.Staged, len(all))
+	for i, st := range all {
+		var ranges map[string][4]int64
+		var files []string
+		d := map[string]json.RawMessage{}
+		if err := json.Unmarshal(st.Data, &d); err != nil {
+			return nil, err
+		}
+		if err := errors.Join(json.Unmarshal(d["ranges"], &ranges), unmarshal(d["files"], &files)); err != nil {
+			return nil, err
+		}
+		ranges, files = change(ranges, files)
+		var err, err2 error
+		d["ranges"], err = json.Marshal(ranges)
+		d["files"], err2 = json.Marshal(files)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, err
+		}
+		out[i].Spans = map[processor.Source]kfs.Span{}
+		for key, r := range ranges {
+			source, err := iceberg.ParseSource(key)
+			if err != nil {
+				return nil, err
+			}
+			out[i].Spans[source] = kfs.Span{Base: r[0], Next: r[1]}
+		}
+		if out[i].Data, err = json.Marshal(d); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func unmarshal(b json.RawMessage, into any) error {
+	if b == nil {
+		return nil
+	}
+	return json.Unmarshal(b, into)
+}
+
+type pushing struct{ *iceberg.Sink }
+
+func (s pushing) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	err := s.Sink.Commit(ctx, from, to, all)
+	if !errors.Is(err, processor.ErrMoved) {
+		return err
+	}
+	at, loadErr := s.Sink.Committed(ctx)
+	if loadErr != nil {
+		return err
+	}
+	from, to = maps.Clone(from), maps.Clone(to)
+	by := map[string]int64{}
+	for source, base := range from {
+		if next, ok := at[source]; ok {
+			by[iceberg.SourceKey(source)] = next - base
+			from[source], to[source] = next, to[source]+next-base
+		}
+	}
+	all, describeErr := describe(all, func(ranges map[string][4]int64, files []string) (map[string][4]int64, []string) {
+		for key, r := range ranges {
+			high := r[2]
+			if high >= 0 {
+				high += by[key]
+			}
+			ranges[key] = [4]int64{r[0] + by[key], r[1] + by[key], high, r[3]}
+		}
+		return ranges, files
+	})
+	if describeErr != nil {
+		return describeErr
+	}
+	return s.Sink.Commit(ctx, from, to, all)
+}
+
+type halving struct{ *iceberg.Sink }
+
+func (s halving) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	all, err := describe(all, func(ranges map[string][4]int64, files []string) (map[string][4]int64, []string) {
+		return ranges, files[:(len(files)+1)/2]
+	})
+	if err != nil {
+		return err
+	}
+	return s.Sink.Commit(ctx, from, to, all)
+}
+
+// lastLetters has commits of dead letters wait for the next commit of rows.
+type lastLetters struct {
+	*iceberg.Sink
+	p     *simProcess
+	table string
+}
+
+func (s *lastLetters) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	if s.table == simLetters {
+		s.p.letters = func(ctx context.Context) { _ = s.Sink.Commit(ctx, from, to, all) }
+		return nil
+	}
+	letters := s.p.letters
+	s.p.letters = nil
+	err := s.Sink.Commit(ctx, from, to, all)
+	if err == nil && letters != nil {
+		letters(ctx)
+	}
+	return err
+}
+
+// skipping leaves out what fails.
+type skipping struct {
+	*iceberg.Sink
+	batches []processor.Batch
+}
+
+func (s *skipping) Stage(ctx context.Context, b processor.Batch) error {
+	if b.Records != nil {
+		b.Records.Retain()
+	}
+	if s.Sink.Stage(ctx, b) != nil {
+		b.Records = nil
+		for _, before := range s.batches {
+			if err := s.Sink.Stage(ctx, before); err != nil {
+				s.batches = nil
+				return err
+			}
+		}
+		if err := s.Sink.Stage(ctx, b); err != nil {
+			s.batches = nil
+			return err
+		}
+	}
+	s.batches = append(s.batches, b)
+	return nil
+}
+
+func (s *skipping) Seal(ctx context.Context) (processor.Staged, error) {
+	s.batches = nil
+	return s.Sink.Seal(ctx)
+}
+
+// trustProperty makes the newest receipt say what the property says.
+func trustProperty(meta icetable.Metadata) icetable.Metadata {
+	property := meta.Properties()["firn.progress."+simJob]
+	head := meta.CurrentSnapshot()
+	if property == "" || head == nil {
+		return meta
+	}
+	var p struct {
+		Commit  string              `json:"commit"`
+		Sources map[string][4]int64 `json:"sources"`
+	}
+	if json.Unmarshal([]byte(property), &p) != nil {
+		return meta
+	}
+	ranges := map[string][4]int64{}
+	for source, s := range p.Sources {
+		ranges[source] = [4]int64{s[0], s[1], s[2], 0}
+	}
+	text, err := json.Marshal(ranges)
+	if err != nil {
+		return meta
+	}
+	ancestors, _ := icetable.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
+	i := slices.IndexFunc(ancestors, func(a icetable.Snapshot) bool { return a.Summary != nil && a.Summary.Properties["firn.receipt"] != "" })
+	if i < 0 {
+		return meta
+	}
+	changed, err := changedSnapshots(meta, func(s map[string]any) {
+		if s["snapshot-id"] == json.Number(strconv.FormatInt(ancestors[i].SnapshotID, 10)) {
+			summary := s["summary"].(map[string]any)
+			summary["firn.commit"], summary["firn.ranges"] = p.Commit, string(text)
+		}
+	})
+	if err != nil {
+		return meta
+	}
+	return changed
+}
+
+// deleteNamed deletes the files that a commit would have added.
+func deleteNamed(c simClient, updates []icetable.Update) {
+	l := c.p.simulation.lake
+	for _, u := range updates {
+		snapshot, ok := added(u)
+		if !ok {
+			continue
+		}
+		for _, path := range l.filesOf(snapshot) {
+			if !slices.ContainsFunc(slices.Collect(maps.Values(l.tables)), func(t *simTable) bool {
+				parent := t.now().SnapshotByID(cmp.Or(value(snapshot.ParentSnapshotID), -1))
+				return parent != nil && slices.Contains(l.filesOf(parent), path)
+			}) {
+				_ = simFiles{l: l, p: c.p, ctx: c.p.simulation.t.Context()}.Remove(path)
+			}
+		}
+	}
+}
+
+func value(p *int64) int64 {
+	if p == nil {
+		return 0
+	}
+	return *p
+}
+
+// added is the snapshot that an update adds.
+func added(u icetable.Update) (*icetable.Snapshot, bool) {
+	if u.Action() != icetable.UpdateAddSnapshot {
+		return nil, false
+	}
+	b, err := json.Marshal(u)
+	var add struct {
+		Snapshot icetable.Snapshot `json:"snapshot"`
+	}
+	if err != nil || json.Unmarshal(b, &add) != nil {
+		return nil, false
+	}
+	return &add.Snapshot, true
+}
+
+// unpinnedHead takes the pin off a commit and gives its snapshot a number that the catalog takes.
+func unpinnedHead(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
+	out := slices.Clone(updates)
+	for i, u := range updates {
+		if snapshot, ok := added(u); ok {
+			snapshot.SequenceNumber += 1000
+			out[i] = icetable.NewAddSnapshotUpdate(snapshot)
+			return nil, out
+		}
+	}
+	return reqs, updates
+}
+
+func mistakeNamed(t *testing.T, name string) mistake {
+	i := slices.IndexFunc(zoo, func(m mistake) bool { return m.name == name })
+	if i < 0 {
+		if name != "" {
+			t.Fatalf("there is no mistake %q", name)
+		}
+		return mistake{}
+	}
+	return zoo[i]
+}
+
+// TestZoo has processes make each mistake, until the simulation notices.
+func TestZoo(t *testing.T) {
+	for _, m := range zoo {
+		t.Run(m.name, func(t *testing.T) {
+			for seed := range uint64(zooSeeds) {
+				if seed == 0 {
+					seed = m.seed
+				}
+				if s := simulate(t, seed, m, false); len(s.wrongs) > 0 {
+					if sound := simulate(t, seed, mistake{}, false); len(sound.wrongs) > 0 {
+						t.Fatalf("seed %d is wrong without the mistake: %s", seed, sound.wrongs[0])
+					}
+					t.Logf("%s: seed %d: %s", m.what, seed, s.wrongs[0])
+					return
+				}
+			}
+			t.Errorf("%s: not noticed within %d seeds", m.what, zooSeeds)
+		})
+	}
+}

@@ -207,15 +207,34 @@ func (c *core) deleteObjects(now time.Time, w *sweep) {
 		}
 		segments, err := c.restsOn(o.manifest)
 		if err != nil {
-			c.keepAll(now, fmt.Errorf("%s is released: %w", key, err))
+			c.deleteStray(now, w, o, fmt.Errorf("%s is released: %w", key, err))
 			return
 		}
-		c.verifySegments(now, segments, func(now time.Time) {
-			c.remove(key, func(now time.Time) {
-				s.lowest = sequence + 1
-				c.deleteObjects(now, w)
-			})
-		})
+		c.verifySegments(now, segments, func(now time.Time) { c.deleteLowest(w) })
+	})
+}
+
+// deleteLowest deletes the lowest object and goes on.
+func (c *core) deleteLowest(w *sweep) {
+	sequence := c.sweep.lowest
+	c.remove(kfs.ObjectKey(c.journal, sequence), func(now time.Time) {
+		c.sweep.lowest = sequence + 1
+		c.deleteObjects(now, w)
+	})
+}
+
+// deleteStray deletes the lowest object, which rests on nothing, if it is not of the journal: a writer that slept puts its object long after the
+// one that was there first has been deleted. Objects go in order. So if the next one is gone, this one had been too; and if the next one names
+// another predecessor, either that is true and this one is not, or the true next one had been deleted, and before it the true one here.
+func (c *core) deleteStray(_ time.Time, w *sweep, o *object, wrong error) {
+	sequence := c.sweep.lowest
+	c.readObject(sequence+1, func(now time.Time, next *object, _ int64, err error) {
+		if err != nil || next != nil && next.manifest.Previous == o.crc {
+			c.keepAll(now, wrong)
+			return
+		}
+		c.log(slog.LevelWarn, "an object that was put where a deleted one had been is deleted", "key", kfs.ObjectKey(c.journal, sequence), "writer", o.manifest.Writer)
+		c.deleteLowest(w)
 	})
 }
 

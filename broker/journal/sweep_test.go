@@ -1,6 +1,9 @@
 package journal
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,6 +118,66 @@ func TestDelete(t *testing.T) {
 		_ = next.stop()
 		verifyStore(t, truth)
 	})
+}
+
+// undeletable is a store that deletes no object of journal 0 from a sequence on.
+type undeletable struct {
+	blob.Store
+	from uint64
+}
+
+func (s *undeletable) Delete(ctx context.Context, key string) error {
+	if _, sequence, ok := kfs.ParseObjectKey(key); ok && sequence >= s.from {
+		return errors.New("access denied")
+	}
+	return s.Store.Delete(ctx, key)
+}
+
+// TestStrayIsDeleted lets a writer that slept put its object where another one was and has been deleted, with records that are nowhere else: it goes, and
+// does not keep what is behind it.
+func TestStrayIsDeleted(t *testing.T) {
+	for name, deletedTo := range map[string]uint64{"among deleted ones": 9, "before one that is there": 6} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				truth := blob.NewMemory(nil)
+				o := start(t, settlingConfig(&undeletable{truth, deletedTo}, 1))
+				o.create(1, "a", 2)
+				o.fill(10, 0)
+				for began := time.Now(); slices.Contains(objectKeys(t, truth), kfs.ObjectKey(0, deletedTo-1)); {
+					if time.Sleep(time.Minute); time.Since(began) > 48*time.Hour {
+						t.Fatal("the objects stay")
+					}
+				}
+				if err := o.stop(); err != nil {
+					t.Error(err)
+				}
+				stray := &kfs.Manifest{Sequence: 5, Created: 1, Epoch: 1, Writer: kfs.WriterID{7}, Previous: 7, Segments: []kfs.Segment{{Topic: topicID(1),
+					Name: "a", Span: kfs.Span{Base: 1000, Next: 1001}, Records: 1, FirstTimestamp: 1, MaxTimestamp: 1}}}
+				b := batch(t, 1, "a", 0, nil, 1, "never acknowledged").Records
+				binary.BigEndian.PutUint64(b, 1000)
+				object, _, err := kfs.Seal(stray, [][]byte{b})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := truth.Put(t.Context(), kfs.ObjectKey(0, 5), object, true); err != nil {
+					t.Fatal(err)
+				}
+
+				next := start(t, settlingConfig(truth, 2))
+				next.fill(10, 10)
+				time.Sleep(72 * time.Hour)
+				for _, key := range objectKeys(t, truth) {
+					if _, sequence, _ := kfs.ParseObjectKey(key); sequence < 20 {
+						t.Errorf("%s is still there", key)
+					}
+				}
+				if err := next.stop(); err != nil {
+					t.Error(err)
+				}
+				verifyStore(t, truth)
+			})
+		})
+	}
 }
 
 // TestDeleteSegments trims several segments of a partition at once: they wait for their grace together.

@@ -2,7 +2,6 @@ package work
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/firn-io/firn/kfs"
 )
@@ -194,6 +193,3 @@ func (c *claims) decide() (changed bool) {
 	}
 	return changed
 }
-
-// workers are the live workers, by their keys.
-func (c *claims) workers() []string { return slices.Sorted(maps.Keys(c.view)) }

@@ -121,12 +121,19 @@ func (s *Stepped) Waiting() bool { return s.core.waiting() }
 // Live is the sequence of the first object that somebody needs.
 func (s *Stepped) Live() uint64 { return s.core.state.live() }
 
-// Lists tells whether the journal lists a segment, may yet adopt it, or cannot tell: below the log start, while one is listed that holds its base.
+// Lists tells whether the journal lists a segment, may yet adopt it, or cannot tell: below the log start, while one is listed that holds its base,
+// by the journal or by one of the two newest checkpoints.
 func (s *Stepped) Lists(key string) bool {
 	topic, _, number, base, ok := kfs.ParseSegmentKey(key)
-	p, known := s.index.partitions[kfs.PartitionID{Topic: topic, Partition: number}]
+	id := kfs.PartitionID{Topic: topic, Partition: number}
+	p, known := s.index.partitions[id]
 	if !ok || !known {
 		return false
+	}
+	for _, k := range []*kept{s.core.sweep.newest, s.core.sweep.older} {
+		if k != nil && base < p.start && k.settled[id].Contains(base) {
+			return true
+		}
 	}
 	if e := p.settledAt(base); e != nil && (e.Span.Base == base || base < p.start) {
 		return true

@@ -57,11 +57,11 @@ differential: .tools/kafka-3.9.1/ok ## SEEDS sequences of requests to Firn and t
 
 soak: SEEDS = 20000
 soak: ## the simulations of a journal's owners, of whole brokers and of whole jobs with SEEDS seeds each, 20,000 unless told
-	$(GO) test -count=1 -timeout 240m -run '^(TestSimulation|TestBrokers)$$' -sim.seeds $(SEEDS) -brokers.seeds $(SEEDS) -v ./broker/journal
-	$(GO) test -count=1 -timeout 240m -run '^TestSimulation$$' -sim.seeds $(SEEDS) -v ./runtime/pipeline
+	$(GO) test -count=1 -timeout 240m -run '^(TestSimulation|TestBrokers)$$' -v ./broker/journal -sim.seeds $(SEEDS) -brokers.seeds $(SEEDS)
+	$(GO) test -count=1 -timeout 240m -run '^TestSimulation$$' -v ./runtime/pipeline -sim.seeds $(SEEDS)
 
 simulate: ## the simulation of whole jobs with 300 seeds; the quick tests run 100
-	$(GO) test -count=1 -timeout 30m -run '^TestSimulation$$' -sim.seeds 300 ./runtime/pipeline
+	$(GO) test -count=1 -timeout 30m -run '^TestSimulation$$' ./runtime/pipeline -sim.seeds 300
 
 FUZZTIME ?= 20s
 fuzz: ## each fuzz target for FUZZTIME

@@ -63,6 +63,9 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 				for _, r := range reports {
 					printReport(c.OutOrStdout(), r)
 				}
+				if len(reports) == 0 {
+					fmt.Fprintln(c.OutOrStdout(), "no table has been filled yet: there is nothing to verify")
+				}
 			}
 			if err == nil && findings > 0 {
 				err = fmt.Errorf("%d findings", findings)
@@ -104,7 +107,7 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 		}
 		r, err := verify.Table(ctx, cfg)
 		switch {
-		case errors.Is(err, catalog.ErrNoTable) && len(t.Sources) == 0:
+		case errors.Is(err, catalog.ErrNoTable) && !filled(&t):
 			continue // nothing has come for it yet
 		case errors.Is(err, catalog.ErrNoTable):
 			r = &verify.Report{Table: t.Table, Findings: []verify.Finding{{Kind: verify.Missing, What: "the job has filled this table; it does not exist"}}}
@@ -122,6 +125,11 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 		}
 	}
 	return nil
+}
+
+// filled reports whether the job's object says that something was committed to a table.
+func filled(t *kfs.JobTable) bool {
+	return t.UUID != "" || slices.ContainsFunc(t.Sources, func(s kfs.JobSource) bool { return s.Committed > 0 })
 }
 
 // progressLine tells now and then how many of the files of a table, or what else they are, have been read.

@@ -32,6 +32,21 @@ type known struct {
 // trail is what a job holds of a source: records from hold on. mark is where it stood at Job.marked.
 type trail struct{ hold, mark int64 }
 
+// began is where an earlier process of the job has begun to read a partition, or may have let go of it, as the job's object said when this one
+// started. A table without a position begins there: what came while no process ran is not older than the latest record.
+func (j *Job) began(topic string, id kfs.PartitionID) (offset int64, ok bool) {
+	t := j.table(topic)
+	if t == nil {
+		return 0, false
+	}
+	for _, s := range j.before[t.name].filed.Sources {
+		if s.ID == id.Topic && s.Partition == id.Partition {
+			return s.Hold, true
+		}
+	}
+	return 0, false
+}
+
 // readFile reads what the job had committed before this process. Nobody's position rests on it: an object that cannot be understood is left out.
 func (j *Job) readFile(ctx context.Context) (tables map[string]known, f *kfs.Job, err error) {
 	f = new(kfs.Job)

@@ -218,6 +218,14 @@ func TestHoldOfLatest(t *testing.T) {
 		wantHold(t, filed(t, store), 0, 5, true)
 		wantHold(t, filed(t, store), 1, 0, false)
 		_ = stop()
+
+		// What comes before the job has ever committed belongs to it, also if no process runs just then.
+		w.Append(t, nil, jsons(events, 0, 5, 8))
+		_, stop = start(t, cfg)
+		time.Sleep(time.Minute)
+		wantHold(t, filed(t, store), 0, 5, true)
+		_ = stop()
+		wantOffsets(t, l.table("db.events"), 0, 5, 13)
 	})
 }
 

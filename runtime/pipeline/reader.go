@@ -289,7 +289,11 @@ func (s *session) starts(ctx context.Context, wanted []*kfs.PartitionState) (map
 		at := p.LogStart
 		switch {
 		case from.Latest:
-			at = max(at, s.end.Partitions[p.ID()].Span.Next)
+			if began, ok := s.job.began(p.Name, p.ID()); ok {
+				at = max(at, began)
+			} else {
+				at = max(at, s.end.Partitions[p.ID()].Span.Next)
+			}
 		case from.Offsets != nil:
 			if given, ok := from.Offsets.of(p.Name, p.Partition); ok {
 				at = given
@@ -409,6 +413,9 @@ func (s *session) firstOffset(p *tail.Piece) (offset int64, ok bool, err error) 
 	from := s.job.cfg.From
 	switch {
 	case from.Latest:
+		if began, ok := s.job.began(p.Topic, p.ID); ok {
+			return max(p.Span.Base, began), true, nil
+		}
 		return max(p.Span.Base, s.end.Partitions[p.ID].Span.Next), true, nil
 	case from.Offsets != nil:
 		if at, given := from.Offsets.of(p.Topic, p.ID.Partition); given {

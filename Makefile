@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 # One static binary; the tests are built the same way, so that they share the build cache. The race detector needs cgo.
 export CGO_ENABLED := 0
 
-.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak simulate bench bench-kafka bench-workers conformance tools clean
+.PHONY: help build quick test race integration integration-rest faults differential chaos chaos-process lint imports fuzz golden demo soak simulate bench bench-history bench-kafka bench-workers conformance tools clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ demo: build ## records in, rows out: the whole path on real earthquakes, in a te
 
 bench: build ## measure, print the tables, and keep them in bench/README.md
 	$(GO) run ./bench -firn bin/firn -write bench/README.md
+
+bench-history: build ## old records read back, a thousand partitions, a job far behind, and many commits; the tables are kept in bench/README.md
+	$(GO) run ./bench -firn bin/firn -only fetch,partitions,backlog,commits -section "make bench-history" -write bench/README.md
 
 bench-workers: build ## one process and two on a job, each on one thread of Go; the table is kept in bench/README.md
 	$(GO) run ./bench -firn bin/firn -only workers -section "make bench-workers" -write bench/README.md

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	manyCommits = 1_000
+	manyCommits = 600
 	commitsRow  = 200 // commits that a row of the table is about
 )
 

@@ -22,7 +22,7 @@ func main() {
 	flag.StringVar(&b.input, "input", "examples/quickstart/earthquakes.jsonl", "the `file` whose lines are the records")
 	flag.IntVar(&b.megabytes, "mb", 256, "how many `MB` of JSON each throughput run moves")
 	flag.IntVar(&b.runs, "runs", 3, "how often each is run; the median is shown")
-	only := flag.String("only", "produce,fetch,partitions,process,backlog,commits,freshness", "which parts to run; there are also beside and workers")
+	only := flag.String("only", "produce,process,freshness", "which parts to run; there are also fetch, partitions, backlog, commits, beside and workers")
 	write := flag.String("write", "", "the `file` whose results section is replaced")
 	section := flag.String("section", "make bench", "the `command` that writes the section")
 	flag.Parse()

@@ -369,12 +369,15 @@ func TestRoutedOutage(t *testing.T) {
 		_, stop := start(t, routed(t, testConfig(t, store, l), l, "db.{topic}_{field:k}", 10))
 		time.Sleep(10 * time.Second)
 		began := time.Now()
-		l.table("db.events_b").fault = func(op string) (before, after error) {
+		b := l.table("db.events_b")
+		b.mu.Lock()
+		b.fault = func(op string) (before, after error) {
 			if op == "commit" && time.Since(began) < 40*time.Second {
 				return errors.New("the catalog is away"), nil
 			}
 			return nil, nil
 		}
+		b.mu.Unlock()
 		w.Append(t, nil, of(0, "a", "b", "c"))
 		time.Sleep(5 * time.Second)
 		wantOffsets(t, l.table("db.events_a"), 0, 0, 4, 1, 2)

@@ -114,22 +114,30 @@ type cost struct {
 }
 
 // measure runs a load that moves so many MB, and accounts for it if it is counted.
-func (c *contender) measure(mb float64, into *cost, counted bool, load func() error) error {
-	before, err := c.used()
+func (s *server) measure(mb float64, into *cost, counted bool, load func() error) error {
+	before, err := s.used()
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
 	if err := load(); err != nil {
-		return fmt.Errorf("%s: %w", c.name, err)
+		return err
 	}
 	wall := time.Since(begin).Seconds()
-	after, err := c.used()
+	after, err := s.used()
 	if counted {
 		into.perCPU = append(into.perCPU, mb/(after-before).Seconds())
 		into.walls = append(into.walls, wall)
 	}
 	return err
+}
+
+// measure does the same and says whose load has failed.
+func (c *contender) measure(mb float64, into *cost, counted bool, load func() error) error {
+	if err := c.server.measure(mb, into, counted, load); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return nil
 }
 
 const (
@@ -158,15 +166,7 @@ func (b *bench) throughput(ctx context.Context, both []contender, c codec) ([][]
 			if err := b.fill(ctx, s.server, c, hotRounds, small); err != nil {
 				return nil, err
 			}
-			err := s.measure(hotReads*hot, &cached[i], counted, func() error {
-				for range hotReads {
-					if err := consume(ctx, s.server, small, hotRounds*len(b.lines)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil {
+			if err := s.measure(hotReads*hot, &cached[i], counted, func() error { return consumeHot(ctx, s.server, small, hotRounds*len(b.lines)) }); err != nil {
 				return nil, err
 			}
 		}

@@ -38,28 +38,24 @@ func (b *bench) fetch(ctx context.Context) (string, error) {
 }
 
 // reading is what one way of reading took, run by run.
-type reading struct{ perCPU, walls, reads, read []float64 }
+type reading struct {
+	cost
+	reads, read []float64 // of the store: requests, MB
+}
 
 // take measures a load that reads so many MB of JSON.
 func (r *reading) take(ctx context.Context, s *server, mb float64, load func() error) error {
-	before, err1 := s.used()
-	samples, err2 := s.metrics(ctx)
-	begin := time.Now()
-	if err := errors.Join(err1, err2); err != nil {
+	before, err := s.metrics(ctx)
+	if err != nil {
 		return err
 	}
-	if err := load(); err != nil {
+	if err := s.measure(mb, &r.cost, true, load); err != nil {
 		return err
 	}
-	wall := time.Since(begin).Seconds()
-	after, err1 := s.used()
-	samples2, err2 := s.metrics(ctx)
-	grown := func(metric string) float64 { return sum(samples2, metric) - sum(samples, metric) }
-	r.perCPU = append(r.perCPU, mb/(after-before).Seconds())
-	r.walls = append(r.walls, wall)
-	r.reads = append(r.reads, grown("firn_journal_cold_reads_total"))
-	r.read = append(r.read, grown("firn_journal_cold_read_bytes_total")/1e6)
-	return errors.Join(err1, err2)
+	after, err := s.metrics(ctx)
+	r.reads = append(r.reads, grown(before, after, "firn_journal_cold_reads_total"))
+	r.read = append(r.read, grown(before, after, "firn_journal_cold_read_bytes_total")/1e6)
+	return err
 }
 
 func (r *reading) row(c codec, from string, mb float64) []string {
@@ -81,15 +77,7 @@ func (b *bench) fetchHot(ctx context.Context, c codec) (row []string, err error)
 		mb := float64(hotReads*rounds*b.bytes) / 1e6
 		var r reading
 		for range b.runs {
-			err := r.take(ctx, s, mb, func() error {
-				for range hotReads {
-					if err := consume(ctx, s, "hot", rounds*len(b.lines)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil {
+			if err := r.take(ctx, s, mb, func() error { return consumeHot(ctx, s, "hot", rounds*len(b.lines)) }); err != nil {
 				return err
 			}
 		}
@@ -140,7 +128,7 @@ func (b *bench) fetchCold(ctx context.Context, c codec) (rows [][]string, err er
 		if err := cold("journal objects"); err != nil {
 			return err
 		}
-		if err := b.settle(ctx, dir, topics[0]); err != nil {
+		if err := b.settle(ctx, dir); err != nil {
 			return err
 		}
 		return cold("settled segments")
@@ -154,7 +142,7 @@ func (b *bench) startBroker(ctx context.Context, dir string, more ...string) (*s
 }
 
 // settle runs a broker until no more segments come.
-func (b *bench) settle(ctx context.Context, dir, topic string) error {
+func (b *bench) settle(ctx context.Context, dir string) error {
 	s, err := b.startBroker(ctx, dir, "--settle-age", settleAge.String())
 	if err != nil {
 		return err
@@ -164,7 +152,7 @@ func (b *bench) settle(ctx context.Context, dir, topic string) error {
 	settled, since := 0.0, time.Now()
 	for begin := time.Now(); settled == 0 || time.Since(since) < quiet; {
 		if time.Since(begin) > settlePatience {
-			return fmt.Errorf("%s: settling has not come to an end in %v", topic, settlePatience)
+			return fmt.Errorf("settling has not come to an end in %v", settlePatience)
 		}
 		select {
 		case <-time.After(time.Second):

@@ -33,7 +33,7 @@ func (b *bench) produce(ctx context.Context) (string, error) {
 		var perCPU, walls, puts []float64
 		for range b.runs {
 			err := b.withFolder(func(dir string) error {
-				s, err := b.startServer(ctx, dir, "broker", "--store", "file://"+dir+"/store", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
+				s, err := b.startBroker(ctx, dir)
 				if err != nil {
 					return err
 				}
@@ -52,7 +52,7 @@ func (b *bench) produce(ctx context.Context) (string, error) {
 				samples2, err2 := s.metrics(ctx)
 				perCPU = append(perCPU, b.total()/(after-before).Seconds())
 				walls = append(walls, wall)
-				puts = append(puts, (sum(samples2, "firn_journal_puts_total")-sum(samples, "firn_journal_puts_total"))/wall)
+				puts = append(puts, grown(samples, samples2, "firn_journal_puts_total")/wall)
 				_, err3 := s.stop()
 				return errors.Join(err1, err2, err3)
 			})
@@ -70,7 +70,7 @@ func (b *bench) process(ctx context.Context) (string, error) {
 	rows := [][]string{{"codec", "MB of JSON", "MB / CPU s", "wall s", "MB/s", "peak MiB"}}
 	for _, c := range []codec{plain, snappy, zstd} {
 		err := b.withFolder(func(dir string) error {
-			s, err := b.startServer(ctx, dir, "broker", "--store", "file://"+dir+"/store", "--kafka", "127.0.0.1:0")
+			s, err := b.startBroker(ctx, dir)
 			if err != nil {
 				return err
 			}

@@ -84,12 +84,11 @@ func (b *bench) trickleTo(ctx context.Context, dir string, load trickling) ([]st
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	grown := func(metric string) float64 { return sum(samples2, metric) - sum(samples, metric) }
-	settling := grown("firn_journal_settle_puts_total")
+	settling := grown(samples, samples2, "firn_journal_settle_puts_total")
 	_, err = s.stop()
 	return []string{strconv.Itoa(load.topics * load.partitions), load.settles.String(), number(float64(len(acks))/wall, 0), number(1000*quantile(acks, 0.5), 0),
 		number(1000*quantile(acks, 0.99), 0), number(resident, 0), number(100*(after-before).Seconds()/wall, 1),
-		number((grown("firn_journal_puts_total")-settling)/wall, 2), number(settling/wall, 2)}, err
+		number((grown(samples, samples2, "firn_journal_puts_total")-settling)/wall, 2), number(settling/wall, 2)}, err
 }
 
 func createTopics(ctx context.Context, s *server, load trickling) error {

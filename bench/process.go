@@ -137,3 +137,8 @@ func sum(samples map[string]float64, metric string) float64 {
 	}
 	return total
 }
+
+// grown is by how much the sum of a metric has grown between two readings.
+func grown(before, after map[string]float64, metric string) float64 {
+	return sum(after, metric) - sum(before, metric)
+}

@@ -243,7 +243,7 @@ func (f *files) Open(name string) (file icebergio.File, err error) {
 	})
 	if err != nil {
 		if file != nil {
-			_ = file.Close()
+			_ = file.Close() // nobody gets it: the answer is lost
 		}
 		return nil, err
 	}

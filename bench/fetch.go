@@ -136,11 +136,6 @@ func (b *bench) fetchCold(ctx context.Context, c codec) (rows [][]string, err er
 	return rows, err
 }
 
-// startBroker runs a broker on the folder's store.
-func (b *bench) startBroker(ctx context.Context, dir string, more ...string) (*server, error) {
-	return b.startServer(ctx, dir, append([]string{"broker", "--store", "file://" + dir + "/store", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)...)
-}
-
 // settle runs a broker until no more segments come.
 func (b *bench) settle(ctx context.Context, dir string) error {
 	s, err := b.startBroker(ctx, dir, "--settle-age", settleAge.String())

@@ -28,6 +28,11 @@ func (b *bench) startServer(ctx context.Context, dir string, args ...string) (*s
 	return b.startServerIn(ctx, nil, dir, args...)
 }
 
+// startBroker runs a broker on the folder's store.
+func (b *bench) startBroker(ctx context.Context, dir string, more ...string) (*server, error) {
+	return b.startServer(ctx, dir, append([]string{"broker", "--store", "file://" + dir + "/store", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)...)
+}
+
 // startServerIn is startServer with more in the environment.
 func (b *bench) startServerIn(ctx context.Context, environment []string, dir string, args ...string) (*server, error) {
 	s := &server{cmd: exec.CommandContext(ctx, b.firn, args...), where: map[string]string{}, log: dir + "/log"}

@@ -15,10 +15,11 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 )
 
-// quickGroups lets groups of the consumer protocol settle within a moment.
+// quickGroups lets groups of the consumer protocol settle within a moment. Sessions last as long as by default: a machine that stands still for
+// a few seconds is no reason to take a member for dead, as which it would rightly read again what it has not committed.
 func quickGroups(c *Config) {
 	c.Partitions = 8
-	c.Groups = group.Config{Session: 3 * time.Second, Interval: 50 * time.Millisecond}
+	c.Groups = group.Config{Interval: 50 * time.Millisecond}
 }
 
 // readers are members of the group "readers" that read and commit until they are told to leave.

@@ -14,7 +14,6 @@ import (
 	"github.com/firn-io/firn/broker/health"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/blobtest"
-	"github.com/firn-io/firn/kfs/lease"
 )
 
 // TestStoreGoesAway: while the store fails, producers are told so at once and what is in memory is read on; when it is back everything goes on,
@@ -29,10 +28,7 @@ func TestStoreGoesAway(t *testing.T) {
 		return blobtest.Pass
 	})
 	registry := prometheus.NewRegistry()
-	r := start(t, store, func(c *Config) {
-		c.Metrics = registry
-		c.Leases = lease.NewMemory().Service("", time.Hour) // without the store nobody can take over what a slow machine has lost
-	})
+	r := start(t, store, func(c *Config) { c.Metrics = registry })
 	ctx := within(t, 60*time.Second)
 	manual := kgo.RecordPartitioner(kgo.ManualPartitioner())
 	producer := r.client(t, manual, kgo.RecordRetries(1000), kgo.RequestRetries(1000))

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -177,11 +179,20 @@ func printPlan(out io.Writer, p *jobPlan) {
 			}
 		}
 		printFields(out, t.Fields)
-		fmt.Fprintf(out, "\nthe log has %d records now; the sample's rows lie in %d partitions, %.3g bytes each\n", t.Records, t.Partitions, t.RowBytes)
-		fmt.Fprintf(out, "a day, about: %.3g rows, %s, in %.3g commits and %.3g files of %s\n", t.Day.Rows, byteSize(int64(t.Day.Bytes)), t.Day.Commits, t.Day.Files, byteSize(int64(t.Day.FileBytes)))
+		fmt.Fprintf(out, "\nthe log has %d records now; the sample's rows lie in %d partitions, %s bytes each\n", t.Records, t.Partitions, about(t.RowBytes))
+		fmt.Fprintf(out, "a day, about: %s rows, %s, in %s commits and %s files of %s\n", about(t.Day.Rows), byteSize(int64(t.Day.Bytes)), about(t.Day.Commits), about(t.Day.Files), byteSize(int64(t.Day.FileBytes)))
 	}
 	m := p.Month
 	fmt.Fprintf(out, "\na month, at list prices: %d PUT and at most %d GET requests, $%.2f; its files take %s, $%.2f a month\n", m.Puts, m.Gets, m.Requests, byteSize(m.Bytes), m.Storage)
+}
+
+// about is an estimate for people: three digits, and zeros where more would say too much.
+func about(x float64) string {
+	if x < 100 {
+		return strconv.FormatFloat(x, 'g', 3, 64)
+	}
+	scale := math.Pow(10, math.Floor(math.Log10(x))-2)
+	return strconv.FormatFloat(math.Round(x/scale)*scale, 'f', 0, 64)
 }
 
 // printFields tells of the fields whose values do not all have their column's own kind.

@@ -132,29 +132,38 @@ func (t *Tailer) find(ctx context.Context, needed map[kfs.PartitionID]int64) (fi
 func (t *Tailer) nextSettled(ctx context.Context) (*Object, error) {
 	next := t.settled[0]
 	s := next.segment
-	o := &Object{Key: s.Key, Pieces: []Piece{{Topic: next.topic, ID: next.id, Span: s.Span, Latest: s.MaxTimestamp,
-		Ref: kfs.Ref{Key: s.Key, Len: s.Length}}}}
-	p := &o.Pieces[0]
 	f := &flight{key: s.Key, granted: make(chan struct{})}
-	err := f.run(ctx, t.cfg.Store, t.cfg.Budget, nil)
+	f.err = f.run(ctx, t.cfg.Store, t.cfg.Budget, nil)
+	piece := Piece{Topic: next.topic, ID: next.id, Span: s.Span, Latest: s.MaxTimestamp, Ref: kfs.Ref{Key: s.Key, Len: s.Length}}
+	o, err := settledObject(f, t.cfg.Now(), piece, func(object []byte) (kfs.SettledHeader, error) { return openSettled(object, s) })
+	if err == nil {
+		t.settled = t.settled[1:]
+	}
+	return o, err
+}
+
+// settledObject makes an object of the GET of a settled segment, which has ended. check opens it, and holds it against what is known of it. Where
+// there is no sound segment, the piece has an error; an error of this is a passing one.
+func settledObject(f *flight, read time.Time, piece Piece, check func(object []byte) (kfs.SettledHeader, error)) (*Object, error) {
+	o := &Object{Key: f.key, Pieces: []Piece{piece}}
+	p := &o.Pieces[0]
 	switch {
-	case errors.Is(err, blob.ErrNotFound):
-		p.Err = fmt.Errorf("%s: %w", s.Key, corrupt("the checkpoint lists the segment, but it is missing"))
-	case errors.Is(err, kfs.ErrCorrupt):
-		p.Err = err
-	case err != nil:
-		return nil, err
+	case errors.Is(f.err, blob.ErrNotFound):
+		p.Err = fmt.Errorf("%s: %w", f.key, corrupt("the segment is listed, but it is missing"))
+	case errors.Is(f.err, kfs.ErrCorrupt):
+		p.Err = f.err
+	case f.err != nil:
+		return nil, f.err
 	default:
-		o.Size, o.Read, o.release = int64(len(f.body)), t.cfg.Now(), f.release
-		header, err := openSettled(f.body, s)
+		o.Size, o.Read, o.release = int64(len(f.body)), read, f.release
+		h, err := check(f.body)
 		if err != nil {
-			p.Err = fmt.Errorf("%s: %w", s.Key, err)
+			p.Err = fmt.Errorf("%s: %w", f.key, err)
 			break
 		}
-		p.Created = time.UnixMilli(header.Created)
+		p.Span, p.Created = h.Span, time.UnixMilli(h.Created)
 		p.Records = f.body[kfs.SegmentHeaderSize : len(f.body)-kfs.SegmentFooterSize]
 	}
-	t.settled = t.settled[1:]
 	return o, nil
 }
 

@@ -106,6 +106,12 @@ type Tailer struct {
 
 // New makes a tailer. Nothing is read before Open.
 func New(cfg Config) *Tailer {
+	cfg = cfg.withDefaults()
+	cfg.Logger = cfg.Logger.With("journal", cfg.Journal)
+	return &Tailer{cfg: cfg}
+}
+
+func (cfg Config) withDefaults() Config {
 	if cfg.Match == nil {
 		cfg.Match = func(string) bool { return false }
 	}
@@ -121,8 +127,7 @@ func New(cfg Config) *Tailer {
 	if cfg.Jitter == nil {
 		cfg.Jitter = func() float64 { return 0.5 }
 	}
-	cfg.Logger = cfg.Logger.With("journal", cfg.Journal)
-	return &Tailer{cfg: cfg}
+	return cfg
 }
 
 type unbounded struct{}
@@ -414,18 +419,24 @@ func (f *flight) readTail(ctx context.Context, store blob.Store, bytes int64) (e
 
 // land ends all flights and reports whether one of them had found its object.
 func (t *Tailer) land() (found bool) {
-	for _, f := range t.flights {
+	found = land(t.flights)
+	t.flights = nil
+	if t.object != nil {
+		t.object.Release()
+		t.object = nil
+	}
+	return found
+}
+
+// land ends flights, which must not be used any more, and reports whether one of them had found its object.
+func land(flights []*flight) (found bool) {
+	for _, f := range flights {
 		f.cancel()
 		<-f.done
 		if f.err == nil {
 			f.release()
 			found = true
 		}
-	}
-	t.flights = nil
-	if t.object != nil {
-		t.object.Release()
-		t.object = nil
 	}
 	return found
 }

@@ -79,14 +79,13 @@ func (s *shape) partial() bool {
 	return s.total > 2*smallObject && 2*s.wanted < s.total
 }
 
-// wants lists the segments that are to be read.
+// wants lists the segments that are to be read, in order, as the manifest has them.
 func (t *Tailer) wants(m *kfs.Manifest) (wanted []span) {
 	for i := range m.Segments {
 		if s := &m.Segments[i]; t.wanted(s) {
 			wanted = append(wanted, span{s.Position, s.Position + s.Length})
 		}
 	}
-	slices.SortFunc(wanted, func(a, b span) int { return int(max(-1, min(1, a.off-b.off))) })
 	return wanted
 }
 
@@ -111,12 +110,11 @@ func (f *flight) runParts(ctx context.Context, store blob.Store, budget Budget, 
 	if err := f.readTail(ctx, store, tail); err != nil {
 		return err
 	}
-	m, _, need, err := kfs.OpenTail(f.body, f.info.Size)
-	if err != nil || need > 0 {
+	if f.manifest == nil {
 		return nil // whoever opens it sees the error
 	}
-	ranges := coalesce(wants(m))
-	if 2*length(ranges) >= segmentBytes(m) && len(ranges) > 0 {
+	ranges := coalesce(wants(f.manifest))
+	if 2*length(ranges) >= segmentBytes(f.manifest) && len(ranges) > 0 {
 		granted = true // by run
 		return f.run(ctx, store, budget, before)
 	}

@@ -100,7 +100,7 @@ type Tailer struct {
 	flights []*flight // GETs of the next object and of those behind it, in order
 	// manifests says that only the ends of objects are read: no records.
 	manifests bool
-	shape     shape // of the objects that were read last
+	shape     shape // of the objects that were read last, if not all partitions are wanted
 	waiting   bool  // whether "waits for the first object" was logged
 }
 
@@ -268,17 +268,13 @@ func (t *Tailer) get(ctx context.Context, ahead int) (event, error) {
 		f.release()
 		return nil, errNoTime
 	}
-	m, crc, need, err := kfs.OpenTail(f.body, f.info.Size)
-	if err == nil && need > 0 {
-		err = corrupt("%d bytes have no room for the manifest", f.info.Size)
-	}
-	if err != nil {
+	if err := f.openTail(); err != nil {
 		f.release()
 		t.land()
 		return stopped(t, fmt.Errorf("%s: %w", f.key, err))
 	}
-	t.object = t.open(f, m)
-	return read{m, crc, f.info.ServerTime}, nil
+	t.object = t.open(f)
+	return read{f.manifest, f.crc, f.info.ServerTime}, nil
 }
 
 // stopped makes err the answer to this and all later calls.
@@ -288,7 +284,8 @@ func stopped(t *Tailer, err error) (event, error) {
 }
 
 // open makes an object of what was read. The bytes of wanted segments are checked.
-func (t *Tailer) open(f *flight, m *kfs.Manifest) *Object {
+func (t *Tailer) open(f *flight) *Object {
+	m := f.manifest
 	o := &Object{Key: f.key, Manifest: m, Size: f.info.Size, Read: t.cfg.Now(), release: f.release}
 	for i := range m.Segments {
 		s := &m.Segments[i]
@@ -301,7 +298,9 @@ func (t *Tailer) open(f *flight, m *kfs.Manifest) *Object {
 		}
 		o.Pieces = append(o.Pieces, p)
 	}
-	t.shape.add(m, f.info.Size, t.wants(m))
+	if t.cfg.Wants != nil {
+		t.shape.add(m, f.info.Size, t.wants(m))
+	}
 	return o
 }
 
@@ -324,11 +323,13 @@ type flight struct {
 	granted chan struct{} // closed when it has its memory, or needs none
 	done    chan struct{} // closed when it has ended; what follows is set then
 
-	body    []byte // of the whole, or its end if there are parts
-	parts   []part
-	info    blob.Info
-	err     error
-	release func()
+	body     []byte // of the whole, or its end if there are parts
+	parts    []part
+	manifest *kfs.Manifest // nil as long as it was not opened
+	crc      uint32        // of the manifest and what follows it
+	info     blob.Info
+	err      error
+	release  func()
 }
 
 // maxObjectBytes is the largest object that is read; far above what a broker writes.
@@ -336,7 +337,7 @@ const maxObjectBytes = 1 << 30
 
 // fly begins the GET of an object of the journal.
 func (t *Tailer) fly(ctx context.Context, sequence uint64) *flight {
-	partial, end := t.cfg.Wants != nil && t.shape.partial(), t.shape.tail
+	partial, end := t.shape.partial(), t.shape.tail
 	return launch(ctx, kfs.ObjectKey(t.cfg.Journal, sequence), t.flights, func(ctx context.Context, f *flight, before <-chan struct{}) error {
 		switch {
 		case t.manifests:
@@ -408,13 +409,27 @@ func (f *flight) readTail(ctx context.Context, store blob.Store, bytes int64) (e
 		if err != nil {
 			return err
 		}
-		_, _, more, err := kfs.OpenTail(f.body, f.info.Size)
+		m, crc, more, err := kfs.OpenTail(f.body, f.info.Size)
 		if err != nil || more <= need {
+			f.manifest, f.crc = m, crc
 			return nil // whoever opens it sees the error
 		}
 		need = more
 	}
 	return nil
+}
+
+// openTail opens the manifest of what was read, unless it was opened when that was read.
+func (f *flight) openTail() (err error) {
+	if f.manifest != nil {
+		return nil
+	}
+	var need int64
+	f.manifest, f.crc, need, err = kfs.OpenTail(f.body, f.info.Size)
+	if err == nil && need > 0 {
+		err = corrupt("%d bytes have no room for the manifest", f.info.Size)
+	}
+	return err
 }
 
 // land ends all flights and reports whether one of them had found its object.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -40,19 +41,18 @@ func (r *Route) assign(rows arrow.RecordBatch) (*assignment, error) {
 	a := &assignment{of: make([]int, rows.NumRows())}
 	known := map[string]int{}
 	var key []byte
-	values := make([]value, len(readers))
 	for row := range a.of {
 		key = key[:0]
-		for i, read := range readers {
-			values[i] = read(row)
-			key = append(append(key, byte('0'+values[i].state)), values[i].text...)
-			key = append(key, 0xff) // in no UTF-8
+		for _, read := range readers {
+			var is state
+			key, is = read(key, row)
+			key = append(key, byte('0'+is), 0xff) // which is in no UTF-8
 		}
 		i, ok := known[string(key)]
 		if !ok {
 			i = len(a.dests)
 			known[string(key)] = i
-			d, why := r.dest(content, values)
+			d, why := r.dest(content, valuesOf(readers, row))
 			a.dests, a.refused = append(a.dests, d), append(a.refused, why)
 		}
 		a.of[row] = i
@@ -94,6 +94,15 @@ type value struct {
 	state state
 }
 
+func valuesOf(readers []reader, row int) []value {
+	values := make([]value, len(readers))
+	for i, read := range readers {
+		text, is := read(nil, row)
+		values[i] = value{string(text), is}
+	}
+	return values
+}
+
 type state uint8
 
 const (
@@ -102,20 +111,25 @@ const (
 	unnamed // text says what it is instead
 )
 
-func textValue(text string) value {
-	switch {
-	case text == "":
-		return value{state: missing}
-	case !utf8.ValidString(text):
-		return value{"text that is not UTF-8", unnamed}
+// reader appends a part's value in a row to what is there.
+type reader func(to []byte, row int) ([]byte, state)
+
+func absent(to []byte, _ int) ([]byte, state) { return to, missing }
+
+func appendText[T string | []byte](to []byte, text T) ([]byte, state) {
+	if len(text) == 0 {
+		return to, missing
 	}
-	return value{text: text}
+	all := append(to, text...)
+	if !utf8.Valid(all[len(to):]) {
+		return append(to, "text that is not UTF-8"...), unnamed
+	}
+	return all, present
 }
 
-// reader gives a part's value in a row.
-type reader func(row int) value
-
-func absent(int) value { return value{state: missing} }
+func appendInt[T int8 | int16 | int32 | int64](to []byte, n T) ([]byte, state) {
+	return strconv.AppendInt(to, int64(n), 10), present
+}
 
 func readerOf(p part, rows arrow.RecordBatch) (reader, error) {
 	if p.kind == ofHeader {
@@ -150,42 +164,45 @@ func nestedReader(column arrow.Array, path string) reader {
 	if nested {
 		inner = nestedReader(outer.Field(at), rest)
 	}
-	return func(row int) value {
+	return func(to []byte, row int) ([]byte, state) {
 		if outer.IsNull(row) {
-			return value{state: missing}
+			return to, missing
 		}
-		return inner(row)
+		return inner(to, row)
 	}
 }
 
 // columnReader reads a column. Types whose values name no table are refused row by row, for null is a missing value in all of them.
 func columnReader(column arrow.Array) reader {
-	var text func(row int) value
+	var read reader
 	switch c := column.(type) {
 	case *array.Null:
 		return absent
 	case array.StringLike:
-		text = func(row int) value { return textValue(c.Value(row)) }
+		read = func(to []byte, row int) ([]byte, state) { return appendText(to, c.Value(row)) }
 	case *array.Boolean:
-		text = func(row int) value { return value{text: strconv.FormatBool(c.Value(row))} }
+		read = func(to []byte, row int) ([]byte, state) { return strconv.AppendBool(to, c.Value(row)), present }
 	case *array.Int8:
-		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+		read = func(to []byte, row int) ([]byte, state) { return appendInt(to, c.Value(row)) }
 	case *array.Int16:
-		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+		read = func(to []byte, row int) ([]byte, state) { return appendInt(to, c.Value(row)) }
 	case *array.Int32:
-		text = func(row int) value { return value{text: strconv.FormatInt(int64(c.Value(row)), 10)} }
+		read = func(to []byte, row int) ([]byte, state) { return appendInt(to, c.Value(row)) }
 	case *array.Int64:
-		text = func(row int) value { return value{text: strconv.FormatInt(c.Value(row), 10)} }
+		read = func(to []byte, row int) ([]byte, state) { return appendInt(to, c.Value(row)) }
 	case *array.Date32:
-		text = func(row int) value { return value{text: c.Value(row).FormattedString()} }
-	default:
-		text = func(int) value { return value{"a " + column.DataType().String(), unnamed} }
-	}
-	return func(row int) value {
-		if column.IsNull(row) {
-			return value{state: missing}
+		read = func(to []byte, row int) ([]byte, state) {
+			return c.Value(row).ToTime().AppendFormat(to, time.DateOnly), present
 		}
-		return text(row)
+	default:
+		what := "a " + column.DataType().String()
+		read = func(to []byte, _ int) ([]byte, state) { return append(to, what...), unnamed }
+	}
+	return func(to []byte, row int) ([]byte, state) {
+		if column.IsNull(row) {
+			return to, missing
+		}
+		return read(to, row)
 	}
 }
 
@@ -216,19 +233,20 @@ func headerReader(name string, rows arrow.RecordBatch) (reader, error) {
 	if !okKeys || !okValues {
 		return nil, fmt.Errorf("headers are %s, not text with bytes", lists.DataType())
 	}
-	return func(row int) value {
+	return func(to []byte, row int) ([]byte, state) {
 		if lists.IsNull(row) {
-			return value{state: missing}
+			return to, missing
 		}
-		from, to := lists.ValueOffsets(row)
-		for i := int(to) - 1; i >= int(from); i-- {
-			if keys.Value(i) == name {
-				if values.IsNull(i) {
-					return value{state: missing}
-				}
-				return textValue(string(values.Value(i)))
+		first, end := lists.ValueOffsets(row)
+		for i := int(end) - 1; i >= int(first); i-- {
+			if keys.Value(i) != name {
+				continue
 			}
+			if values.IsNull(i) {
+				return to, missing
+			}
+			return appendText(to, values.Value(i))
 		}
-		return value{state: missing}
+		return to, missing
 	}, nil
 }

@@ -182,5 +182,21 @@ func parseBackfill(from, until string) (b backfillBounds, err error) {
 			return b, err
 		}
 	}
-	return b, nil
+	return b, b.ordered()
+}
+
+// ordered refuses an end before its beginning.
+func (b *backfillBounds) ordered() error {
+	if !b.until.at.IsZero() && b.from.at.After(b.until.at) {
+		return fmt.Errorf("--until %s lies before --from %s", b.until.at.Format(time.RFC3339), b.from.at.Format(time.RFC3339))
+	}
+	var errs []error
+	for topic, partitions := range b.from.offsets {
+		for partition, from := range partitions {
+			if until, ok := b.until.offsets[topic][partition]; ok && until < from {
+				errs = append(errs, fmt.Errorf("%s/%d: --until %d lies before --from %d", topic, partition, until, from))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -18,13 +18,35 @@ import (
 	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/processor"
-	logtail "github.com/firn-io/firn/runtime/tail"
 )
 
 // backfillBound is one end of a backfill; the zero value is the natural one.
 type backfillBound struct {
 	at      time.Time
+	found   map[kfs.PartitionID]int64 // the first offset of that time or later, of partitions that have one
 	offsets pipeline.Offsets
+}
+
+// find looks up the offsets of a bound that is a time.
+func (b *backfillBound) find(ctx context.Context, ends *inspect.Ends, of []kfs.PartitionID) (err error) {
+	if !b.at.IsZero() {
+		b.found, err = ends.OffsetsAt(ctx, b.at, of)
+	}
+	return err
+}
+
+// of is the bound of a partition.
+func (b *backfillBound) of(p inspect.Partition, natural int64) int64 {
+	switch {
+	case b.offsets != nil:
+		return b.offsets[p.Name][p.Partition]
+	case b.at.IsZero():
+		return natural
+	}
+	if at, ok := b.found[p.PartitionID]; ok {
+		return at
+	}
+	return p.Next
 }
 
 type backfillBounds struct{ from, until backfillBound }
@@ -66,15 +88,21 @@ func (b *backfill) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.known(ends, match); err != nil {
+	there := slices.DeleteFunc(ends.All(), func(p inspect.Partition) bool { return p.Ended || !match(p.Name) })
+	if err := b.known(there); err != nil {
+		return err
+	}
+	wanted := slices.DeleteFunc(there, func(p inspect.Partition) bool { return !b.names(p) })
+	ids := make([]kfs.PartitionID, len(wanted))
+	for i, p := range wanted {
+		ids[i] = p.PartitionID
+	}
+	if err := errors.Join(b.bounds.from.find(ctx, ends, ids), b.bounds.until.find(ctx, ends, ids)); err != nil {
 		return err
 	}
 	accounts := map[string]*catalog.Account{}
 	var refused []error
-	for _, p := range ends.All() {
-		if p.Ended || !match(p.Name) || !b.names(p) {
-			continue
-		}
+	for _, p := range wanted {
 		table := route(p.Name)
 		if accounts[table] == nil {
 			if accounts[table], _, err = b.tables.catalog.Account(ctx, table, b.tables.store); errors.Is(err, catalog.ErrNoTable) {
@@ -83,7 +111,7 @@ func (b *backfill) plan(ctx context.Context) error {
 				return err
 			}
 		}
-		span, err := b.span(ctx, accounts[table], p)
+		span, err := b.span(accounts[table], p)
 		if err != nil {
 			refused = append(refused, fmt.Errorf("%s/%d: %w", p.Name, p.Partition, err))
 			continue
@@ -96,12 +124,12 @@ func (b *backfill) plan(ctx context.Context) error {
 }
 
 // known refuses offsets of partitions that are not there.
-func (b *backfill) known(ends *inspect.Ends, match func(string) bool) error {
+func (b *backfill) known(there []inspect.Partition) error {
 	var errs []error
 	for _, offsets := range []pipeline.Offsets{b.bounds.from.offsets, b.bounds.until.offsets} {
 		for topic, partitions := range offsets {
 			for partition := range partitions {
-				if !match(topic) || !slices.ContainsFunc(ends.All(), func(p inspect.Partition) bool { return !p.Ended && p.Name == topic && p.Partition == partition }) {
+				if !slices.ContainsFunc(there, func(p inspect.Partition) bool { return p.Name == topic && p.Partition == partition }) {
 					errs = append(errs, fmt.Errorf("%s/%d has no records, or the job does not read it", topic, partition))
 				}
 			}
@@ -121,7 +149,7 @@ func (b *backfill) names(p inspect.Partition) bool {
 }
 
 // span is what is brought in of one partition.
-func (b *backfill) span(ctx context.Context, account *catalog.Account, p inspect.Partition) (backfillSpan, error) {
+func (b *backfill) span(account *catalog.Account, p inspect.Partition) (backfillSpan, error) {
 	s := backfillSpan{Topic: p.Name, ID: p.Topic, Partition: p.Partition, From: p.Start}
 	key := iceberg.SourceKey(processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition})
 	name := b.tables.job.Name
@@ -133,13 +161,7 @@ func (b *backfill) span(ctx context.Context, account *catalog.Account, p inspect
 	if !ok {
 		return s, errors.New("the job has not begun on it: start the job first, so that it is known where")
 	}
-	var err error
-	if s.From, err = b.resolve(ctx, b.bounds.from, p, p.Start); err != nil {
-		return s, err
-	}
-	if s.Until, err = b.resolve(ctx, b.bounds.until, p, began.First); err != nil {
-		return s, err
-	}
+	s.From, s.Until = b.bounds.from.of(p, p.Start), b.bounds.until.of(p, began.First)
 	if !b.bounds.until.at.IsZero() {
 		s.Until = min(s.Until, began.First)
 	}
@@ -165,37 +187,6 @@ func (b *backfill) span(ctx context.Context, account *catalog.Account, p inspect
 		return s, fmt.Errorf("the log begins at %d, what was before was trimmed: begin there or behind", p.Start)
 	}
 	return s, nil
-}
-
-// resolve is the offset of a bound.
-func (b *backfill) resolve(ctx context.Context, bound backfillBound, p inspect.Partition, natural int64) (int64, error) {
-	switch {
-	case bound.offsets != nil:
-		return bound.offsets[p.Name][p.Partition], nil
-	case bound.at.IsZero():
-		return natural, nil
-	}
-	end, err := logtail.ReadEnd(ctx, logtail.Config{Store: b.tables.store, Journal: p.Journal}, bound.at)
-	if err != nil {
-		return 0, err
-	}
-	segment := end.Partitions[p.PartitionID].Since
-	if segment.Empty() {
-		return p.Next, nil
-	}
-	want := inspect.Selection{Topic: p.Topic.String(), Partition: p.Partition, From: segment.Base}
-	for r, err := range inspect.TopicRecords(ctx, b.tables.store, want) {
-		if err != nil {
-			return 0, err
-		}
-		if r.Offset >= segment.Next {
-			break
-		}
-		if r.Timestamp >= bound.at.UnixMilli() {
-			return r.Offset, nil
-		}
-	}
-	return segment.Next, nil
 }
 
 // offsets are where the pipeline begins and ends, of the partitions in which something is left.

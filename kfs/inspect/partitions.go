@@ -156,20 +156,32 @@ func (e *Ends) Written(ctx context.Context, id kfs.PartitionID, offset int64) (a
 		return at, ok, nil
 	}
 	for _, ref := range slices.Backward(r.pages) {
-		key := kfs.PageKey(p.Journal, ref.First, ref.Last)
-		body, _, err := blob.ReadAll(ctx, e.store, key, blob.All, maxObject)
+		objects, err := e.page(ctx, p.Journal, ref)
 		if err != nil {
 			return 0, false, err
 		}
-		page, err := kfs.DecodePage(body)
-		if err != nil {
-			return 0, false, fmt.Errorf("%s: %w", key, err)
-		}
-		if at, ok = created(page.Objects, id, offset); ok {
+		if at, ok = created(objects, id, offset); ok {
 			return at, ok, nil
 		}
 	}
 	return 0, false, nil
+}
+
+// page reads an index page.
+func (e *Ends) page(ctx context.Context, journal uint32, ref kfs.PageRef) ([]kfs.Object, error) {
+	key := kfs.PageKey(journal, ref.First, ref.Last)
+	body, _, err := blob.ReadAll(ctx, e.store, key, blob.All, maxObject)
+	if err != nil {
+		return nil, err
+	}
+	page, err := kfs.DecodePage(body)
+	if err == nil {
+		err = samePage(key, page)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return page.Objects, nil
 }
 
 func created(objects []kfs.Object, id kfs.PartitionID, offset int64) (int64, bool) {

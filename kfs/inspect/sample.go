@@ -55,6 +55,14 @@ type stored struct {
 	time   int64
 }
 
+func ofSettled(s kfs.SettledSegment) stored {
+	return stored{s.Key, kfs.SegmentHeaderSize, s.Length - kfs.SegmentHeaderSize - kfs.SegmentFooterSize, s.Span, s.MaxTimestamp}
+}
+
+func ofJournal(journal uint32, sequence uint64, s *kfs.Segment) stored {
+	return stored{kfs.ObjectKey(journal, sequence), s.Position, s.Length, s.Span, s.MaxTimestamp}
+}
+
 // TakeSample reads about so many bytes of the topics that match, spread over partitions and time: the first batches of some segments. It reads
 // the newest checkpoints, the ends of objects behind them, and three index pages of each journal, whatever the size of the store.
 func TakeSample(ctx context.Context, store blob.Store, match func(topic string) bool, bytes int64) (*Sample, error) {
@@ -111,26 +119,22 @@ func (e *Ends) stored(ctx context.Context) (map[kfs.PartitionID][]stored, error)
 	all := map[kfs.PartitionID][]stored{}
 	for id, settled := range e.settled {
 		for _, s := range settled {
-			all[id] = append(all[id], stored{s.Key, kfs.SegmentHeaderSize, s.Length - kfs.SegmentHeaderSize - kfs.SegmentFooterSize, s.Span, s.MaxTimestamp})
+			all[id] = append(all[id], ofSettled(s))
 		}
 	}
 	for journal, r := range e.journals {
 		objects := slices.Clone(r.objects)
 		for _, ref := range spread(r.pages, samplePages) {
-			key := kfs.PageKey(journal, ref.First, ref.Last)
-			body, _, err := blob.ReadAll(ctx, e.store, key, blob.All, maxObject)
+			page, err := e.page(ctx, journal, ref)
 			if err != nil {
 				return nil, err
 			}
-			page, err := kfs.DecodePage(body)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
-			}
-			objects = append(objects, page.Objects...)
+			objects = append(objects, page...)
 		}
 		for i := range objects {
-			for _, s := range objects[i].Segments {
-				all[s.ID()] = append(all[s.ID()], stored{kfs.ObjectKey(journal, objects[i].Sequence), s.Position, s.Length, s.Span, s.MaxTimestamp})
+			for j := range objects[i].Segments {
+				s := &objects[i].Segments[j]
+				all[s.ID()] = append(all[s.ID()], ofJournal(journal, objects[i].Sequence, s))
 			}
 		}
 	}

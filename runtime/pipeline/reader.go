@@ -425,41 +425,7 @@ func (s *session) firstOffset(p *tail.Piece) (offset int64, ok bool, err error) 
 	case from.At.IsZero() || p.Err != nil:
 		return p.Span.Base, true, nil
 	}
-	return offsetAt(p.Records, from.At)
-}
-
-// offsetAt finds the first record of that time or later.
-func offsetAt(records []byte, at time.Time) (offset int64, ok bool, err error) {
-	var r record.Reader
-	for batch, err := range record.Batches(records) {
-		if err != nil {
-			return 0, false, err
-		}
-		h, err := record.ParseHeader(batch)
-		if err != nil {
-			return 0, false, err
-		}
-		if h.MaxTimestamp < at.UnixMilli() {
-			continue
-		}
-		if err := r.Reset(batch, record.DecompressedBytes); err != nil {
-			return 0, false, err
-		}
-		var rec record.Record
-		for {
-			more, err := r.Next(&rec)
-			if err != nil {
-				return 0, false, err
-			}
-			if !more {
-				break
-			}
-			if rec.Timestamp >= at.UnixMilli() {
-				return rec.Offset, true, nil
-			}
-		}
-	}
-	return 0, false, nil
+	return record.OffsetAt(p.Records, 0, from.At.UnixMilli())
 }
 
 // miss notes that a table did not get what it should have.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/record"
 	"github.com/firn-io/firn/runtime/tail"
 )
 
@@ -135,7 +136,7 @@ func (b *bounds) cut(p *tail.Piece) (span kfs.Span, last bool, err error) {
 		return span, false, nil
 	}
 	if segment, ok := b.since[p.ID]; ok && p.Span.Next > segment.Base && p.Err == nil {
-		at, found, err := offsetAt(p.Records, b.until.At)
+		at, found, err := record.OffsetAt(p.Records, 0, b.until.At.UnixMilli())
 		if err != nil {
 			return span, false, err
 		}

@@ -10,21 +10,38 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestIntegrationBackfill brings in what was there before a job began, killed again and again, beside the job at work.
+// offsetsOf counts what a backfill is to bring in, or has.
+func offsetsOf(r *backfillResult) (n int64) {
+	for _, s := range r.Spans {
+		n += s.Until - s.From
+	}
+	return n
+}
+
+// TestIntegrationBackfill brings in what was there before a job began, beside the job at work: what is from before a time first, killed again and again.
 func TestIntegrationBackfill(t *testing.T) {
 	folder := t.TempDir()
 	b := start(t, "broker", "--store", filepath.Join(folder, "store"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
-	const old = 60_000
-	lines := make([]string, old)
-	for i := range lines {
-		lines[i] = fmt.Sprintf(`{"id": %d, "text": %q}`, i, strings.Repeat("x", i%200))
+	const old, morning = 60_000, 40_000
+	began := time.Now().Add(-12 * time.Hour).Truncate(time.Second)
+	cut := began.Add(morning * time.Second / 2).UTC().Format(time.RFC3339)
+	records := make([]*kgo.Record, old)
+	for i := range records {
+		line := fmt.Sprintf(`{"id": %d, "text": %q}`, i, strings.Repeat("x", i%200))
 		if i%1000 == 0 {
-			lines[i] = "no JSON"
+			line = "no JSON"
 		}
+		records[i] = &kgo.Record{Value: []byte(line), Timestamp: began.Add(time.Duration(i) * time.Second / 2)}
 	}
-	produceLines(t, b, "orders", lines)
+	client := newClient(t, b, kgo.DefaultProduceTopic("orders"))
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
 	bin, job := fromEnv(t, "FIRN_BIN"), filepath.Join(folder, "job.yaml")
 	err := os.WriteFile(job, fmt.Appendf(nil, `name: orders
 source: {topics: [orders], store: "file://%[1]s/store", from: latest}
@@ -53,50 +70,31 @@ commit: {freshness: 100ms, file_size: 128KiB}
 	})
 	var dry backfillResult
 	firnJSON(t, &dry, "backfill", "-f", job, "--dry-run")
-	if len(dry.Spans) != 4 || dry.Offsets < old {
+	all := dry.Offsets
+	if len(dry.Spans) != 4 || all < old || offsetsOf(&dry) != all {
 		t.Fatalf("a dry run says %+v", dry)
 	}
 	refused("the job began at", "--until", fmt.Sprintf("orders:0=%d", dry.Spans[0].Until+1))
 	refused("has no records", "--until", "orders:9=5")
 
-	kills := 0
-	for delay := 250 * time.Millisecond; ; delay += delay / 4 {
-		cmd := exec.Command(bin, "backfill", "-f", job, "--id", "all")
-		out := &lockedBuffer{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Fatal(err, out)
-			}
-		case <-time.After(delay):
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			<-ended
-			if kills++; kills < 30 {
-				continue
-			}
-			t.Fatal("the backfill does not end")
-		}
-		break
-	}
-	t.Logf("killed %d times", kills)
-	if kills == 0 {
-		t.Error("the backfill ended before it could be killed: use more records")
-	}
-	refused("has accounted for", "--id", "again")
-	firnJSON(t, &dry, "backfill", "-f", job, "--id", "all")
+	killUntilDone(t, 100*time.Millisecond, 30, func() {}, "backfill", "-f", job, "--until", cut, "--id", "morning")
+	firnJSON(t, &dry, "backfill", "-f", job, "--until", cut, "--id", "morning")
 	if dry.Offsets != 0 {
 		t.Errorf("the backfill is not done: %+v", dry)
 	}
-	if _, err := os.Stat(filepath.Join(folder, "store", "jobs", "orders.backfill.all.json")); err == nil {
-		t.Error("retention still waits for the backfill")
+	if got := offsetsOf(&dry); got != morning {
+		t.Errorf("the morning has %d records, want %d", got, morning)
+	}
+	refused("has accounted for", "--id", "all")
+	var rest backfillResult
+	firnJSON(t, &rest, "backfill", "-f", job, "--from", cut, "--id", "rest")
+	if got := offsetsOf(&rest); got != all-morning || rest.Offsets != got {
+		t.Errorf("the rest has %d records, want %d: %+v", got, all-morning, rest)
+	}
+	for _, id := range []string{"morning", "rest"} {
+		if _, err := os.Stat(filepath.Join(folder, "store", "jobs", "orders.backfill."+id+".json")); err == nil {
+			t.Errorf("retention still waits for the backfill %s", id)
+		}
 	}
 	acknowledged := p.stop(t)
 	at.stop(t)
@@ -117,8 +115,8 @@ commit: {freshness: 100ms, file_size: 128KiB}
 	}
 	var status []jobStatus
 	firnJSON(t, &status, "status", "-f", job)
-	if all := status[0].Tables[0].Backfills; len(all) != 1 || all[0].ID != "all" || all[0].Offsets < old {
-		t.Errorf("status says %+v", all)
+	if known := status[0].Tables[0].Backfills; len(known) != 2 || known[0].Offsets+known[1].Offsets != all {
+		t.Errorf("status says %+v", known)
 	}
 	var found []whereabouts
 	firnJSON(t, &found, "where", "orders", "0", "7", "-f", job)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,38 +71,9 @@ func TestIntegrationRetry(t *testing.T) {
 		t.Fatalf("dry run: %+v", dry)
 	}
 	at := start(t, "process", "-f", job)
-	kills := 0
-	for delay := 40 * time.Millisecond; ; delay += delay / 3 {
-		cmd := exec.Command(bin, "dlq", "retry", "-f", job)
-		out := &lockedBuffer{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Fatal(err, out)
-			}
-		case <-time.After(delay):
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			<-ended
-			produceLines(t, firn, "orders", lines[1:3]) // the job goes on committing
-			if kills++; kills < 40 {
-				continue
-			}
-			t.Fatal("the retry does not end")
-		}
-		break
-	}
-	t.Logf("killed %d times", kills)
-	if kills == 0 {
-		t.Error("the retry ended before it could be killed: use more letters")
-	}
+	kills := killUntilDone(t, 40*time.Millisecond, 40, func() {
+		produceLines(t, firn, "orders", lines[1:3]) // the job goes on committing
+	}, "dlq", "retry", "-f", job)
 	at.stop(t)
 	var last []retryLine
 	firnJSON(t, &last, "dlq", "retry", "-f", job)

@@ -175,6 +175,41 @@ func run(t *testing.T, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
+// killUntilDone starts firn and kills it, later each time, until it ends by itself, and does between after each kill. It wants some kills, and at
+// most so many.
+func killUntilDone(t *testing.T, delay time.Duration, most int, between func(), args ...string) (kills int) {
+	t.Helper()
+	for ; ; delay += delay / 4 {
+		cmd, out := exec.Command(fromEnv(t, "FIRN_BIN"), args...), &lockedBuffer{}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err, out)
+			}
+			t.Logf("killed %d times", kills)
+			if kills == 0 {
+				t.Errorf("firn %s ended before it could be killed: give it more to do", args[0])
+			}
+			return kills
+		case <-time.After(delay):
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+		}
+		if kills++; kills >= most {
+			t.Fatalf("firn %s does not end", strings.Join(args, " "))
+		}
+		between()
+	}
+}
+
 // eventually tries until try has no error, and fails with the last one when the time is up.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()

@@ -25,7 +25,7 @@ const (
 	SegmentsPrefix = topicsPrefix
 	// SnapshotsPrefix is what the keys of restore points begin with.
 	SnapshotsPrefix = "snapshots/"
-	// RestoringKey is the key that a namespace has while it is being filled from a restore point; see Restoring.
+	// RestoringKey is the key of what says whether a namespace that is filled from a restore point may be used yet; see Restoring.
 	RestoringKey = "restoring.json"
 )
 

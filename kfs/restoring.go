@@ -7,8 +7,9 @@ import (
 )
 
 // Restoring says that a namespace is being filled from a restore point and is not to be read or written by anybody else. It is put, as JSON, at
-// RestoringKey before anything else is there, and deleted when everything is. It says what the namespace will be, so that whoever goes on with a
-// restore that has ended early comes to the same.
+// RestoringKey before anything else is there, and overwritten with Ended set when everything is. It stays: while the key is taken, a first put
+// that was long on its way cannot mark again what is in use. It says what the namespace will be, so that whoever goes on with a restore that has
+// ended early comes to the same.
 type Restoring struct {
 	Version  int       `json:"version"` // RestoringVersion
 	Snapshot string    `json:"snapshot"`
@@ -16,7 +17,8 @@ type Restoring struct {
 	Source   ClusterID `json:"source"`  // the cluster that the restore point is of
 	Cluster  ClusterID `json:"cluster"` // what the namespace becomes
 	Lineage  TopicID   `json:"lineage"`
-	Began    int64     `json:"began"` // Unix milliseconds of the writer's clock
+	Began    int64     `json:"began"`           // Unix milliseconds of the writer's clock
+	Ended    bool      `json:"ended,omitempty"` // everything is there: the namespace is one like others
 }
 
 // RestoringVersion is the version of Restoring that is written and read.

@@ -181,6 +181,15 @@ func TestRestoring(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
+	ended := sampleRestoring()
+	ended.Ended = true
+	body, err = EncodeRestoring(ended)
+	if want := strings.Replace(sampleRestoringText, "}", `,"ended":true}`, 1); err != nil || string(body) != want {
+		t.Errorf("encoded: %s (%v)", body, err)
+	}
+	if again, err := DecodeRestoring(body); err != nil || *again != *ended {
+		t.Errorf("decoded: %+v (%v)", again, err)
+	}
 	state := &Checkpoint{Metadata: []Entry{Cluster{ID: ClusterID{1}, Lineage: TopicID{1}, Journals: 4}, GroupSlot{Slot: 1, Journal: 2}}}
 	got.Identify(state)
 	if want := []Entry{Cluster{ID: ClusterID{2}, Lineage: TopicID{3}, Journals: 4}, GroupSlot{Slot: 1, Journal: 2}}; !reflect.DeepEqual(state.Metadata, want) {

@@ -371,11 +371,13 @@ func (c *core) serve(time.Time) {
 // unlessRestoring goes on if the namespace is not being filled by a restore, and stops otherwise.
 func (c *core) unlessRestoring(then func(time.Time)) {
 	c.read(kfs.RestoringKey, blob.All, kfs.MaxRestoringBytes, func(now time.Time, r result) {
-		if r.outcome == absent {
-			then(now)
-			return
+		if r.outcome != absent {
+			if err := namespace.Refusal(r.body); err != nil {
+				c.end = nil
+				c.stop(fmt.Errorf("journal %d: %w", c.journal, err))
+				return
+			}
 		}
-		c.end = nil
-		c.stop(fmt.Errorf("journal %d: %w", c.journal, namespace.Refusal(r.body)))
+		then(now)
 	})
 }

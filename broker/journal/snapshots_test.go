@@ -245,24 +245,32 @@ func TestSlowSweep(t *testing.T) {
 
 // TestNewJournalMeetsRestore has a restore begin, or end, while a journal is begun: it is not served.
 func TestNewJournalMeetsRestore(t *testing.T) {
-	marker, err := kfs.EncodeRestoring(&kfs.Restoring{Version: 1, Snapshot: "point", ID: kfs.TopicID{1}, Source: kfs.ClusterID{1}, Cluster: kfs.ClusterID{2}, Lineage: kfs.TopicID{3}, Began: 1})
+	r := &kfs.Restoring{Version: 1, Snapshot: "point", ID: kfs.TopicID{1}, Source: kfs.ClusterID{1}, Cluster: kfs.ClusterID{2}, Lineage: kfs.TopicID{3}, Began: 1}
+	marker, err := kfs.EncodeRestoring(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Ended = true
+	ended, err := kfs.EncodeRestoring(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		key  string
-		late bool // the object comes when the journal's first object does
-		want error
+		objects map[string][]byte
+		late    bool // they come when the journal's first object does
+		want    error
 	}{
-		"under way":         {kfs.RestoringKey, false, namespace.ErrRestoring},
-		"begun meanwhile":   {kfs.RestoringKey, true, namespace.ErrRestoring},
-		"has come and gone": {kfs.CheckpointKey(0, 7), true, ErrFenced},
+		"under way":       {map[string][]byte{kfs.RestoringKey: marker}, false, namespace.ErrRestoring},
+		"begun meanwhile": {map[string][]byte{kfs.RestoringKey: marker}, true, namespace.ErrRestoring},
+		"ended meanwhile": {map[string][]byte{kfs.RestoringKey: ended, kfs.CheckpointKey(0, 7): nil}, true, ErrFenced},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := blob.NewMemory(nil)
 			come := func() {
-				if _, err := store.Put(context.Background(), c.key, marker, true); err != nil {
-					t.Error(err)
+				for key, body := range c.objects {
+					if _, err := store.Put(context.Background(), key, body, true); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 			cfg := config(&onFirstPut{Store: store, do: come}, 1)

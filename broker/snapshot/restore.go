@@ -95,7 +95,7 @@ func (r *Restore) Plan(ctx context.Context) (*Plan, error) {
 }
 
 // Run fills the namespace, after Plan. First it marks it, so that everybody else refuses it; then it copies what is not there yet, and gives each
-// journal the checkpoint that it begins with, journal 0 last; then it takes the mark away. A run that has ended early is gone on with by another
+// journal the checkpoint that it begins with, journal 0 last; then it marks the restore as ended. A run that has ended early is gone on with by another
 // one of the same restore point. Two at the same time do no harm to each other while both copy, but that must not be made use of: the one that is
 // slower could meet a cluster that is used already.
 func (r *Restore) Run(ctx context.Context) error {
@@ -114,7 +114,7 @@ func (r *Restore) Run(ctx context.Context) error {
 	if err := r.check(ctx, true); err != nil {
 		return err
 	}
-	return r.unmark(ctx)
+	return r.end(ctx)
 }
 
 // read reads the restore point and the states of its journals.
@@ -161,6 +161,10 @@ func (r *Restore) look(ctx context.Context) error {
 	default:
 		if r.marker, err = kfs.DecodeRestoring(body); err != nil {
 			return fmt.Errorf("the place to restore into: %s: %w: if nothing in that place is needed, delete all of it", kfs.RestoringKey, err)
+		}
+		if r.marker.Ended {
+			return fmt.Errorf("the place to restore into is cluster %s, restored from restore point %s: start its brokers, or choose a place where nothing is: %w",
+				r.marker.Cluster, r.marker.Snapshot, ErrNotEmpty)
 		}
 		if s := r.plan.Snapshot; r.marker.ID != s.ID || r.marker.Source != s.Cluster {
 			return fmt.Errorf("the place to restore into holds an unfinished restore of restore point %s of cluster %s, made otherwise: finish that one, or delete all of that place: %w",
@@ -229,16 +233,18 @@ func (r *Restore) mark(ctx context.Context) error {
 func (r *Restore) marked(ctx context.Context) error {
 	body, _, err := readAgain(ctx, r.cfg.Into, kfs.RestoringKey, kfs.MaxRestoringBytes)
 	if errors.Is(err, blob.ErrNotFound) {
-		return errors.New("another run has finished this restore: the place is in use, and nothing more was done")
+		return fmt.Errorf("%s is gone from the place to restore into: does somebody delete what is there? Nothing more was done", kfs.RestoringKey)
 	}
 	if err != nil {
 		return err
 	}
 	m, err := kfs.DecodeRestoring(body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if *m != *r.marker {
+	case *m == r.ended():
+		return errors.New("another run has finished this restore: the place is in use, and nothing more was done")
+	case *m != *r.marker:
 		return fmt.Errorf("the place is marked for another restore, of restore point %s: %w", m.Snapshot, ErrNotEmpty)
 	}
 	return nil
@@ -282,18 +288,26 @@ func (r *Restore) begin(ctx context.Context) error {
 	return nil
 }
 
-// unmark takes the marker away: from now on the namespace is one like others.
-func (r *Restore) unmark(ctx context.Context) error {
-	var err error
-	for try := range tries {
-		if try > 0 {
-			if err := pause(ctx, try); err != nil {
-				return err
-			}
-		}
-		if err = r.cfg.Into.Delete(ctx, kfs.RestoringKey); err == nil {
-			return nil
-		}
+// ended is what the marker becomes.
+func (r *Restore) ended() kfs.Restoring {
+	m := *r.marker
+	m.Ended = true
+	return m
+}
+
+// end marks the restore as ended: from now on the namespace is one like others.
+func (r *Restore) end(ctx context.Context) error {
+	m := r.ended()
+	body, err := kfs.EncodeRestoring(&m)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("all is there but the deletion of %s: run it again: %w", kfs.RestoringKey, err)
+	err = again(ctx, func() error {
+		_, err := r.cfg.Into.Put(ctx, kfs.RestoringKey, body, false)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("all is there, but %s may not say so yet: run it again: %w", kfs.RestoringKey, err)
+	}
+	return nil
 }

@@ -26,11 +26,14 @@ func Usable(ctx context.Context, store blob.Store) error {
 	return Refusal(body)
 }
 
-// Refusal is the ErrRestoring that the object at kfs.RestoringKey means. It says what to do.
+// Refusal is the ErrRestoring that the object at kfs.RestoringKey means, and says what to do; nil if the restore has ended.
 func Refusal(body []byte) error {
 	r, err := kfs.DecodeRestoring(body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%w, and %s cannot be read: %w", ErrRestoring, kfs.RestoringKey, err)
+	case r.Ended:
+		return nil
 	}
 	return fmt.Errorf("%w: from restore point %s of cluster %s, since %s; wait for firn restore to end, or run it again if it has ended early", ErrRestoring, r.Snapshot, r.Source, time.UnixMilli(r.Began).UTC().Format(time.RFC3339))
 }

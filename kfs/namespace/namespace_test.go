@@ -15,9 +15,10 @@ func TestUsable(t *testing.T) {
 	if err := Usable(t.Context(), store); err != nil {
 		t.Errorf("an empty namespace: %v", err)
 	}
-	body, err := kfs.EncodeRestoring(&kfs.Restoring{
+	r := &kfs.Restoring{
 		Version: kfs.RestoringVersion, Snapshot: "before-v2", ID: kfs.TopicID{1}, Source: kfs.ClusterID{2}, Cluster: kfs.ClusterID{3}, Lineage: kfs.TopicID{4}, Began: 1700000000000,
-	})
+	}
+	body, err := kfs.EncodeRestoring(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +29,16 @@ func TestUsable(t *testing.T) {
 		if err := Usable(t.Context(), store); !errors.Is(err, ErrRestoring) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)
 		}
+	}
+	r.Ended = true
+	if body, err = kfs.EncodeRestoring(r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), kfs.RestoringKey, body, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := Usable(t.Context(), store); err != nil {
+		t.Errorf("a restore that has ended: %v", err)
 	}
 	fault := blobtest.NewFault(store, func(blobtest.Op) blobtest.Action { return blobtest.FailBefore })
 	if err := Usable(t.Context(), fault); err == nil || errors.Is(err, ErrRestoring) {

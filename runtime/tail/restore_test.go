@@ -15,11 +15,17 @@ import (
 // TestRestoring refuses a namespace that is being restored, also where the tailer has waited in it since it was empty: what it gives in the end is
 // the restored journal, opened anew.
 func TestRestoring(t *testing.T) {
-	marker, err := kfs.EncodeRestoring(&kfs.Restoring{
+	restoring := kfs.Restoring{
 		Version: kfs.RestoringVersion, Snapshot: "point", ID: kfs.TopicID{1}, Source: kfs.ClusterID{2}, Cluster: kfs.ClusterID{3}, Lineage: kfs.TopicID{4}, Began: 1,
-	})
-	if err != nil {
-		t.Fatal(err)
+	}
+	mark := func(t *testing.T, store blob.Store) {
+		body, err := kfs.EncodeRestoring(&restoring)
+		if err == nil {
+			_, err = store.Put(t.Context(), kfs.RestoringKey, body, false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, c := range map[string]struct {
 		first int  // the first object that is copied
@@ -36,9 +42,8 @@ func TestRestoring(t *testing.T) {
 				}
 				j.Checkpoint(t)
 				f := open(t, store, nil)
-				if _, err := store.Put(t.Context(), kfs.RestoringKey, marker, true); err != nil {
-					t.Fatal(err)
-				}
+				restoring.Ended = false
+				mark(t, store)
 				for sequence := c.first; sequence < 3; sequence++ {
 					copyTo(t, source, store, kfs.ObjectKey(0, uint64(sequence)))
 				}
@@ -51,9 +56,8 @@ func TestRestoring(t *testing.T) {
 					}
 				}
 				copyTo(t, source, store, kfs.CheckpointKey(0, 2))
-				if err := store.Delete(t.Context(), kfs.RestoringKey); err != nil {
-					t.Fatal(err)
-				}
+				restoring.Ended = true
+				mark(t, store)
 				if _, err := f.Next(t.Context()); !errors.Is(err, tail.ErrReleased) {
 					t.Fatalf("%v, want ErrReleased", err)
 				}

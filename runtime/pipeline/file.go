@@ -88,7 +88,7 @@ func (k known) compare(table, file, identity string, committed processor.Positio
 		}
 		return halted(fmt.Sprintf("table %s, which the job knows as %s, %s", table, k.identity, was), decide)
 	}
-	for _, source := range slices.SortedFunc(maps.Keys(k.positions), compareSources) {
+	for _, source := range slices.SortedFunc(maps.Keys(k.positions), processor.Source.Compare) {
 		if next, was := committed[source], k.positions[source]; next < was {
 			return halted(fmt.Sprintf("table %s stands at offset %d of %s/%d and has stood at %d before", table, next, source.Topic, source.Partition, was), decide)
 		}
@@ -239,7 +239,7 @@ func (s *tableStatus) file(now int64) []kfs.JobSource {
 		s.marked = now
 	}
 	listed := []kfs.JobSource{}
-	for _, source := range slices.SortedFunc(maps.Keys(s.trails), compareSources) {
+	for _, source := range slices.SortedFunc(maps.Keys(s.trails), processor.Source.Compare) {
 		t, at := s.trails[source], s.needs(source)
 		if turn {
 			t.hold, t.mark = t.mark, at

@@ -120,7 +120,7 @@ func (f *form) see(target *arrow.Schema, same bool) {
 func (w *worker) openFormers(ctx context.Context) error {
 	t := w.table
 	w.formers = map[string]*form{}
-	for _, source := range slices.SortedFunc(maps.Keys(w.unfinished), compareSources) {
+	for _, source := range slices.SortedFunc(maps.Keys(w.unfinished), processor.Source.Compare) {
 		u, ok := w.unfinished[source]
 		if !ok || w.formers[u.config] != nil {
 			continue

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -141,7 +140,7 @@ func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Spa
 	if len(bySource) == 0 {
 		return nil
 	}
-	for _, source := range slices.SortedFunc(maps.Keys(bySource), compareSources) {
+	for _, source := range slices.SortedFunc(maps.Keys(bySource), processor.Source.Compare) {
 		at, ok := b.next[source]
 		if !ok {
 			at = spans[source].Base
@@ -176,8 +175,4 @@ func closeSink(s processor.Sink) error {
 		return c.Close()
 	}
 	return nil
-}
-
-func compareSources(a, b processor.Source) int {
-	return cmp.Or(cmp.Compare(a.Topic, b.Topic), slices.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Partition, b.Partition))
 }

@@ -106,7 +106,7 @@ func mergeTable(own, there kfs.JobTable, reads func(kfs.PartitionID) bool) kfs.J
 		}
 	}
 	t.Sources = []kfs.JobSource{}
-	for _, s := range slices.SortedFunc(maps.Keys(sources), compareSources) {
+	for _, s := range slices.SortedFunc(maps.Keys(sources), processor.Source.Compare) {
 		t.Sources = append(t.Sources, sources[s])
 	}
 	return t

@@ -174,7 +174,7 @@ func (j *Job) Status() Status {
 			one.Sources = append(one.Sources, *source)
 		}
 		t.mu.Unlock()
-		slices.SortFunc(one.Sources, func(a, b SourceStatus) int { return compareSources(a.Source, b.Source) })
+		slices.SortFunc(one.Sources, func(a, b SourceStatus) int { return a.Source.Compare(b.Source) })
 		s.Tables = append(s.Tables, one)
 	}
 	slices.SortFunc(s.Tables, func(a, b TableStatus) int { return strings.Compare(a.Table, b.Table) })

@@ -7,7 +7,9 @@
 package processor
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -19,6 +21,11 @@ type Source struct {
 	Topic     string // the topic's name
 	ID        kfs.TopicID
 	Partition int32
+}
+
+// Compare orders sources by topic, then by incarnation and partition.
+func (s Source) Compare(other Source) int {
+	return cmp.Or(cmp.Compare(s.Topic, other.Topic), slices.Compare(s.ID[:], other.ID[:]), cmp.Compare(s.Partition, other.Partition))
 }
 
 // Batch is the rows that a span of one source partition became.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -76,7 +77,6 @@ func (m *Member) queueOwn(ctx context.Context, g *group) verdict {
 
 // handOver puts a group where the committer reads it, tells it, and waits for its answer.
 func (m *Member) handOver(ctx context.Context, by string, g *group) (v verdict) {
-	defer func() { m.metrics.handed.WithLabelValues(string(v)).Inc() }()
 	object, err := g.encode()
 	if err != nil {
 		m.cfg.Logger.Debug("a group does not travel", "table", g.table, "err", err)
@@ -90,21 +90,26 @@ func (m *Member) handOver(ctx context.Context, by string, g *group) (v verdict) 
 		m.cfg.Logger.Warn("a group is not handed over", "key", key, "err", err)
 		return yourself
 	}
+	defer func() { m.metrics.handed.WithLabelValues(string(v)).Inc() }()
 	wait := make(chan verdict, 1)
 	m.mu.Lock()
 	m.waits[id] = wait
 	m.apply(m.exchange.step(handing{handed{ID: id, Table: g.table, Size: int64(len(object)), CRC: crc32.Checksum(object, castagnoli)}}))
 	m.mu.Unlock()
 	v = yourself
+	silent := false
 	select {
 	case v = <-wait:
 	case <-ctx.Done():
-		m.cfg.Logger.Warn("the table's committer did not answer; committing without it", "table", g.table, "committer", by, "patience", answerPatience)
+		silent = errors.Is(ctx.Err(), context.DeadlineExceeded) // else this worker ends
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ctx.Err() != nil {
-		m.distrusted[by] = time.Now().Add(distrust)
+	if silent {
+		m.cfg.Logger.Warn("the table's committer did not answer; committing without it", "table", g.table, "committer", by, "patience", answerPatience)
+		now := time.Now()
+		maps.DeleteFunc(m.distrusted, func(_ string, until time.Time) bool { return until.Before(now) })
+		m.distrusted[by] = now.Add(distrust)
 	}
 	delete(m.waits, id)
 	m.apply(m.exchange.step(takenBack{id}))
@@ -242,7 +247,7 @@ func (l *lane) commit(ctx context.Context, open func(context.Context) (processor
 				l.known = nil
 				continue
 			}
-			batch = judgeThose(batch, taken, false, moved)
+			batch = onlyTaken(batch, taken)
 		}
 		if len(batch) == 0 {
 			return
@@ -253,7 +258,10 @@ func (l *lane) commit(ctx context.Context, open func(context.Context) (processor
 				l.known[source] = next
 			}
 			l.member.metrics.merged.Inc()
-			batch = judgeThose(batch, make([]bool, len(batch)), false, committed)
+			for _, r := range batch {
+				r.judge(committed)
+			}
+			batch = nil
 			return
 		}
 		l.known, fresh = nil, false
@@ -293,16 +301,16 @@ func groupsOf(batch []request) []*group {
 	return groups
 }
 
-// judgeThose answers the requests of which taken is as given, and gives the others.
-func judgeThose(batch []request, taken []bool, which bool, v verdict) (others []request) {
+// onlyTaken gives the requests that were taken, and answers the others.
+func onlyTaken(batch []request, taken []bool) (rest []request) {
 	for i, r := range batch {
-		if taken[i] == which {
-			r.judge(v)
+		if taken[i] {
+			rest = append(rest, r)
 		} else {
-			others = append(others, r)
+			r.judge(moved)
 		}
 	}
-	return others
+	return rest
 }
 
 // closeLanes closes the sinks of lanes, none of which runs any more.

@@ -188,9 +188,7 @@ func (f *groupFile) validate() error {
 }
 
 func sortedSources[V any](m map[processor.Source]V) []processor.Source {
-	return slices.SortedFunc(maps.Keys(m), func(a, b processor.Source) int {
-		return strings.Compare(fmt.Sprintf("%s/%s/%010d", a.Topic, a.ID, a.Partition), fmt.Sprintf("%s/%s/%010d", b.Topic, b.ID, b.Partition))
-	})
+	return slices.SortedFunc(maps.Keys(m), processor.Source.Compare)
 }
 
 // admit goes through groups in order and takes those that begin where the table stands, at known where that is said, after those before

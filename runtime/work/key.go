@@ -79,9 +79,6 @@ func ranges(partitions []int32) string {
 	return b.String()
 }
 
-// maxPartition bounds what is believed of a key's partitions; Kafka's tools make fewer.
-const maxPartition = 1 << 20
-
 var errRanges = errors.New("want partitions in order, as in 0-3,7")
 
 func parseRanges(text string, each func(int32)) error {
@@ -93,7 +90,7 @@ func parseRanges(text string, each func(int32)) error {
 		if err == nil && several {
 			to, err = strconv.Atoi(last)
 		}
-		if err != nil || from < least || to < from || to >= maxPartition {
+		if err != nil || from < least || to < from || to >= kfs.MaxPartitions {
 			return fmt.Errorf("%q: %w", text, errRanges)
 		}
 		for p := from; p <= to; p++ {

@@ -9,7 +9,7 @@ import (
 	"github.com/firn-io/firn/catalog/catalogtest"
 )
 
-// Ten commits, each operation failing in each way: some two minutes, so not among the quick tests.
+// Ten commits, each operation failing in each way: some minutes, so not among the quick tests.
 
 func TestAllFaultsOnFake(t *testing.T) {
 	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, 10)

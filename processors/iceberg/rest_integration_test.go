@@ -57,9 +57,9 @@ func (w *wire) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestAllFaultsOnREST lets every request of ten commits to the REST catalog at FIRN_TEST_REST_URI go wrong in every way. Afterwards the table
+// TestFaultsOnREST lets every request of ten commits to the REST catalog at FIRN_TEST_REST_URI go wrong in every way. Afterwards the table
 // has every offset once.
-func TestAllFaultsOnREST(t *testing.T) {
+func TestFaultsOnREST(t *testing.T) {
 	uri := os.Getenv("FIRN_TEST_REST_URI")
 	if uri == "" {
 		t.Fatal("FIRN_TEST_REST_URI is not set: make integration-rest starts an Iceberg REST catalog and names it there")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	icebergcat "github.com/apache/iceberg-go/catalog"
@@ -45,8 +46,9 @@ func (c *Catalog) List(ctx context.Context, namespace string) ([]string, error) 
 
 // Place is where the files of a table are.
 type Place struct {
-	Table    string // namespace.table
-	Location string
+	Table    string   // namespace.table
+	Location string   // as the catalog has it
+	Folders  []string // that its files may lie in: the location, paths that its properties name, where its metadata files are and were
 }
 
 // Places gives the places of all tables of the catalog, in no order: one load for each. An error ends the sequence.
@@ -70,11 +72,39 @@ func (c *Catalog) Places(ctx context.Context) iter.Seq2[Place, error] {
 				yield(Place{}, err)
 				return
 			}
-			if !yield(Place{strings.Join(ident, "."), t.Location()}, nil) {
+			if !yield(Place{strings.Join(ident, "."), t.Location(), folders(t)}, nil) {
 				return
 			}
 		}
 	}
+}
+
+// pathProperties name folders of a table beside its location. The last two are what the first was called before.
+var pathProperties = []string{table.WriteDataPathKey, table.WriteMetadataPathKey, "write.object-storage.path", "write.folder-storage.path"}
+
+// folders are the places of a table's files, each once. A table that was moved has left files where its older metadata lies.
+func folders(t *table.Table) []string {
+	all := []string{t.Location()}
+	for _, key := range pathProperties {
+		if folder := t.Properties()[key]; folder != "" {
+			all = append(all, folder)
+		}
+	}
+	metadata := []string{t.MetadataLocation()}
+	for e := range t.Metadata().PreviousFiles() {
+		metadata = append(metadata, e.MetadataFile)
+	}
+	for _, file := range metadata {
+		folder := file[:max(0, strings.LastIndex(file, "/"))]
+		if t.Properties()[table.WriteMetadataPathKey] == "" {
+			folder = strings.TrimSuffix(folder, "/metadata") // where tables have it: data lies beside it
+		}
+		if folder != "" {
+			all = append(all, folder)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // idents lists the tables of all namespaces.

@@ -14,6 +14,7 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/sweep"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 func sweepCommand() *cobra.Command {
@@ -25,11 +26,12 @@ func sweepCommand() *cobra.Command {
 		Long: `Delete files of a job's tables that nothing refers to.
 
 A process that was killed leaves data files that no commit has named, a commit that lost to another leaves manifests, and expiry
-forgets metadata. Nothing else deletes them. A file goes only if it lies below the table's location and below no other table's, is
+forgets metadata. Nothing else deletes them. A file goes only if it lies below the table's location and in no other table's folder, is
 Parquet, Avro or table metadata, is older than --older by the store's clock, and no snapshot that the table retains, on any branch or
 tag, refers to it. The job may run, and so may other engines: they must only not hold files back for days before they commit them.
 
-Tables of other catalogs in the same place are not known: keep one location to one catalog. Start with --dry-run.
+Tables of other catalogs in the same place are not known: keep one location to one catalog. Nor is it known of a table elsewhere that it
+was made of this one's files, as Spark's snapshot procedure makes it. Start with --dry-run.
 Exits with 0 if everything was looked at and what was to go is gone, else with 1.`,
 		Example: `  firn sweep -f job.yaml --dry-run
   firn sweep -f job.yaml
@@ -90,7 +92,7 @@ func (j *jobTables) named(names []string) []string {
 
 // waiting reports whether workers have handed over groups of files that wait for a commit.
 func (j *jobTables) waiting(ctx context.Context) (bool, error) {
-	for page, err := range j.store.List(ctx, kfs.JobsPrefix+j.job.Name+"/groups/", "") {
+	for page, err := range j.store.List(ctx, work.GroupsPrefix(j.job.Name), "") {
 		if err != nil {
 			return false, fmt.Errorf("groups that wait for a commit: %w", err)
 		}

@@ -69,9 +69,10 @@ type groupSpan struct {
 }
 
 // groupKey is where a worker puts a group. Both ids are valid.
-func groupKey(job, worker, id string) string { return groupsPrefix(job) + worker + "/" + id }
+func groupKey(job, worker, id string) string { return GroupsPrefix(job) + worker + "/" + id }
 
-func groupsPrefix(job string) string { return kfs.JobsPrefix + job + "/groups/" }
+// GroupsPrefix is where the groups of a job lie that were handed to a committer and wait.
+func GroupsPrefix(job string) string { return kfs.JobsPrefix + job + "/groups/" }
 
 // encode is the group's object; the same check runs as when it is read.
 func (g *group) encode() ([]byte, error) {

@@ -27,7 +27,7 @@ func (m *Member) keepSweeping(ctx context.Context) {
 // sweep removes old groups. Only the descriptions go: the files that they name may be in the table.
 func (m *Member) sweep(ctx context.Context) error {
 	swept := 0
-	for page, err := range m.cfg.Store.List(ctx, groupsPrefix(m.cfg.Job), "") {
+	for page, err := range m.cfg.Store.List(ctx, GroupsPrefix(m.cfg.Job), "") {
 		if err != nil {
 			return fmt.Errorf("list groups: %w", err)
 		}

@@ -1,13 +1,16 @@
 // Package sweep deletes the files of a table that nothing refers to: what `firn sweep` does. Processes that were killed leave data files
 // that no commit named, commits that lost leave manifests, and every commit leaves a metadata file and a manifest list that expiry forgets.
 //
-// A file goes only if all of this holds: it lies below the table's location and below no other table's; it is Parquet, Avro or table
+// A file goes only if all of this holds: it lies below the table's location and in no folder of another table (catalog.Place); it is Parquet, Avro or table
 // metadata by its name; it is older than Config.Older by the store's clock; and no snapshot that the table retains, on whatever ref,
 // names it in a manifest list, manifest, entry (also of deleted files) or statistics, nor the table its metadata. The table is loaded after
 // its files were listed, so what was committed in between counts.
 //
 // Names are compared without their folders: files are named at random, and one that is called s3:// here and s3a:// there must not look
 // like an orphan. A file whose name cannot be told apart from one that is referred to stays.
+//
+// Two kinds of references are not seen: those of tables in other catalogs, and those of tables elsewhere that were made of this one's files, as
+// Spark's snapshot procedure makes them.
 //
 // Memory: the listing of the fullest folder, and some 100 bytes for each of Config.Batch candidates.
 package sweep
@@ -19,6 +22,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +120,7 @@ func Table(ctx context.Context, cfg Config) (*Report, error) {
 type sweeper struct {
 	Config
 	root    string   // the table's location without a scheme
-	others  []string // of other tables below it, likewise
+	others  []string // folders of other tables below it, likewise
 	fs      icebergio.ListableIO
 	pending map[string][]candidate // by base name
 	held    int
@@ -175,20 +179,24 @@ func (s *sweeper) load(ctx context.Context) (*table.Table, error) {
 	return t, err
 }
 
-// neighbours finds the locations of other tables below this one's.
+// neighbours finds the folders of other tables below this one's location.
 func (s *sweeper) neighbours(ctx context.Context) error {
 	for p, err := range s.Catalog.Places(ctx) {
 		if err != nil {
 			return fmt.Errorf("where other tables are: %w", err)
 		}
-		other := plain(p.Location)
-		switch {
-		case p.Table == s.Table:
-		case below(s.root, other):
-			return fmt.Errorf("%w: %s has %s", ErrShared, p.Table, p.Location)
-		case below(other, s.root):
-			s.others = append(s.others, other)
-			s.report.Skipped = append(s.report.Skipped, p.Location)
+		if p.Table == s.Table {
+			continue
+		}
+		for _, folder := range p.Folders {
+			other := plain(folder)
+			switch {
+			case below(s.root, other):
+				return fmt.Errorf("%w: %s has %s", ErrShared, p.Table, folder)
+			case below(other, s.root) && !slices.Contains(s.others, other):
+				s.others = append(s.others, other)
+				s.report.Skipped = append(s.report.Skipped, folder)
+			}
 		}
 	}
 	return nil

@@ -198,8 +198,18 @@ func TestTable(t *testing.T) {
 			}
 			orphans = append(orphans, strings.TrimPrefix(expired.ManifestList, "file://"+l.dir+"/"))
 			l.put("data/notes.txt")
-			l.put("data/inner/data/another-tables.parquet")
-			if _, err := l.catalog.Client().CreateTable(t.Context(), icebergcat.ToIdentifier("db.inner"), iceberglib.NewSchema(0), icebergcat.WithLocation("file://"+l.dir+"/data/inner")); err != nil {
+			for name, with := range map[string][]icebergcat.CreateTableOpt{ // other tables, with files below this one's location
+				"inner":   {icebergcat.WithLocation("file://" + l.dir + "/data/inner")},
+				"written": {icebergcat.WithProperties(iceberglib.Properties{table.WriteDataPathKey: "file://" + l.dir + "/data/written/"})},
+				"moved":   {icebergcat.WithLocation("file://" + l.dir + "/data/moved")},
+			} {
+				if _, err := l.catalog.Client().CreateTable(t.Context(), icebergcat.ToIdentifier("db."+name), iceberglib.NewSchema(0), with...); err != nil {
+					t.Fatal(err)
+				}
+				l.put("data/" + name + "/data/another-tables.parquet")
+			}
+			away := table.NewSetLocationUpdate("file://" + t.TempDir())
+			if _, _, err := l.catalog.Client().CommitTable(t.Context(), icebergcat.ToIdentifier("db.moved"), nil, []table.Update{away}); err != nil {
 				t.Fatal(err)
 			}
 			l.age(73 * time.Hour)
@@ -218,7 +228,7 @@ func TestTable(t *testing.T) {
 			if !slices.Equal(gone, orphans) {
 				t.Errorf("gone are\n%s\nwant\n%s", strings.Join(gone, "\n"), strings.Join(orphans, "\n"))
 			}
-			if swept := report.Swept; swept[sweep.Data].Files != 1 || swept[sweep.Manifest].Files != 2 || swept[sweep.Metadata].Files != 2 || len(report.Skipped) != 1 {
+			if swept := report.Swept; swept[sweep.Data].Files != 1 || swept[sweep.Manifest].Files != 2 || swept[sweep.Metadata].Files != 2 || len(report.Skipped) != 3 {
 				t.Errorf("%+v", report)
 			}
 			r, err := verify.Table(t.Context(), verify.Config{Catalog: l.catalog, Table: "db.events", Job: "job", Whole: true, Deep: true})

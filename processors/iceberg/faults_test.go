@@ -2,7 +2,6 @@ package iceberg
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	iceberglib "github.com/apache/iceberg-go"
-	icebergsql "github.com/apache/iceberg-go/catalog/sql"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/catalog/catalogtest"
@@ -115,22 +112,4 @@ func TestFaultsOnSQLite(t *testing.T) {
 	walk(t, newSQLite, 1)
 }
 
-// newSQLite makes a SQLite client that a test may wrap.
-func newSQLite(t *testing.T) catalog.Client {
-	t.Helper()
-	dir := t.TempDir()
-	db, err := sql.Open("sqlite", "file:"+dir+"/catalog.db?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	client, err := icebergsql.NewCatalog("default", db, icebergsql.SQLite, iceberglib.Properties{"warehouse": "file://" + dir + "/warehouse"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
-}
+func newSQLite(t *testing.T) catalog.Client { return catalogtest.NewSQLite(t) }

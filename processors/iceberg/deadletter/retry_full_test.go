@@ -3,12 +3,7 @@
 package deadletter_test
 
 import (
-	"database/sql"
 	"testing"
-
-	iceberglib "github.com/apache/iceberg-go"
-	icebergsql "github.com/apache/iceberg-go/catalog/sql"
-	_ "modernc.org/sqlite"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/catalog/catalogtest"
@@ -20,7 +15,9 @@ func TestAllFaultsOfRetryOnFake(t *testing.T) {
 	walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, nil, true)
 }
 
-func TestAllFaultsOfRetryOnSQLite(t *testing.T) { walk(t, newSQLite, nil, true) }
+func TestAllFaultsOfRetryOnSQLite(t *testing.T) {
+	walk(t, func(t *testing.T) catalog.Client { return catalogtest.NewSQLite(t) }, nil, true)
+}
 
 func TestAllFaultsOfRetryBesideOthers(t *testing.T) {
 	for name, other := range others {
@@ -28,23 +25,4 @@ func TestAllFaultsOfRetryBesideOthers(t *testing.T) {
 			walk(t, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, other, true)
 		})
 	}
-}
-
-func newSQLite(t *testing.T) catalog.Client {
-	t.Helper()
-	dir := t.TempDir()
-	db, err := sql.Open("sqlite", "file:"+dir+"/catalog.db?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	client, err := icebergsql.NewCatalog("default", db, icebergsql.SQLite, iceberglib.Properties{"warehouse": "file://" + dir + "/warehouse"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }

@@ -45,6 +45,9 @@ func (p *Program) describe(j *job.Job, store string, columns *arrow.Schema) {
 	if j.Source.Pattern != "" {
 		topics = "every topic that matches " + j.Source.Pattern
 	}
+	if j.Source.Format == "kafscale" {
+		store = "the KafScale bucket " + store
+	}
 	say("reads", "%s from %s, from %s on where a table has no position", topics, store, j.Source.From)
 	inferred := ", columns as the records have them"
 	if j.Decode.Value.Schema != "inferred" {

@@ -65,17 +65,15 @@ func (r *routes) steps(open func(table string) ([]pipeline.Step, error)) func(ta
 	}
 }
 
-// openTable opens the sink of a table. properties go to those of the job file.
+// openTable opens the sink of a table. properties win over those of the job file.
 type openTable func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error)
 
 // opener opens the tables of a job file.
 func opener(j *job.Job, tables plugin.Tables) openTable {
 	return func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
-		all := maps.Clone(properties)
-		if all == nil {
-			all = map[string]string{}
-		}
+		all := map[string]string{}
 		maps.Copy(all, j.Table.Properties)
+		maps.Copy(all, properties)
 		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: all})
 	}
 }

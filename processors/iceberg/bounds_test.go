@@ -349,8 +349,8 @@ func TestSchemaFollows(t *testing.T) {
 		}
 		return schema.NumFields()
 	}
-	if _, err := s.Committed(t.Context()); err != nil || columns() != 0 {
-		t.Errorf("%d columns before there is a table, %v", columns(), err)
+	if _, err := s.Committed(t.Context()); err != nil || columns() != 0 || s.Identity() != "" {
+		t.Errorf("%d columns before there is a table, identity %s, %v", columns(), s.Identity(), err)
 	}
 	stage(t, s, events(mem, source0, 0, 2))
 	if n := columns(); n != 5 {
@@ -360,14 +360,15 @@ func TestSchemaFollows(t *testing.T) {
 	if n := columns(); n != 7 {
 		t.Errorf("%d columns, want 7", n)
 	}
-	if s.Identity() != "" {
-		t.Errorf("identity %s before the first commit", s.Identity())
+	made := s.Identity()
+	if len(made) != 36 {
+		t.Errorf("identity %s before the first commit", made)
 	}
 	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 3}, []processor.Staged{seal(t, s)}); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Identity()) != 36 {
-		t.Errorf("identity %s", s.Identity())
+	if s.Identity() != made {
+		t.Errorf("identity %s, and was %s", s.Identity(), made)
 	}
 }
 

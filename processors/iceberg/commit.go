@@ -65,8 +65,8 @@ func (s *Sink) seal() (processor.Staged, error) {
 }
 
 // Commit makes the staged files visible and moves the position from from to to, all or nothing. A table that does not exist has no
-// position to move: as long as nothing was staged for it, Commit does nothing. Errors: processor.ErrMoved, *processor.HaltError; after
-// any other the outcome may be unknown, and Committed tells.
+// position to move: as long as nothing was staged for it, Commit does nothing. One that was there and is gone is an error. Errors:
+// processor.ErrMoved, *processor.HaltError; after any other the outcome may be unknown, and Committed tells.
 func (s *Sink) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
 	if err := s.commit(ctx, from, to, all); err != nil {
 		s.stale = true
@@ -109,7 +109,7 @@ func (s *Sink) commit(ctx context.Context, from, to processor.Positions, all []p
 		return err
 	}
 	err = s.committer.Commit(ctx, group)
-	if errors.Is(err, catalog.ErrNoTable) && len(group.Files) == 0 {
+	if errors.Is(err, catalog.ErrNoTable) && len(group.Files) == 0 && s.committer.Known().Table == "" {
 		return nil
 	}
 	return err

@@ -204,7 +204,12 @@ func (s *Sink) Schema(context.Context) (*arrow.Schema, error) {
 }
 
 // Identity is the table's UUID as it was last seen, "" if it was not.
-func (s *Sink) Identity() string { return s.committer.Known().Table }
+func (s *Sink) Identity() string {
+	if known := s.committer.Known().Table; known != "" || s.seen == nil {
+		return known
+	}
+	return s.seen.Metadata().TableUUID().String() // it was made or found for rows, and nothing was committed to it
+}
 
 // Portable implements processor.Portable: what Seal gives describes the files and their rows in full.
 func (s *Sink) Portable() bool { return true }

@@ -202,7 +202,7 @@ func (w *worker) finish(r result) error {
 	}
 	w.confirm = now.Add(confirming)
 	w.count()
-	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), freshness) })
+	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), w.table.missing(), freshness) })
 	w.table.noteStates(w.table.states())
 	w.table.job.metrics.committed(w.table.name, g, took, freshness)
 	if finished {

@@ -3,8 +3,11 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
@@ -79,7 +82,7 @@ func TestRolledBackAfterTheLastCommit(t *testing.T) {
 	s := newTableStatus(kfs.JobTable{})
 	one, two := processor.Source{Topic: "events", ID: events.ID}, processor.Source{Topic: "events", ID: events.ID, Partition: 1}
 	s.loaded(processor.Positions{one: 5}, "")
-	s.committed(&group{from: processor.Positions{one: 5, two: 0}, to: processor.Positions{one: 9, two: 4}}, "first", 0)
+	s.committed(&group{from: processor.Positions{one: 5, two: 0}, to: processor.Positions{one: 9, two: 4}}, "first", false, 0)
 	store, l := blob.NewMemory(nil), newLake(t)
 	j, err := New(testConfig(t, store, l))
 	if err != nil {
@@ -112,6 +115,75 @@ func TestRolledBackAfterTheLastCommit(t *testing.T) {
 	file := j.file().Tables[0].Sources
 	if len(file) != 2 || file[0].Next != 5 || file[1].Next != 0 {
 		t.Errorf("sources of the job's object: %+v", file)
+	}
+}
+
+// unmade is a sink whose table is made by its first rows. Until then a commit does nothing.
+type unmade struct {
+	*fakeSink
+	made *bool
+}
+
+func (s unmade) Identity() string {
+	if *s.made {
+		return "made"
+	}
+	return ""
+}
+
+func (s unmade) Stage(ctx context.Context, b processor.Batch) error {
+	*s.made = *s.made || b.Records != nil
+	return s.fakeSink.Stage(ctx, b)
+}
+
+func (s unmade) Commit(ctx context.Context, from, to processor.Positions, staged []processor.Staged) error {
+	if !*s.made {
+		return nil
+	}
+	return s.fakeSink.Commit(ctx, from, to, staged)
+}
+
+// TestNothingIsCommittedToNoTable runs a job of whose first records none is a row, so that no table is made of them, and ends without a look
+// back. The next process goes on, whether another partition has made the table meanwhile or not.
+func TestNothingIsCommittedToNoTable(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		t.Run(fmt.Sprintf("another partition has rows: %t", other), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, l := blob.NewMemory(nil), newLake(t)
+				w := tailtest.Journal{Store: store}
+				w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, "no json", "nor this"))
+				made := false
+				cfg := testConfig(t, store, l)
+				cfg.OpenSink = func(_ context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
+					return unmade{l.table(table).open(), &made}, nil
+				}
+				j, stop := start(t, cfg)
+				time.Sleep(3 * time.Second)
+				if other {
+					w.Append(t, nil, jsons(events, 1, 0, 5))
+					time.Sleep(3 * time.Second)
+				}
+				wantOffsets(t, l.table(deadLetterTable), 0, 0, 2)
+				j.writeStatus(t.Context())
+				asKilled := filed(t, store)
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				body, err := kfs.EncodeJob(asKilled)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := store.Put(t.Context(), kfs.JobKey("test"), body, false); err != nil {
+					t.Fatal(err)
+				}
+				w.Append(t, nil, jsons(events, 0, 2, 3))
+				if err := run(t, cfg); err != nil {
+					t.Fatal(err)
+				}
+				wantOffsets(t, l.table("db.events"), 0, 2, 5)
+				wantOffsets(t, l.table(deadLetterTable), 0, 0, 2)
+			})
+		})
 	}
 }
 

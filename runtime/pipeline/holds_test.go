@@ -235,7 +235,7 @@ func TestHoldOfDeadLettersOnly(t *testing.T) {
 	source := processor.Source{Topic: "events", ID: events.ID}
 	s := newTableStatus(kfs.JobTable{})
 	s.began(source, 3)
-	s.committed(&group{from: processor.Positions{source: 3}, to: processor.Positions{source: 9}}, "", 0)
+	s.committed(&group{from: processor.Positions{source: 3}, to: processor.Positions{source: 9}}, "", false, 0)
 	s.loaded(processor.Positions{}, "")
 	for day := range int64(3) {
 		if got := s.file((day + 1) * holdTrail.Milliseconds()); len(got) != 1 || got[0].Hold != 3 {

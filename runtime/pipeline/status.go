@@ -114,16 +114,20 @@ func (s *tableStatus) needs(source processor.Source) int64 {
 	return s.begun[source]
 }
 
-// committed notes a commit. That it began where the one before ended shows that the table has that one.
-func (s *tableStatus) committed(g *group, identity string, freshness time.Duration) {
+// committed notes a commit. That it began where the one before ended shows that the table has that one. missing says that there is no table
+// yet: the commit was of nothing, and has moved no position that the table could lose.
+func (s *tableStatus) committed(g *group, identity string, missing bool, freshness time.Duration) {
 	s.identity = identity
 	for source, from := range g.from {
+		s.source(source).Committed = g.to[source]
+		if missing {
+			continue
+		}
 		if sent, ok := s.sent[source]; ok && sent == from {
 			s.seen[source] = from
 		}
 		s.follow(source)
 		s.sent[source] = g.to[source]
-		s.source(source).Committed = g.to[source]
 	}
 	s.freshness = freshness
 	s.commits++

@@ -268,6 +268,12 @@ func (t *table) identity() string {
 	return ""
 }
 
+// missing reports whether the sink knows that there is no table.
+func (t *table) missing() bool {
+	sink, ok := t.sink.(processor.Identified)
+	return ok && sink.Identity() == ""
+}
+
 // columns asks the sink for the table's columns; nil if there is no table.
 func (t *table) columns(ctx context.Context) (*arrow.Schema, error) {
 	sink, ok := t.sink.(processor.Described)

@@ -109,14 +109,14 @@ func (l *offsetLister) find(ctx context.Context, topic *metadata.Topic, req *kms
 	return p.journal.Serving()
 }
 
-// list answers for a time, special or not, that checkTime has let pass. Where there is no such record the answer stays as it is, all -1.
+// list finds the offset of a time, special or not, that checkTime has let pass. Where there is no such record the answer stays as it is, all -1.
 func (p *partition) list(ctx context.Context, timestamp int64, answer *kmsg.ListOffsetsResponseTopicPartition) error {
 	start, next := p.journal.Offsets(p.id)
 	switch timestamp {
 	case latestOffset:
-		answer.Offset, answer.LeaderEpoch = next, p.owner.Epoch
+		answer.Offset = next
 	case earliestOffset, earliestLocalOffset:
-		answer.Offset, answer.LeaderEpoch = start, p.owner.Epoch
+		answer.Offset = start
 	case latestTieredOffset:
 	case maxTimestampOffset:
 		if latest := p.journal.MaxTimestamp(p.id); latest >= 0 {
@@ -134,7 +134,7 @@ func (p *partition) byTime(ctx context.Context, timestamp int64, answer *kmsg.Li
 		return err
 	}
 	if ok {
-		answer.Offset, answer.Timestamp, answer.LeaderEpoch = offset, at, p.owner.Epoch
+		answer.Offset, answer.Timestamp = offset, at
 	}
 	return nil
 }

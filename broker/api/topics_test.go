@@ -351,9 +351,6 @@ func TestListOffsets(t *testing.T) {
 				if got.ErrorCode != 0 || got.Offset != test.offset || got.Timestamp != test.at || got.LeaderEpoch != epoch {
 					t.Errorf("v%d: %+v", version, got)
 				}
-				if want := map[bool]int32{true: fakeEpoch, false: -1}[test.offset >= 0 && version >= 4]; got.LeaderEpoch != want {
-					t.Errorf("v%d: leader epoch %d, want %d", version, got.LeaderEpoch, want)
-				}
 			}
 		})
 	}

@@ -49,11 +49,15 @@ const SnapshotVersion = 1
 // MaxSnapshotBytes bounds the object of a restore point, in bytes.
 const MaxSnapshotBytes = 16 << 20
 
-// DecodeSnapshot reads the object of a restore point. Errors are ErrVersion and ErrCorrupt, also for fields that version 1 does not have.
-func DecodeSnapshot(body []byte) (*Snapshot, error) {
+// DecodeSnapshot reads the object of the restore point of that name. Errors are ErrVersion and ErrCorrupt, also for fields that version 1 does
+// not have, and for another name.
+func DecodeSnapshot(body []byte, name string) (*Snapshot, error) {
 	var s Snapshot
 	if err := decodeJSON(body, "restore point", MaxSnapshotBytes, SnapshotVersion, &s); err != nil {
 		return nil, err
+	}
+	if s.Name != name {
+		return nil, corrupt("it says that it is restore point %q", s.Name)
 	}
 	return &s, nil
 }

@@ -39,7 +39,7 @@ func TestSnapshot(t *testing.T) {
 	if err != nil || string(body) != sampleSnapshotText {
 		t.Errorf("encoded: %s (%v)", body, err)
 	}
-	got, err := DecodeSnapshot([]byte(sampleSnapshotText))
+	got, err := DecodeSnapshot([]byte(sampleSnapshotText), "before-v2")
 	if err != nil || !reflect.DeepEqual(got, sampleSnapshot()) {
 		t.Errorf("decoded: %+v (%v)", got, err)
 	}
@@ -56,6 +56,7 @@ func TestSnapshotIsRefused(t *testing.T) {
 		"newer":             {`"version":1`, `"version":2`, ErrVersion},
 		"unknown field":     {`"topics":3`, `"topics":3,"until":4`, ErrCorrupt},
 		"more behind":       {`"settled_bytes":0}]}`, `"settled_bytes":0}]}{}`, ErrCorrupt},
+		"another name":      {`"before-v2"`, `"before-v3"`, ErrCorrupt},
 		"evil name":         {`"before-v2"`, `"../v2"`, ErrCorrupt},
 		"name of an object": {`"before-v2"`, `"v2.json"`, ErrCorrupt},
 		"no id":             {`"id":"CQAA`, `"id":"AAAA`, ErrCorrupt},
@@ -72,11 +73,11 @@ func TestSnapshotIsRefused(t *testing.T) {
 		"a large crc":       {`"crc":12`, `"crc":4294967296`, ErrCorrupt},
 	} {
 		body := strings.Replace(sampleSnapshotText, c.old, c.new, 1)
-		if got, err := DecodeSnapshot([]byte(body)); !errors.Is(err, c.want) || got != nil {
+		if got, err := DecodeSnapshot([]byte(body), "before-v2"); !errors.Is(err, c.want) || got != nil {
 			t.Errorf("%s: %+v, %v, want %v", name, got, err, c.want)
 		}
 	}
-	if _, err := DecodeSnapshot(make([]byte, MaxSnapshotBytes+1)); !errors.Is(err, ErrCorrupt) {
+	if _, err := DecodeSnapshot(make([]byte, MaxSnapshotBytes+1), "before-v2"); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("too large: %v", err)
 	}
 	evil := sampleSnapshot()
@@ -198,9 +199,9 @@ func TestRestoring(t *testing.T) {
 }
 
 func FuzzDecodeSnapshot(f *testing.F) {
-	f.Add([]byte(sampleSnapshotText))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		s, err := DecodeSnapshot(body)
+	f.Add([]byte(sampleSnapshotText), "before-v2")
+	f.Fuzz(func(t *testing.T, body []byte, name string) {
+		s, err := DecodeSnapshot(body, name)
 		if err != nil {
 			return
 		}
@@ -208,7 +209,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := DecodeSnapshot(again); err != nil || !reflect.DeepEqual(got, s) {
+		if got, err := DecodeSnapshot(again, name); err != nil || !reflect.DeepEqual(got, s) {
 			t.Fatalf("written again it reads as %+v, %v\nwant %+v", got, err, s)
 		}
 	})

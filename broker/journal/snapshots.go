@@ -132,10 +132,7 @@ func (c *core) readHolds(now time.Time, keys []string, found []*hold, then func(
 			c.readHolds(now, keys[1:], found, then)
 			return
 		}
-		s, err := kfs.DecodeSnapshot(r.body)
-		if err == nil && s.Name != name {
-			err = fmt.Errorf("it says that it is restore point %q: %w", s.Name, kfs.ErrCorrupt)
-		}
+		s, err := kfs.DecodeSnapshot(r.body, name)
 		if err != nil {
 			c.holdAll(now, key, err)
 			return

@@ -60,10 +60,7 @@ func Read(ctx context.Context, store blob.Store, name string) (*kfs.Snapshot, er
 	case err != nil:
 		return nil, fmt.Errorf("restore point %s: %w", name, err)
 	}
-	s, err := kfs.DecodeSnapshot(body)
-	if err == nil && s.Name != name {
-		err = fmt.Errorf("it says that it is restore point %q: %w", s.Name, kfs.ErrCorrupt)
-	}
+	s, err := kfs.DecodeSnapshot(body, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kfs.SnapshotKey(name), err)
 	}

@@ -77,7 +77,7 @@ func (u *usage) snapshot(ctx context.Context, name string, hold *SnapshotHold, n
 	if err != nil {
 		return err
 	}
-	s, err := kfs.DecodeSnapshot(body)
+	s, err := kfs.DecodeSnapshot(body, name)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ type simTable struct {
 	name       string
 	versions   []icetable.Metadata
 	seen       int              // the newest version that anybody has seen
-	most       map[string]int64 // the greatest position of each source that a load has shown
+	stood      map[string]int64 // the greatest position of each source that it ever had
+	most       map[string]int64 // and that a load has shown
 	rolledBack bool             // and it was not rolled forward
 	refill     bool             // a person has decided that it is filled again from there
 }
@@ -74,7 +75,7 @@ func (l *simLake) create(name string, schema *iceberglib.Schema, opts []icebergc
 	if err != nil {
 		return nil, err
 	}
-	l.tables[name] = &simTable{name: name, versions: []icetable.Metadata{meta}, most: map[string]int64{}}
+	l.tables[name] = &simTable{name: name, versions: []icetable.Metadata{meta}, stood: map[string]int64{}, most: map[string]int64{}}
 	l.s.say("table %s is made", name)
 	return l.tables[name], nil
 }

@@ -23,6 +23,7 @@ type simRecord struct {
 	value  string
 	fields map[string]any // nil: it is no JSON, and never a row
 	plain  bool           // it is always a row
+	later  bool           // it depends on the job file
 }
 
 // simLog is the log that the job reads: two journals, and what is true of them.
@@ -130,6 +131,9 @@ func (l *simLog) record() simRecord {
 		if rng.IntN(2) == 0 {
 			r.fields[name] = fmt.Sprint("text ", l.records)
 		}
+	case n >= 9 && n < 12 && l.s.file != "":
+		r.plain, r.later = false, true
+		r.fields["later"] = l.records
 	case n == 8 && rng.IntN(4) == 0: // a long that becomes double
 		r.plain = false
 		r.fields["f0"] = float64(l.records) + 0.5

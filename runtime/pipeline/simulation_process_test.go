@@ -39,6 +39,8 @@ type simProcess struct {
 
 	seen    map[string]int              // of each table, the newest version that it has seen
 	shown   map[string]map[string]int64 // of each table, the greatest positions that it has seen
+	file    string                      // its job file
+	lives   map[string]simLife          // of each table
 	letters func(ctx context.Context)   // of a mistake: a commit of dead letters that is put off
 	mu      sync.Mutex                  // guards jitter
 	jitter  *rand.Rand
@@ -49,7 +51,7 @@ func (s *simulation) start() {
 	if len(s.alive()) >= simAlive || len(s.processes) >= simProcesses && !s.calm {
 		return
 	}
-	p := &simProcess{simulation: s, n: len(s.processes), done: make(chan struct{}), seen: map[string]int{}, shown: map[string]map[string]int64{}, jitter: rand.New(rand.NewPCG(s.seed, uint64(100+len(s.processes))))}
+	p := &simProcess{simulation: s, n: len(s.processes), done: make(chan struct{}), seen: map[string]int{}, shown: map[string]map[string]int64{}, lives: map[string]simLife{}, jitter: rand.New(rand.NewPCG(s.seed, uint64(100+len(s.processes))))}
 	for name, t := range s.lake.tables {
 		p.seen[name] = t.seen
 	}
@@ -61,6 +63,7 @@ func (s *simulation) start() {
 	if s.seed%2 == 0 {
 		cfg.FileSize = 400
 	}
+	p.configure(&cfg)
 	job, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -225,7 +228,7 @@ func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.T
 	}
 	sink, err := iceberg.New(iceberg.Config{
 		Catalog: catalog.New(simClient{p}),
-		Options: catalog.Options{Job: simJob, Writer: fmt.Sprint(p.n), Store: simStore{p}, Rand: random},
+		Options: catalog.Options{Job: simJob, Writer: fmt.Sprint(p.n), Config: p.file, Store: simStore{p}, Rand: random},
 	}).Open(ctx, spec)
 	if err != nil {
 		return nil, err

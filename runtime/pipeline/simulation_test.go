@@ -47,9 +47,10 @@ type simulation struct {
 	log       *simLog
 	lake      *simLake
 	processes []*simProcess
-	rough     bool // much fails
-	calm      bool // nothing fails, nobody interferes
-	foreign   bool // the commit that has landed last was another engine's
+	file      string // the job's, as it is now; "" if it never changes
+	rough     bool   // much fails
+	calm      bool   // nothing fails, nobody interferes
+	foreign   bool   // the commit that has landed last was another engine's
 
 	mu    sync.Mutex // guards what follows
 	stops []*simStop // where goroutines wait for the scheduler
@@ -93,6 +94,9 @@ const (
 
 func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulation {
 	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0}
+	if seed%4 == 1 {
+		s.file = simFirst
+	}
 	s.store = blob.NewMemory(nil)
 	s.log, s.lake = newSimLog(s), newSimLake(s)
 	return s
@@ -232,6 +236,9 @@ func (s *simulation) turn() {
 			s.say("%d is told to stop", p.n)
 			p.cancel()
 		}
+	case n < 100 && s.file == simFirst:
+		s.say("the job file changes")
+		s.file = simSecond
 	case n < 105:
 		if p := s.anyone(); p != nil {
 			p.paused = !p.paused

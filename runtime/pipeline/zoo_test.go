@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,10 +45,15 @@ var zoo = []mistake{
 	{name: "letters-last", seed: 1, what: "dead letters are committed after the rows of their span", sink: func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink {
 		return &lastLetters{sink, p, table}
 	}},
-	{name: "unpinned-head", seed: 93, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
+	{name: "unpinned-head", seed: 204, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
 	{name: "skip-span", seed: 9, what: "a span that could not be staged is left out", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
 		return &skipping{Sink: sink}
 	}},
+	{name: "decide-twice", seed: 13, what: "what was a dead letter when the dead letters of its span were committed is decided again", work: func(w *worker) {
+		clear(w.letterPositions)
+		clear(w.unfinished)
+	}},
+	{name: "ids-of-two", seed: 57, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
 	{name: "hold-on-reply", seed: 2, what: "the hold goes by what commits have answered", work: func(w *worker) {
 		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
 	}},
@@ -244,22 +248,10 @@ func deleteNamed(c simClient, updates []icetable.Update) {
 		if !ok {
 			continue
 		}
-		for _, path := range l.filesOf(snapshot) {
-			if !slices.ContainsFunc(slices.Collect(maps.Values(l.tables)), func(t *simTable) bool {
-				parent := t.now().SnapshotByID(cmp.Or(value(snapshot.ParentSnapshotID), -1))
-				return parent != nil && slices.Contains(l.filesOf(parent), path)
-			}) {
-				_ = simFiles{l: l, p: c.p, ctx: c.p.simulation.t.Context()}.Remove(path)
-			}
+		for _, path := range l.addedFiles(snapshot) {
+			_ = simFiles{l: l, p: c.p, ctx: c.p.simulation.t.Context()}.Remove(path)
 		}
 	}
-}
-
-func value(p *int64) int64 {
-	if p == nil {
-		return 0
-	}
-	return *p
 }
 
 // added is the snapshot that an update adds.
@@ -286,6 +278,14 @@ func unpinnedHead(reqs []icetable.Requirement, updates []icetable.Update) ([]ice
 			out[i] = icetable.NewAddSnapshotUpdate(snapshot)
 			return nil, out
 		}
+	}
+	return reqs, updates
+}
+
+// unpinnedIDs takes the pins off a change of the schema.
+func unpinnedIDs(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
+	if len(updates) > 0 && updates[0].Action() == icetable.UpdateAddSchema {
+		return nil, updates
 	}
 	return reqs, updates
 }

@@ -125,7 +125,7 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 		return r
 	}
 	if len(g.letters) > 0 {
-		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters) }); r.err != nil {
+		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters, w.letterPositions) }); r.err != nil {
 			w.discard(ctx, staged)
 			return r
 		}
@@ -147,12 +147,7 @@ func (w *worker) checkLetters(ctx context.Context, g *group) error {
 	if err != nil {
 		return err
 	}
-	for source, from := range g.from {
-		if at := next[source]; at > from && at != w.letterPositions[source] {
-			return fmt.Errorf("dead letters of %s/%d are committed up to %d, and the group begins at %d: %w", source.Topic, source.Partition, at, from, processor.ErrMoved)
-		}
-	}
-	return nil
+	return decidedElsewhere(next, w.letterPositions, g.spans)
 }
 
 // discard gives up what was staged and no commit has named.

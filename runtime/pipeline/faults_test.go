@@ -231,6 +231,29 @@ func TestReplayWithoutRecall(t *testing.T) {
 	}
 }
 
+// TestLettersDecidedElsewhere lets a copy of the job, under another job file, commit dead letters of a span while this one's commit of its own
+// fails: it does not take them for its own, which would leave its dead letter out of both tables.
+func TestLettersDecidedElsewhere(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	w.Append(t, []kfs.Entry{cluster, events}, tailtest.Values(events, 0, `{"n":0}`, `-`, `{"n":2}`, `{"n":3}`))
+	letters := l.table(deadLetterTable)
+	failed := false
+	letters.fault = func(op string) (error, error) { // the table is locked
+		if op != "commit" || failed {
+			return nil, nil
+		}
+		failed = true
+		letters.next[source], letters.rows[source] = 4, []row{{3, ""}}
+		return errors.New("503"), nil
+	}
+	if err := run(t, testConfig(t, store, l)); err == nil || !strings.Contains(err.Error(), "offset 1 was a row") {
+		t.Errorf("error %v", err)
+	}
+	wantOffsets(t, l.table("db.events"), 0, 0, 0)
+}
+
 // TestMovedBeginsAnew lets another writer commit in between.
 func TestMovedBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -115,21 +115,36 @@ func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Spa
 }
 
 // commit makes the letters of spans visible and moves their sources to the spans' ends. Letters below the table's position are there
-// already. After an error nothing or all of it is there; the same call tells.
-func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter) error {
+// already, if it is the one that was seen when the spans were decided; else the error is processor.ErrMoved, see decidedElsewhere. After any
+// error nothing or all of it is there, and who begins anew obeys what is.
+func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) error {
 	done, err := b.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := b.send(ctx, spans, letters); err != nil {
+	if err := b.send(ctx, spans, letters, seen); err != nil {
 		b.next = nil
 		return fmt.Errorf("commit dead letters: %w", err)
 	}
 	return nil
 }
 
-func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter) error {
+// decidedElsewhere refuses spans of which dead letters were committed since seen was the position of the dead-letter table: another process has
+// decided them, perhaps under another configuration, or this one, whose commit had no answer. Now it is at next.
+func decidedElsewhere(next, seen processor.Positions, spans map[processor.Source]kfs.Span) error {
+	for source, span := range spans {
+		if at := next[source]; at > span.Base && at != seen[source] {
+			return fmt.Errorf("dead letters of %s/%d are committed up to %d, and the group begins at %d: %w", source.Topic, source.Partition, at, span.Base, processor.ErrMoved)
+		}
+	}
+	return nil
+}
+
+func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) error {
+	if err := decidedElsewhere(b.next, seen, spans); err != nil {
+		return err
+	}
 	from, to := processor.Positions{}, processor.Positions{}
 	bySource := map[processor.Source][]decode.DeadLetter{}
 	for _, l := range letters {

@@ -19,7 +19,7 @@ import (
 // TestForwardingWithoutAController: who asks is not kept for longer than he wants, and learns that nothing was done.
 func TestForwardingWithoutAController(t *testing.T) {
 	t.Parallel()
-	s := startSeveral(t, 2)
+	s := startShortLeased(t, 2)
 	other := s.other()
 	s.leases.SetAway(true)
 	s.until("nobody owns journal 0", func(r *running) bool { _, _, ok := r.cluster.Owner(0); return !ok })

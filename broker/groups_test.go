@@ -32,7 +32,7 @@ func produceTo(t *testing.T, ctx context.Context, r *running, topic string, from
 func inGroup(more ...kgo.Opt) []kgo.Opt {
 	return append([]kgo.Opt{
 		kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("events"), kgo.DisableAutoCommit(), kgo.HeartbeatInterval(50 * time.Millisecond),
-		kgo.SessionTimeout(6 * time.Second), kgo.FetchMaxWait(100 * time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxWait(100 * time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}, more...)
 }
 

@@ -212,7 +212,7 @@ func (a *attempt) admit() effect {
 		return a.stop(fmt.Errorf("%w: %w", ErrRestage, a.view.mismatch))
 	}
 	if source, ok := a.pos.passed(a.repair); !ok {
-		return a.stop(fmt.Errorf("source %s: offsets to be repaired are not among those that job %s has accounted for: %w", source, a.job, ErrMoved))
+		return a.stop(fmt.Errorf("source %s, job %s: %w", source, a.job, ErrUnaccounted))
 	}
 	kind := a.kind()
 	switch {

@@ -19,6 +19,9 @@ const maxRepairSpans = 2000
 // ErrRowsThere says that a table has some of the rows already that a repair was to bring in. Nothing was committed.
 var ErrRowsThere = errors.New("some of the rows are in the table already")
 
+// ErrUnaccounted says that offsets to be repaired are not among those that the job has accounted for. It is an ErrMoved: once they were.
+var ErrUnaccounted = fmt.Errorf("offsets to be repaired are not among those that the job has accounted for: %w", ErrMoved)
+
 // Repair is files with rows of offsets that the job has accounted for without them: dead letters that have become rows.
 type Repair struct {
 	Offsets map[string][]kfs.Span // of the rows, one for each, in order
@@ -32,7 +35,7 @@ type Repair struct {
 // Repair adds the rows in one commit and leaves the position where it is. Nothing but the table itself tells which offsets are rows, so the
 // commit is pinned to a head for which Absent was asked, and Absent is asked again for every other head, unless all that lies between the
 // two are commits that say that they have no row of these offsets. So however often repairs are tried, and however many try, a row comes
-// once. Errors are those of Absent, ErrMoved where an offset is not accounted for, and those of Commit.
+// once. Errors are those of Absent, ErrUnaccounted, and those of Commit.
 func (c *Committer) Repair(ctx context.Context, r Repair) error {
 	spans := 0
 	for _, of := range r.Offsets {

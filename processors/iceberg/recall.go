@@ -55,12 +55,13 @@ func (s *Sink) RowsOf(ctx context.Context, src processor.Source, wanted []int64)
 	if err != nil {
 		return nil, err
 	}
-	return s.rowsOf(ctx, t, src, wanted)
+	return s.rowsOf(ctx, t, src, wanted, "")
 }
 
-func (s *Sink) rowsOf(ctx context.Context, t *table.Table, src processor.Source, wanted []int64) ([]int64, error) {
+// rowsOf leaves rows out that have a value in the column unset, if one is named.
+func (s *Sink) rowsOf(ctx context.Context, t *table.Table, src processor.Source, wanted []int64, unset string) ([]int64, error) {
 	var out []int64
-	for at, err := range s.offsets(ctx, t, src, clusters(wanted), "") {
+	for at, err := range s.offsets(ctx, t, src, clusters(wanted), unset) {
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,8 @@ type whole struct {
 	lake    *catalogtest.Fake
 	decode  decode.Config
 	inject  func(catalogtest.Op) catalogtest.Fault // what the catalog does to the job
+
+	assignment pipeline.Assignment // nil: all partitions
 }
 
 func newWhole(t *testing.T) *whole {
@@ -61,6 +63,11 @@ func (w *whole) produce(partition int32, codec record.Codec, from, n int) {
 // run runs the job until what is there is committed.
 func (w *whole) run() error {
 	w.t.Helper()
+	return w.runIn(w.t.Context())
+}
+
+func (w *whole) runIn(ctx context.Context) error {
+	w.t.Helper()
 	client := catalogtest.NewFaulty(w.lake, w.inject)
 	factory := iceberg.New(iceberg.Config{Catalog: catalog.New(client), Options: catalog.Options{Job: "job", Writer: "test", Store: w.store}})
 	open := func(ctx context.Context, name string, lineage kfs.TopicID) (processor.Sink, error) {
@@ -70,8 +77,9 @@ func (w *whole) run() error {
 	}
 	j, err := pipeline.New(pipeline.Config{
 		Name: "job", Store: w.store, Topics: []string{"events"}, Decode: w.decode, Until: pipeline.Until{Latest: true}, MemoryBytes: 64 << 20,
-		Route:    func(topic string) string { return "default." + topic },
-		OpenSink: open,
+		Assignment: w.assignment,
+		Route:      func(topic string) string { return "default." + topic },
+		OpenSink:   open,
 		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 			return open(ctx, "default.job_dead_letter", lineage)
 		},
@@ -79,7 +87,7 @@ func (w *whole) run() error {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	err = j.Run(w.t.Context())
+	err = j.Run(ctx)
 	client.Settle()
 	return err
 }

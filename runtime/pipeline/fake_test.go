@@ -237,6 +237,37 @@ func (s *fakeSink) DeadOffsets(_ context.Context, source processor.Source, span 
 	return offsets, nil
 }
 
+func (s *fakeSink) Amend(ctx context.Context, staged processor.Staged, offsets map[processor.Source][]int64) error {
+	after, leave, err := s.enter("amend")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	var n int
+	fmt.Sscan(string(staged.Data), &n)
+	for source, rows := range s.sealed[n].rows {
+		at := offsets[source]
+		if len(at) != len(rows) || at[len(at)-1] >= s.table.next[source] {
+			return fmt.Errorf("%d rows of offsets %v are amended, the position is %d", len(rows), at, s.table.next[source])
+		}
+		there, err := s.DeadOffsets(ctx, source, kfs.Span{Base: at[0], Next: at[len(at)-1] + 1})
+		if err != nil {
+			return err
+		}
+		for _, offset := range at {
+			if slices.Contains(there, offset) {
+				return fmt.Errorf("offset %d is there", offset)
+			}
+		}
+	}
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	for source, rows := range s.sealed[n].rows {
+		s.table.rows[source] = append(s.table.rows[source], rows...)
+	}
+	return after
+}
+
 // offsets gives the committed offsets of a partition in the order of commits.
 func (f *fakeTable) offsets(partition int32) []int64 {
 	f.mu.Lock()

@@ -115,8 +115,8 @@ func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Spa
 }
 
 // commit makes the letters of spans visible and moves their sources to the spans' ends. Letters below the table's position are there
-// already, if it is the one that was seen when the spans were decided; else the error is processor.ErrMoved, see decidedElsewhere. After any
-// error nothing or all of it is there, and who begins anew obeys what is.
+// already or come late, see amend, if the position is the one that was seen when the spans were decided; else the error is
+// processor.ErrMoved, see decidedElsewhere. After any error a part of it may be there, and who begins anew obeys what is.
 func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) error {
 	done, err := b.take(ctx)
 	if err != nil {
@@ -146,10 +146,17 @@ func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Spa
 		return err
 	}
 	from, to := processor.Positions{}, processor.Positions{}
-	bySource := map[processor.Source][]decode.DeadLetter{}
+	bySource, passed := map[processor.Source][]decode.DeadLetter{}, map[processor.Source][]decode.DeadLetter{}
 	for _, l := range letters {
 		if next, ok := b.next[l.Source]; !ok || l.Offset >= next {
 			bySource[l.Source] = append(bySource[l.Source], l)
+		} else {
+			passed[l.Source] = append(passed[l.Source], l)
+		}
+	}
+	for _, source := range slices.SortedFunc(maps.Keys(passed), processor.Source.Compare) {
+		if err := b.amend(ctx, source, passed[source]); err != nil {
+			return err
 		}
 	}
 	if len(bySource) == 0 {
@@ -173,6 +180,48 @@ func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Spa
 		return err
 	}
 	maps.Copy(b.next, to)
+	return nil
+}
+
+// amendAtOnce is how many letters one commit brings in late: their offsets stand in its receipt.
+const amendAtOnce = 1000
+
+// amend brings in letters of offsets, in order, that the table's position has passed without them: records that were rows when the letters of
+// their span were committed, and are none now. Their rows are in no table, else the position would be behind them; without a letter they
+// would be lost. A sink that cannot tell what it holds is taken to hold all of them.
+func (b *letterBox) amend(ctx context.Context, source processor.Source, letters []decode.DeadLetter) error {
+	sink, ok := b.sink.(processor.Recalling)
+	if !ok {
+		return nil
+	}
+	for chunk := range slices.Chunk(letters, amendAtOnce) {
+		span := kfs.Span{Base: chunk[0].Offset, Next: chunk[len(chunk)-1].Offset + 1}
+		there, err := sink.DeadOffsets(ctx, source, span)
+		if err != nil {
+			return err
+		}
+		var late []decode.DeadLetter
+		var offsets []int64
+		for _, l := range chunk {
+			if _, ok := slices.BinarySearch(there, l.Offset); !ok {
+				late, offsets = append(late, l), append(offsets, l.Offset)
+			}
+		}
+		if len(late) == 0 {
+			continue
+		}
+		span = kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}
+		if err := b.stage(ctx, source, span, late); err != nil {
+			return err
+		}
+		staged, err := b.sink.Seal(ctx)
+		if err != nil {
+			return err
+		}
+		if err := sink.Amend(ctx, staged, map[processor.Source][]int64{source: offsets}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -348,12 +348,6 @@ func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error)
 		letters = append(letters, rejected...)
 		slices.SortFunc(letters, func(a, b decode.DeadLetter) int { return cmp.Compare(a.Offset, b.Offset) })
 	}
-	if err := s.obeyed(letters); err != nil {
-		if rows != nil {
-			rows.Release()
-		}
-		return nil, err
-	}
 	if rows != nil {
 		w.rows += rows.NumRows()
 		w.records += rows.NumRows()

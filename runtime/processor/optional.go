@@ -37,11 +37,16 @@ type Buffering interface {
 	Buffered() int64
 }
 
-// Recalling is a sink of dead letters that can tell which ones it holds. A replay obeys it: what is there stays a dead letter, what is
-// not is a row, whatever decoding would say now.
+// Recalling is a sink of dead letters that can tell which ones it holds. A replay obeys it: what is there stays a dead letter, whatever
+// decoding would say now. What is not there was to be a row, and may still become a dead letter as long as no table shows the row: another
+// partition may have changed the table's columns meanwhile.
 type Recalling interface {
 	// DeadOffsets gives the offsets of a source in span that the table holds, ascending.
 	DeadOffsets(ctx context.Context, src Source, span kfs.Span) ([]int64, error)
+	// Amend takes the place of Commit for letters of offsets that the position has passed without them: those of the staged rows, in order,
+	// one batch for each source. The position stays where it is. After an error DeadOffsets tells what is there; where some were there
+	// already, nothing was committed.
+	Amend(ctx context.Context, staged Staged, offsets map[Source][]int64) error
 }
 
 // Deciding is a sink that stores with its position which configuration the job had (plugin.SinkEnv.Config). What a span becomes is decided

@@ -91,3 +91,8 @@ func (s *sink) Close() error {
 func (s recallingSink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.Span) ([]int64, error) {
 	return s.recalling.DeadOffsets(ctx, src, span)
 }
+
+// Amend implements processor.Recalling. It is as seldom as a worker's death between two commits: each makes its own.
+func (s recallingSink) Amend(ctx context.Context, staged processor.Staged, offsets map[processor.Source][]int64) error {
+	return s.recalling.Amend(ctx, staged, offsets)
+}

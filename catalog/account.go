@@ -15,11 +15,13 @@ import (
 // Account is what a table's metadata says about who filled it: for those who check and tell, not for those who commit.
 type Account struct {
 	Table    string               // the table's uuid
+	Identity string               // the same; of a table that took another's place after a rebuild, the other's
 	Head     int64                // the main branch's snapshot; 0 if it has none
 	Complete bool                 // the branch ends at a snapshot without a parent; expiry may have made it one
 	Branch   []Entry              // the main branch's snapshots, the newest first
 	Others   []Entry              // snapshots that the branch does not have: rolled back, or of another ref
 	Progress map[string]*Progress // the jobs' own records, by job
+	Rebuilt  map[string]*Rebuilt  // the last rebuilds, by job
 }
 
 // Entry is a snapshot with its receipt.
@@ -41,7 +43,7 @@ func (c *Catalog) Account(ctx context.Context, name string, store blob.Store) (*
 		return nil, nil, err
 	}
 	meta := t.Metadata()
-	a := &Account{Table: meta.TableUUID().String(), Complete: true, Progress: map[string]*Progress{}}
+	a := &Account{Table: meta.TableUUID().String(), Identity: Identity(meta), Complete: true, Progress: map[string]*Progress{}, Rebuilt: map[string]*Rebuilt{}}
 	inBranch := map[int64]bool{}
 	if head := meta.CurrentSnapshot(); head != nil {
 		a.Head = head.SnapshotID
@@ -58,6 +60,11 @@ func (c *Catalog) Account(ctx context.Context, name string, store blob.Store) (*
 		}
 	}
 	for key, value := range meta.Properties() {
+		if job, ok := strings.CutPrefix(key, rebuiltPrefix); ok {
+			if a.Rebuilt[job], err = rebuiltOf(meta.Properties(), job); err != nil {
+				return nil, nil, fmt.Errorf("table %s: %w", name, err)
+			}
+		}
 		job, ok := strings.CutPrefix(key, progressPrefix)
 		if !ok {
 			continue

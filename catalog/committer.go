@@ -71,11 +71,12 @@ type Group struct {
 // Committer commits for one job to one table. Its methods must not be called concurrently; committers of other processes, and
 // foreign writers, may commit at the same time.
 type Committer struct {
-	catalog *Catalog
-	ident   table.Identifier
-	opts    Options
-	known   Known
-	seen    *view // of the last call of Position
+	catalog  *Catalog
+	ident    table.Identifier
+	opts     Options
+	known    Known
+	identity string // of the table that known is of
+	seen     *view  // of the last call of Position
 }
 
 // Committer is the commit protocol for one job and one table, namespace.table. The table need not exist yet.
@@ -112,6 +113,9 @@ func (c *Committer) Known() Known {
 	return Known{Table: c.known.Table, Positions: maps.Clone(c.known.Positions)}
 }
 
+// Identity is the table's UUID as it was last seen, "" if it was not; of a table that took another's place after a rebuild, it is the other's.
+func (c *Committer) Identity() string { return c.identity }
+
 // Load reads the table as it is now. ErrNoTable if it does not exist.
 func (c *Committer) Load(ctx context.Context) (*table.Table, error) {
 	return c.catalog.load(ctx, c.ident)
@@ -146,7 +150,7 @@ func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Tabl
 	if eff.err != nil && !(c.opts.Replay && errors.Is(eff.err, ErrMoved)) {
 		return nil, nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
 	}
-	c.known, c.seen = Known{Table: v.table, Positions: a.pos.nexts()}, v
+	c.known, c.identity, c.seen = Known{Table: v.table, Positions: a.pos.nexts()}, v.identity, v
 	return a.pos.nexts(), t, nil
 }
 
@@ -175,7 +179,7 @@ func (c *Committer) Commit(ctx context.Context, g Group) error {
 	if err != nil {
 		return fmt.Errorf("commit to table %s: %w", c.Name(), err)
 	}
-	c.known.Table = a.view.table
+	c.known.Table, c.identity = a.view.table, a.view.identity
 	for source, r := range g.Ranges {
 		c.known.Positions[source] = r.Span.Next
 	}
@@ -184,7 +188,7 @@ func (c *Committer) Commit(ctx context.Context, g Group) error {
 
 // saw remembers how far another writer is, so that it is noticed when the table stands where the group begins once more.
 func (c *Committer) saw(a *attempt) {
-	c.known.Table = a.view.table
+	c.known.Table, c.identity = a.view.table, a.view.identity
 	for source, next := range a.pos.nexts() {
 		c.known.Positions[source] = max(c.known.Positions[source], next)
 	}
@@ -192,7 +196,7 @@ func (c *Committer) saw(a *attempt) {
 
 func (c *Committer) attempt(g Group, id string) *attempt {
 	return &attempt{
-		job: c.opts.Job, commit: id, lineage: c.opts.Lineage,
+		job: c.opts.Job, config: c.opts.Config, commit: id, lineage: c.opts.Lineage,
 		ranges: g.Ranges, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
 		maxSends: maxSends, maxLoads: maxLoads,
 	}
@@ -247,6 +251,9 @@ func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
 			if err = c.wait(ctx, eff.try); err != nil && ctx.Err() == nil {
 				return err
 			}
+		}
+		if halt := (*HaltError)(nil); errors.As(ev.failed, &halt) {
+			return ev.failed // the place of the table refuses it: it was not sent
 		}
 		if ctx.Err() != nil && !ev.replied {
 			if a.inFlight != "" {
@@ -313,15 +320,18 @@ func (c *Committer) snapshotID() (int64, error) {
 }
 
 // view reads what the protocol looks at.
-func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Metadata) error) (*view, error) {
+func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Metadata) error) (v *view, err error) {
 	meta := t.Metadata()
-	v := &view{table: meta.TableUUID().String(), complete: true, foreign: map[string]string{}, family: map[string]map[string]SourceProgress{}}
+	v = &view{table: meta.TableUUID().String(), sequence: meta.LastSequenceNumber(), complete: true,
+		foreign: map[string]string{}, family: map[string]map[string]SourceProgress{}}
+	v.identity, v.sealed = Identity(meta), meta.Properties()[sealedProperty]
 	if head := meta.CurrentSnapshot(); head != nil {
 		v.head = head.SnapshotID
 		var snapshots []table.Snapshot
 		snapshots, v.complete = table.AncestorsOfChecked(head.SnapshotID, meta.SnapshotByID)
 		if root := snapshots[len(snapshots)-1]; root.SequenceNumber > 1 {
-			v.complete = false // it has become a root by expiry: the first one of all has number 1, or 0 in format version 1
+			// It has become a root by expiry, for the first one of all has number 1, or 0 in format version 1; or it is the job's first, of a rebuild.
+			v.complete = root.Summary != nil && root.Summary.Properties[keyKind] == string(KindStart) && root.Summary.Properties[keyJob] == c.opts.Job
 		}
 		for _, s := range snapshots {
 			a := ancestor{snapshot: s.SnapshotID}
@@ -358,6 +368,9 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 				v.foreign[stream] = job
 			}
 		}
+	}
+	if v.rebuilt, err = rebuiltOf(meta.Properties(), c.opts.Job); err != nil {
+		return nil, err
 	}
 	if fits != nil {
 		v.mismatch = fits(meta)

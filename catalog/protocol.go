@@ -23,6 +23,7 @@ import (
 // any more (it never will), or neither (send the very same request again: of requests with one pin at most one lands).
 type attempt struct {
 	job      string
+	config   string // of the job; empty is not compared
 	commit   string
 	lineage  string
 	ranges   map[string]Advance
@@ -36,6 +37,7 @@ type attempt struct {
 
 	inFlight Kind  // the kind of the request whose outcome is not known, or empty
 	pin      int64 // the head that it pins
+	sequence int64 // the table's last sequence number when it was made
 	sends    int
 	loads    int
 	waits    int
@@ -131,21 +133,23 @@ func (a *attempt) look() effect {
 			if a.inFlight != KindStart {
 				return a.stop(nil)
 			}
-		case a.view.head == a.pin:
+		case a.view.head == a.pin && a.view.sequence == a.sequence:
 			if a.sends >= a.maxSends {
 				return a.giveUp()
 			}
 			a.sends++
 			return effect{do: doResend, kind: a.inFlight, pin: a.pin}
 		}
-		a.inFlight = "" // it landed, or its pin is gone and it never will
+		// It landed, or its pin is gone and it never will; or another branch of the table has got a snapshot since, with the sequence number that the
+		// request has for its own. Then it is made anew, under the same pin, so that one of the two lands at most.
+		a.inFlight = ""
 	}
 	pos, err := a.view.position(a.job)
 	if err != nil {
 		return a.stop(err)
 	}
 	a.pos = pos
-	if err := cmp.Or(a.foreign(), a.apart()); err != nil {
+	if err := cmp.Or(a.foreign(), a.apart(), a.replaced()); err != nil {
 		return a.stop(err)
 	}
 	if len(pos.unproven) > 0 {
@@ -189,6 +193,28 @@ func (a *attempt) apart() error {
 	return nil
 }
 
+// replaced halts a job that knows nothing of a rebuild: it would go on with rows as they were before.
+func (a *attempt) replaced() error {
+	if by := a.view.sealed; by != "" {
+		return &HaltError{
+			Reason: "the table is being replaced by " + by + ", which was made anew of the log",
+			Decide: "finish that with firn rebuild, then start the job with the job file of the rebuild; or give it up with firn rebuild --abandon",
+		}
+	}
+	r := a.view.rebuilt
+	if r == nil || a.config == "" || a.config == r.Config {
+		return nil
+	}
+	last := a.view.newest(a.job, func(r *Receipt) bool { return len(r.Ranges) > 0 })
+	if last == nil || last.Commit != r.Commit {
+		return nil // the job has gone on under the configuration of the rebuild, and may change it as ever
+	}
+	return &HaltError{
+		Reason: fmt.Sprintf("the table was rebuilt with another job file, of configuration %s; this one's is %s", r.Config, a.config),
+		Decide: fmt.Sprintf("start the job with the job file of the rebuild; or, to go on with this one all the same, remove the table property %s%s", rebuiltPrefix, a.job),
+	}
+}
+
 // forget is how a person makes a job forget what it has seen of its tables.
 func forget(job string) string {
 	return fmt.Sprintf("stop the job, delete jobs/%s.json from the source's store and start it again", job)
@@ -227,7 +253,7 @@ func (a *attempt) admit() effect {
 	case kind == "":
 		return a.stop(nil)
 	}
-	a.inFlight, a.pin, a.sends = kind, a.view.head, 1
+	a.inFlight, a.pin, a.sequence, a.sends = kind, a.view.head, a.view.sequence, 1
 	return effect{do: doSend, kind: kind, pin: a.pin, base: a.pos}
 }
 

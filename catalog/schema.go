@@ -108,6 +108,9 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 				return t, nil
 			}
 		}
+		if halt := (*HaltError)(nil); errors.As(last, &halt) {
+			break
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -11,12 +11,16 @@ import (
 // view is what the protocol looks at in a loaded table: everything that decides, nothing that does I/O.
 type view struct {
 	table    string // the table's uuid
+	identity string // its own, or of the table in whose place it is
 	head     int64  // the snapshot of the branch; 0 if it has none
+	sequence int64  // the last sequence number that a snapshot of the table, of any branch, was given
 	ancestry []ancestor
 	complete bool                                 // the ancestry ends at the table's first snapshot
 	progress *Progress                            // this job's property, nil if it is absent
 	foreign  map[string]string                    // stream → another job that has progress for it
 	family   map[string]map[string]SourceProgress // the job that this one is a backfill of, its backfills, and their progress
+	rebuilt  *Rebuilt                             // the last rebuild of this job's rows, nil if there was none
+	sealed   string                               // the table that takes this one's place; empty if none does
 	mismatch error                                // why staged output does not fit the table any more, nil if it does
 }
 
@@ -90,17 +94,23 @@ func (v *view) receipts(job string) ([]*Receipt, error) {
 
 // config is the configuration by the newest receipt of the job that names a source; "" if there is none.
 func (v *view) config(job, source string) string {
+	if r := v.newest(job, func(r *Receipt) bool { _, ok := r.Ranges[source]; return ok }); r != nil {
+		return r.Config
+	}
+	return ""
+}
+
+// newest is the newest receipt of a job that is wanted; nil if there is none.
+func (v *view) newest(job string, wanted func(*Receipt) bool) *Receipt {
 	for _, a := range v.ancestry {
 		if a.summary[keyJob] != job {
 			continue
 		}
-		if r, err := parseReceipt(a.summary); err == nil && r != nil {
-			if _, ok := r.Ranges[source]; ok {
-				return r.Config
-			}
+		if r, err := parseReceipt(a.summary); err == nil && r != nil && wanted(r) {
+			return r
 		}
 	}
-	return ""
+	return nil
 }
 
 // agreed is the position when the property belongs to the newest receipt. The two were set together and must say the same.

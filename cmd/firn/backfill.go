@@ -108,35 +108,48 @@ Exits with 0 when all is committed, else with 1.`,
 // runBackfill brings in what is left.
 func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Settings, progress io.Writer, result *backfillResult) (err error) {
 	j := b.tables.job
-	what := &host.Backfill{ID: b.id, Receipts: catalog.Backfill(j.Name, b.id)}
+	what := &host.Beside{Name: j.Name + ".backfill." + b.id, Receipts: catalog.Backfill(j.Name, b.id)}
 	if what.From, what.To = b.offsets(); len(what.To) > 0 {
-		settings.Backfill = what
-		runner := p.runner()
-		runner.Logger = p.logger
-		opened, err := runner.Open(ctx, j, settings)
-		if err != nil {
-			return err
-		}
-		finished, told := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(told)
-			b.report(opened, progress, isTerminal(progress), p.logger, finished)
-		}()
-		err = opened.Run(ctx)
-		close(finished)
-		<-told
-		for _, t := range opened.Pipeline.Status().Tables {
-			result.Tables = append(result.Tables, backfillTable{Table: t.Table, Records: t.Records})
-		}
-		if err = errors.Join(err, opened.Close()); err != nil {
+		settings.Beside = what
+		if result.Tables, err = p.runBeside(ctx, j, settings, b.spans, progress); err != nil {
 			return fmt.Errorf("backfill %s of job %s: %w", b.id, j.Name, err)
 		}
 	}
 	// What it held against retention is not needed any more.
-	if err := b.tables.store.Delete(ctx, kfs.JobKey(what.Name(j.Name))); err != nil && !errors.Is(err, blob.ErrNotFound) {
+	if err := b.tables.release(ctx, what.Name); err != nil {
 		return fmt.Errorf("all is committed, but retention still waits for the backfill: %w", err)
 	}
 	return nil
+}
+
+// release takes away what holds records of the log against retention, under a name beside the job.
+func (j *jobTables) release(ctx context.Context, name string) error {
+	if err := j.store.Delete(ctx, kfs.JobKey(name)); err != nil && !errors.Is(err, blob.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// runBeside brings in spans beside a job, and tells how far it is.
+func (p *program) runBeside(ctx context.Context, j *job.Job, settings host.Settings, spans []backfillSpan, progress io.Writer) (tables []backfillTable, err error) {
+	runner := p.runner()
+	runner.Logger = p.logger
+	opened, err := runner.Open(ctx, j, settings)
+	if err != nil {
+		return nil, err
+	}
+	finished, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		reportSpans(settings.Beside.Name, spans, opened, progress, isTerminal(progress), p.logger, finished)
+	}()
+	err = opened.Run(ctx)
+	close(finished)
+	<-told
+	for _, t := range opened.Pipeline.Status().Tables {
+		tables = append(tables, backfillTable{Table: t.Table, Records: t.Records})
+	}
+	return tables, errors.Join(err, opened.Close())
 }
 
 func printBackfill(out io.Writer, r *backfillResult, asJSON bool) error {

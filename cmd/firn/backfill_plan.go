@@ -212,8 +212,8 @@ func (b *backfill) result() *backfillResult {
 	return r
 }
 
-// report tells how far the backfill is until it has finished: with a bar on a terminal, else in the log.
-func (b *backfill) report(running *host.Job, out io.Writer, terminal bool, logger *slog.Logger, finished <-chan struct{}) {
+// reportSpans tells how far what runs beside a job is until it has finished: with a bar on a terminal, else in the log.
+func reportSpans(name string, spans []backfillSpan, running *host.Job, out io.Writer, terminal bool, logger *slog.Logger, finished <-chan struct{}) {
 	every := 10 * time.Second
 	if terminal {
 		every = 500 * time.Millisecond
@@ -228,19 +228,19 @@ func (b *backfill) report(running *host.Job, out io.Writer, terminal bool, logge
 			return
 		case <-tick.C:
 		}
-		p := b.progress(running.Pipeline.Status())
+		p := progressOf(spans, running.Pipeline.Status())
 		if terminal {
 			fmt.Fprintf(out, "\r\x1b[K%s", p.line(time.Since(began)))
 		} else {
-			logger.Info("progress", "backfill", b.id, "offsets", p.done, "of", p.total, "records", p.records, "bytes", p.bytes, "left", p.left(time.Since(began)))
+			logger.Info("progress", "of", name, "offsets", p.done, "of", p.total, "records", p.records, "bytes", p.bytes, "left", p.left(time.Since(began)))
 		}
 	}
 }
 
-// backfillProgress is how far a run of a backfill is.
+// backfillProgress is how far a run beside a job is.
 type backfillProgress struct{ done, read, total, records, bytes int64 }
 
-func (b *backfill) progress(status pipeline.Status) backfillProgress {
+func progressOf(spans []backfillSpan, status pipeline.Status) backfillProgress {
 	var p backfillProgress
 	at := map[processor.Source]pipeline.SourceStatus{}
 	for _, t := range status.Tables {
@@ -249,7 +249,7 @@ func (b *backfill) progress(status pipeline.Status) backfillProgress {
 			at[s.Source] = s
 		}
 	}
-	for _, s := range b.spans {
+	for _, s := range spans {
 		is := at[processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}]
 		p.total += max(0, s.Until-s.At)
 		p.done += max(0, min(is.Committed, s.Until)-s.At)

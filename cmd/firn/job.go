@@ -94,12 +94,17 @@ var icebergSink = plugin.NewSink(func(ctx context.Context, properties map[string
 	if err != nil {
 		return nil, err
 	}
-	return &icebergTables{iceberg.New(iceberg.Config{
+	return &icebergTables{icebergFactory(lake, env), lake, where}, nil
+})
+
+// icebergFactory opens the tables of a job in a catalog that is open.
+func icebergFactory(lake *catalog.Catalog, env plugin.SinkEnv) *iceberg.Factory {
+	return iceberg.New(iceberg.Config{
 		Catalog:   lake,
 		Options:   catalog.Options{Job: env.Job, Writer: writerName(), Config: env.Config, Store: env.Store},
 		FileBytes: env.FileBytes, MemoryBytes: env.MemoryBytes, Allocator: env.Allocator,
-	}), lake, where}, nil
-})
+	})
+}
 
 // checkIceberg checks what needs no catalog.
 func checkIceberg(_ plugin.Decode, t plugin.Table) error {

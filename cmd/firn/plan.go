@@ -104,14 +104,6 @@ A sample does not show what is rare. File sizes are those of a sample, and large
 }
 
 func planOf(ctx context.Context, j *job.Job, url string, bytes int64, price prices) (p *jobPlan, err error) {
-	route, err := j.Route()
-	if err != nil {
-		return nil, err
-	}
-	decoding, err := j.Decoding()
-	if err != nil {
-		return nil, err
-	}
 	match, err := kfs.MatchTopics(j.Source.Topics, j.Source.Pattern)
 	if err != nil {
 		return nil, err
@@ -128,7 +120,25 @@ func planOf(ctx context.Context, j *job.Job, url string, bytes int64, price pric
 		return nil, err
 	}
 	p = &jobPlan{Job: j.Name, Read: sample.Read, journal: sample.Journals}
-	p.Tables, err = plan.Tables(ctx, plan.Config{
+	p.Tables, err = planTables(ctx, j, sample)
+	if err != nil {
+		return nil, err
+	}
+	p.Month = monthOf(p, price)
+	return p, nil
+}
+
+// planTables makes the tables of a job from a sample.
+func planTables(ctx context.Context, j *job.Job, sample *inspect.Sample) ([]*plan.Report, error) {
+	route, err := j.Route()
+	if err != nil {
+		return nil, err
+	}
+	decoding, err := j.Decoding()
+	if err != nil {
+		return nil, err
+	}
+	return plan.Tables(ctx, plan.Config{
 		Job: j.Name, Freshness: time.Duration(j.Commit.Freshness),
 		Table: func(topic string) processors.Table {
 			return processors.Table{Name: route(topic), Partition: j.Table.Partition, Properties: j.Table.Properties}
@@ -138,11 +148,6 @@ func planOf(ctx context.Context, j *job.Job, url string, bytes int64, price pric
 			return &pipeline.Remake{Decode: decoding, Transforms: steps, Allocator: memory.DefaultAllocator}, err
 		},
 	}, sample)
-	if err != nil {
-		return nil, err
-	}
-	p.Month = monthOf(p, price)
-	return p, nil
 }
 
 // monthOf reckons what a month costs at the pace of a day.

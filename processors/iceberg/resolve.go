@@ -64,6 +64,11 @@ func (s *Sink) Resolve(ctx context.Context, offsets map[Place][]int64, at time.T
 	}
 }
 
+// Reopen takes the mark off letters that are resolved: their records are no rows after all. For the rest see Resolve.
+func (s *Sink) Reopen(ctx context.Context, offsets map[Place][]int64) (reopened int64, err error) {
+	return s.Resolve(ctx, offsets, time.Time{})
+}
+
 // Resolvable tells why letters could not be marked, nil if they can be. A table that does not exist has none.
 func (s *Sink) Resolvable(ctx context.Context) error {
 	t, err := s.committer.Load(ctx)
@@ -97,7 +102,7 @@ func (s *Sink) withoutDeletes(manifests []iceberglib.ManifestFile) error {
 type resolution struct {
 	sink    *Sink
 	offsets map[Place][]int64
-	at      time.Time
+	at      time.Time           // zero to take marks off
 	again   map[string]*outcome // by the path of the old file: what came of it. Files never change, so one look is enough
 }
 
@@ -248,6 +253,11 @@ func (r *resolution) column(rows arrow.RecordBatch, old arrow.Array) (arrow.Arra
 	for i := range int(rows.NumRows()) {
 		_, wanted := slices.BinarySearch(r.offsets[Place{topics.Value(i), partitions.Value(i)}], offsets.Value(i))
 		switch {
+		case r.at.IsZero() && wanted:
+			b.AppendNull()
+			if old != nil && before.IsValid(i) {
+				marked++
+			}
 		case old != nil && before.IsValid(i):
 			b.Append(before.Value(i))
 		case wanted:

@@ -203,12 +203,12 @@ func (s *Sink) Schema(context.Context) (*arrow.Schema, error) {
 	return schema, nil
 }
 
-// Identity is the table's UUID as it was last seen, "" if it was not.
+// Identity is the table's UUID as it was last seen, "" if it was not; of one that took another's place after a rebuild, the other's.
 func (s *Sink) Identity() string {
-	if known := s.committer.Known().Table; known != "" || s.seen == nil {
+	if known := s.committer.Identity(); known != "" || s.seen == nil {
 		return known
 	}
-	return s.seen.Metadata().TableUUID().String() // it was made or found for rows, and nothing was committed to it
+	return catalog.Identity(s.seen.Metadata()) // it was made or found for rows, and nothing was committed to it
 }
 
 // Portable implements processor.Portable: what Seal gives describes the files and their rows in full.

@@ -54,19 +54,18 @@ type Settings struct {
 	Store       string         // overrides source.store
 	MemoryBytes int64          // of each job
 	Until       pipeline.Until // commit up to there, and end
-	Backfill    *Backfill      // in place of the job itself; Until is not looked at
+	Beside      *Beside        // in place of the job itself; Until is not looked at
 	DecideAnew  bool           // what another job file has begun is finished by the present one, where that file cannot be had
 }
 
-// Backfill brings in spans from before a job began, under a name of its own.
-type Backfill struct {
-	ID       string
-	From, To pipeline.Offsets // of the same partitions
+// Beside brings in spans beside the job, under a name of its own.
+type Beside struct {
+	Name     string           // where the store knows it: one that job files cannot have
 	Receipts string           // the job in the tables' receipts
+	From     pipeline.Offsets // of the same partitions as To; nil: the earliest records
+	To       pipeline.Offsets
+	Tables   func(plugin.SinkEnv) (plugin.Tables, error) // that rows go to; nil: those of the job file
 }
-
-// Name is the name of a backfill where the store knows it: job files cannot have it.
-func (b *Backfill) Name(job string) string { return job + ".backfill." + b.ID }
 
 // Job is a job that is open.
 type Job struct {
@@ -146,10 +145,14 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return nil, err
 	}
 	receipts := j.Name
-	if s.Backfill != nil {
-		receipts = s.Backfill.Receipts
+	openTables := func(env plugin.SinkEnv) (plugin.Tables, error) { return j.OpenTables(ctx, env) }
+	if s.Beside != nil {
+		receipts = s.Beside.Receipts
+		if s.Beside.Tables != nil {
+			openTables = s.Beside.Tables
+		}
 	}
-	tables, err := j.OpenTables(ctx, plugin.SinkEnv{
+	tables, err := openTables(plugin.SinkEnv{
 		Job: receipts, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
 		Logger: logger, Allocator: memory.DefaultAllocator,
 	})
@@ -281,15 +284,15 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 		Freshness: time.Duration(j.Commit.Freshness), FileSize: int64(j.Commit.FileSize),
 		MemoryBytes: s.MemoryBytes, Until: s.Until, Hash: hash, Kept: kept, DecideAnew: s.DecideAnew,
 	}
-	if b := s.Backfill; b != nil {
-		cfg.Name, cfg.From, cfg.Until = b.Name(j.Name), pipeline.Start{Offsets: b.From}, pipeline.Until{Offsets: b.To}
-		cfg.Freshness = backfillFreshness
+	if b := s.Beside; b != nil {
+		cfg.Name, cfg.From, cfg.Until = b.Name, pipeline.Start{Offsets: b.From}, pipeline.Until{Offsets: b.To}
+		cfg.Freshness = besideFreshness
 	}
 	return cfg, nil
 }
 
-// backfillFreshness is how long rows of a backfill may wait for others, to share their files.
-const backfillFreshness = 10 * time.Minute
+// besideFreshness is how long rows beside the job may wait for others, to share their files.
+const besideFreshness = 10 * time.Minute
 
 // lineageOf is a lineage as sinks are told it.
 func lineageOf(id kfs.TopicID) string {

@@ -50,6 +50,8 @@ type Report struct {
 	RowBytes   float64  `json:"row_bytes"`         // in data files, at most: large files compress better than a sample
 	Records    int64    `json:"records"`           // in the log now
 	Day        Day      `json:"day"`
+
+	Made *table.Table `json:"-"` // the table that the sample was brought into; nil if it was refused
 }
 
 // Day is what a day would bring, about, at the pace of the last one.
@@ -240,7 +242,7 @@ func (p *planner) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.report.DDL = ddl(p.spec.Name, t)
+	p.report.Made, p.report.DDL = t, ddl(p.spec.Name, t)
 	p.report.Fields = p.kinds.fields(t.Schema())
 	fs, err := t.FS(ctx)
 	if err != nil {

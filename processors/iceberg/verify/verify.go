@@ -250,8 +250,8 @@ func (v *verifier) remembered(ctx context.Context) error {
 		if t.Table != v.Config.Table {
 			continue
 		}
-		if t.UUID != "" && t.UUID != v.account.Table {
-			v.find(Finding{Kind: Rollback, What: fmt.Sprintf("the job has filled table %s under this name; this is %s", t.UUID, v.account.Table)})
+		if t.UUID != "" && t.UUID != v.account.Identity {
+			v.find(Finding{Kind: Rollback, What: fmt.Sprintf("the job has filled table %s under this name; this is %s", t.UUID, v.account.Identity)})
 			return nil
 		}
 		for _, s := range t.Sources {

@@ -1,0 +1,213 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	icebergcat "github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/table"
+)
+
+// Aside is a place beside a table where it is made anew while its readers and its job go on. One of Branch and Table is set.
+type Aside struct {
+	Branch string // of the table itself: it has the table's schema and cannot change it
+	Table  string // namespace.table: a table of its own
+
+	// Of Table, when it is made.
+	Location   string            // the catalog's choice if empty
+	Properties map[string]string // win over others
+}
+
+// asidePrefix begins the table properties that are of a branch: in place of progressPrefix, for properties have no branches.
+func asidePrefix(branch string) string { return "firn.aside." + branch + "/" }
+
+// Aside is the catalog in which some tables, by name, are what is made of them in their places. Whoever works on it, a job, a sink or
+// verify, finds in a branch all that it would find in main: its head, its ancestry and its progress; and what it commits goes there.
+// Other tables are not changed. Closing it closes nothing.
+func (c *Catalog) Aside(places map[string]Aside) *Catalog {
+	return &Catalog{client: &asideClient{Client: c.client, places: places}, defaults: c.defaults, ownsMetadata: c.ownsMetadata}
+}
+
+type asideClient struct {
+	Client
+	places map[string]Aside
+}
+
+func (c *asideClient) place(ident table.Identifier) (Aside, table.Identifier) {
+	p := c.places[strings.Join(ident, ".")]
+	if p.Table != "" {
+		return p, icebergcat.ToIdentifier(p.Table)
+	}
+	return p, ident
+}
+
+// LoadTable implements Client.
+func (c *asideClient) LoadTable(ctx context.Context, ident table.Identifier) (*table.Table, error) {
+	p, ident := c.place(ident)
+	t, err := c.Client.LoadTable(ctx, ident)
+	if err != nil || p.Branch == "" {
+		return t, err
+	}
+	meta, err := p.enter(t.Metadata())
+	if err != nil {
+		return nil, fmt.Errorf("branch %s: %w", p.Branch, err)
+	}
+	return table.New(t.Identifier(), meta, t.MetadataLocation(), t.FS, nil), nil
+}
+
+// CreateTable implements Client.
+func (c *asideClient) CreateTable(ctx context.Context, ident table.Identifier, schema *iceberg.Schema, opts ...icebergcat.CreateTableOpt) (*table.Table, error) {
+	p, ident := c.place(ident)
+	opts = append(slices.Clone(opts), func(cfg *icebergcat.CreateTableCfg) {
+		if p.Location != "" {
+			cfg.Location = p.Location
+		}
+		props := maps.Clone(cfg.Properties)
+		if props == nil {
+			props = iceberg.Properties{}
+		}
+		maps.Copy(props, p.Properties)
+		cfg.Properties = props
+	})
+	if _, err := c.Client.CreateTable(ctx, ident, schema, opts...); err != nil {
+		return nil, err
+	}
+	return c.LoadTable(ctx, ident)
+}
+
+// CommitTable implements Client.
+func (c *asideClient) CommitTable(ctx context.Context, ident table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
+	p, ident := c.place(ident)
+	if p.Branch == "" {
+		return c.Client.CommitTable(ctx, ident, reqs, updates)
+	}
+	reqs, err := p.requirements(reqs)
+	if err != nil {
+		return nil, "", err
+	}
+	if updates, err = p.updates(strings.Join(ident, "."), updates); err != nil {
+		return nil, "", err
+	}
+	meta, location, err := c.Client.CommitTable(ctx, ident, reqs, updates)
+	if err != nil {
+		return nil, "", err
+	}
+	meta, err = p.enter(meta)
+	return meta, location, err
+}
+
+// enter is a table's metadata as it is on the branch: main is the branch, and the progress is that of the branch.
+func (p *Aside) enter(meta table.Metadata) (table.Metadata, error) {
+	var updates []table.Update
+	head, main := headOf(meta, p.Branch), headOf(meta, table.MainBranch)
+	switch {
+	case head != 0:
+		updates = append(updates, table.NewSetSnapshotRefUpdate(table.MainBranch, head, table.BranchRef, 0, 0, 0))
+	case main != 0:
+		updates = append(updates, table.NewRemoveSnapshotRefUpdate(table.MainBranch))
+	}
+	set, drop := iceberg.Properties{}, []string{}
+	for key, value := range meta.Properties() {
+		job, own := strings.CutPrefix(key, asidePrefix(p.Branch))
+		switch {
+		case own:
+			set[progressPrefix+job] = value
+			drop = append(drop, key)
+		case strings.HasPrefix(key, progressPrefix), strings.HasPrefix(key, rebuiltPrefix), strings.HasPrefix(key, lettersPrefix):
+			drop = append(drop, key)
+		}
+	}
+	if len(drop) > 0 {
+		updates = append(updates, table.NewRemovePropertiesUpdate(drop), table.NewSetPropertiesUpdate(set))
+	}
+	return table.UpdateTableMetadata(meta, updates, "")
+}
+
+// requirements are those of main, of the branch.
+func (p *Aside) requirements(reqs []table.Requirement) ([]table.Requirement, error) {
+	out := slices.Clone(reqs)
+	for i, r := range reqs {
+		var of struct {
+			Type     string `json:"type"`
+			Ref      string `json:"ref"`
+			Snapshot *int64 `json:"snapshot-id"`
+		}
+		if err := reread(r, &of); err != nil {
+			return nil, err
+		}
+		if of.Type == "assert-ref-snapshot-id" && of.Ref == table.MainBranch {
+			out[i] = table.AssertRefSnapshotID(p.Branch, of.Snapshot)
+		}
+	}
+	return out, nil
+}
+
+// updates are those of main, of the branch. What the table has once, for all its branches, stays as it is.
+func (p *Aside) updates(name string, updates []table.Update) ([]table.Update, error) {
+	out := slices.Clone(updates)
+	for i, u := range updates {
+		switch u.Action() {
+		case table.UpdateAddSnapshot, table.UpdateRemoveSnapshots:
+		case table.UpdateSetSnapshotRef:
+			var set struct {
+				Ref      string `json:"ref-name"`
+				Snapshot int64  `json:"snapshot-id"`
+			}
+			if err := reread(u, &set); err != nil {
+				return nil, err
+			}
+			if set.Ref != table.MainBranch {
+				return nil, fmt.Errorf("branch %s of table %s: a commit to it would set ref %s", p.Branch, name, set.Ref)
+			}
+			out[i] = table.NewSetSnapshotRefUpdate(p.Branch, set.Snapshot, table.BranchRef, 0, 0, 0)
+		case table.UpdateSetProperties:
+			var set struct {
+				Updates map[string]string `json:"updates"`
+			}
+			if err := reread(u, &set); err != nil {
+				return nil, err
+			}
+			props := iceberg.Properties{}
+			for key, value := range set.Updates {
+				job, ok := strings.CutPrefix(key, progressPrefix)
+				if !ok {
+					return nil, fmt.Errorf("branch %s of table %s: a commit to it would set the table's property %s", p.Branch, name, key)
+				}
+				props[asidePrefix(p.Branch)+job] = value
+			}
+			out[i] = table.NewSetPropertiesUpdate(props)
+		case table.UpdateAddSchema, table.UpdateSetCurrentSchema:
+			return nil, &HaltError{
+				Reason: fmt.Sprintf("the rows on branch %s need columns that table %s does not have, or has with other types; a table has one schema for all its branches", p.Branch, name),
+				Decide: "let them become a table of their own",
+			}
+		default:
+			return nil, fmt.Errorf("branch %s of table %s: a commit to it would do %s to the whole table", p.Branch, name, u.Action())
+		}
+	}
+	return out, nil
+}
+
+// headOf is the snapshot of a branch or tag; 0 if there is none of that name.
+func headOf(meta table.Metadata, ref string) int64 {
+	for name, r := range meta.Refs() {
+		if name == ref {
+			return r.SnapshotID
+		}
+	}
+	return 0
+}
+
+// reread reads what the library does not let others look into.
+func reread(from, to any) error {
+	b, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, to)
+}

@@ -1,0 +1,252 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/kfs/blob"
+)
+
+const (
+	// rebuiltPrefix begins the table property that tells of the last rebuild of a job's rows; the job's name follows.
+	rebuiltPrefix = "firn.rebuilt."
+	// lettersPrefix begins the table property that says that dead letters of the job are left to be dealt with since a rebuild was swapped in:
+	// its value is Rebuilt.Commit.
+	lettersPrefix = "firn.rebuilt-letters."
+	// sealedProperty names the table that takes the place of this one: nobody commits to this one any more.
+	sealedProperty = "firn.replaced-by"
+	// identityProperty is the UUID of the table in whose place this one is: to those who know that one, this is it.
+	identityProperty = "firn.identity"
+)
+
+// Rebuilt tells of a rebuild that was swapped in. As long as the newest receipt of the job is the rebuild's last, only a job of its
+// configuration goes on: one that knows nothing of it would add rows as they were before.
+type Rebuilt struct {
+	Commit   string `json:"commit"`   // the rebuild's last
+	Config   string `json:"config"`   // it was made with
+	Replaced string `json:"replaced"` // the tag, or the table, of what was before
+	// Superseded counts the dead letters of each source whose records the rebuild has made rows of, or left out.
+	Superseded map[string]int64 `json:"superseded,omitempty"`
+	Progress   string           `json:"progress"` // where it stood: the property of that time
+
+	Unfinished bool `json:"-"` // dead letters are left to be dealt with
+}
+
+// rebuiltOf is the last rebuild of a job that a table's properties tell of; nil if there was none.
+func rebuiltOf(props iceberg.Properties, job string) (*Rebuilt, error) {
+	value, ok := props[rebuiltPrefix+job]
+	if !ok {
+		return nil, nil
+	}
+	r := &Rebuilt{}
+	if err := json.Unmarshal([]byte(value), r); err != nil {
+		return nil, fmt.Errorf("property %s%s: %w", rebuiltPrefix, job, err)
+	}
+	if r.Commit == "" || r.Replaced == "" {
+		return nil, fmt.Errorf("property %s%s tells of no rebuild", rebuiltPrefix, job)
+	}
+	r.Unfinished = props[lettersPrefix+job] == r.Commit
+	return r, nil
+}
+
+// Positions are where the rebuild stood when it was swapped in.
+func (r *Rebuilt) Positions(ctx context.Context, store blob.Store) (map[string]SourceProgress, error) {
+	p, err := decodeProgress(ctx, store, r.Progress)
+	if err != nil {
+		return nil, fmt.Errorf("where the rebuild stood: %w", err)
+	}
+	return p.Sources, nil
+}
+
+// Identity is the identity of a table: its UUID, or what it was given by a rebuild.
+func Identity(meta table.Metadata) string {
+	if id := meta.Properties()[identityProperty]; id != "" {
+		return id
+	}
+	return meta.TableUUID().String()
+}
+
+// Swap puts a branch in the place of main.
+type Swap struct {
+	Table      string // namespace.table
+	Job        string
+	Branch     string
+	BranchHead int64
+	Head       int64 // of main, and what it is pinned to
+	Rebuilt    Rebuilt
+}
+
+// Swap makes a branch the main branch, in one commit that is pinned to the heads of both: the progress of the job becomes that of the branch,
+// that of its backfills, whose rows the branch has too, goes; what was main stays under a tag, Rebuilt.Replaced, and the branch goes. ErrMoved says that main has another
+// head: nothing was done. opts says how to wait between tries.
+func (c *Catalog) Swap(ctx context.Context, s Swap, opts Options) error {
+	done, sent := false, false
+	err := c.change(ctx, s.Table, opts, func(t *table.Table) (*request, error) {
+		meta := t.Metadata()
+		progress := meta.Properties()[asidePrefix(s.Branch)+s.Job]
+		s.Rebuilt.Progress = progress
+		now, err := rebuiltOf(meta.Properties(), s.Job)
+		if err != nil {
+			return nil, err
+		}
+		if now != nil && now.Commit == s.Rebuilt.Commit && now.Replaced == s.Rebuilt.Replaced {
+			done = true
+			return nil, nil
+		}
+		if headOf(meta, table.MainBranch) != s.Head || headOf(meta, s.Branch) != s.BranchHead || progress == "" {
+			return nil, nil
+		}
+		value, err := json.Marshal(s.Rebuilt)
+		if err != nil {
+			return nil, err
+		}
+		sent = true
+		return swapRequest(meta, s, progress, string(value)), nil
+	})
+	switch {
+	case err != nil && sent:
+		return fmt.Errorf("swap branch %s of table %s in: %w: %w", s.Branch, s.Table, ErrUnknownOutcome, err)
+	case err != nil:
+		return fmt.Errorf("swap branch %s of table %s in: %w", s.Branch, s.Table, err)
+	case !done:
+		return fmt.Errorf("swap branch %s of table %s in: %w", s.Branch, s.Table, ErrMoved)
+	}
+	return nil
+}
+
+func swapRequest(meta table.Metadata, s Swap, progress, rebuilt string) *request {
+	drop := ofAside(meta, s.Branch)
+	for key := range meta.Properties() {
+		if job, ok := strings.CutPrefix(key, progressPrefix); ok && OwnBackfill(s.Job, job) {
+			drop = append(drop, key)
+		}
+	}
+	slices.Sort(drop)
+	return &request{
+		requirements: []table.Requirement{
+			table.AssertTableUUID(meta.TableUUID()),
+			table.AssertRefSnapshotID(table.MainBranch, &s.Head),
+			table.AssertRefSnapshotID(s.Branch, &s.BranchHead),
+			table.AssertRefSnapshotID(s.Rebuilt.Replaced, nil),
+		},
+		updates: []table.Update{
+			table.NewSetSnapshotRefUpdate(s.Rebuilt.Replaced, s.Head, table.TagRef, 0, 0, 0),
+			moveMain(meta, s.BranchHead),
+			table.NewRemoveSnapshotRefUpdate(s.Branch),
+			table.NewRemovePropertiesUpdate(drop),
+			table.NewSetPropertiesUpdate(iceberg.Properties{
+				progressPrefix + s.Job: progress, rebuiltPrefix + s.Job: rebuilt, lettersPrefix + s.Job: s.Rebuilt.Commit,
+			}),
+		},
+	}
+}
+
+// ofAside are the properties of a branch.
+func ofAside(meta table.Metadata, branch string) []string {
+	keys := []string{}
+	for key := range meta.Properties() {
+		if strings.HasPrefix(key, asidePrefix(branch)) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Finished notes that no dead letters are left to be dealt with since a rebuild was swapped in.
+func (c *Catalog) Finished(ctx context.Context, name, job string, rebuilt *Rebuilt, opts Options) error {
+	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
+		if t.Properties()[lettersPrefix+job] != rebuilt.Commit {
+			return nil, nil
+		}
+		return &request{
+			requirements: []table.Requirement{table.AssertTableUUID(t.Metadata().TableUUID())},
+			updates:      []table.Update{table.NewRemovePropertiesUpdate([]string{lettersPrefix + job})},
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("finish the rebuild of table %s: %w", name, err)
+	}
+	return nil
+}
+
+// DropRef removes a branch or a tag with what is said of it alone: its progress, and the snapshots that no other ref leads to. No file is
+// deleted. A ref, or a table, that is not there is as good.
+func (c *Catalog) DropRef(ctx context.Context, name, ref string, opts Options) error {
+	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
+		meta := t.Metadata()
+		head := headOf(meta, ref)
+		if head == 0 || ref == table.MainBranch {
+			return nil, nil
+		}
+		req := &request{
+			requirements: []table.Requirement{table.AssertTableUUID(meta.TableUUID()), table.AssertRefSnapshotID(ref, &head)},
+			updates:      []table.Update{table.NewRemoveSnapshotRefUpdate(ref)},
+		}
+		if keys := ofAside(meta, ref); len(keys) > 0 {
+			slices.Sort(keys)
+			req.updates = append(req.updates, table.NewRemovePropertiesUpdate(keys))
+		}
+		if alone := onlyOf(meta, ref); len(alone) > 0 {
+			req.updates = append(req.updates, table.NewRemoveSnapshotsUpdate(alone, false))
+		}
+		return req, nil
+	})
+	if err != nil && !errors.Is(err, ErrNoTable) {
+		return fmt.Errorf("drop %s of table %s: %w", ref, name, err)
+	}
+	return nil
+}
+
+// onlyOf are the snapshots that only one ref leads to.
+func onlyOf(meta table.Metadata, ref string) []int64 {
+	kept := map[int64]bool{}
+	var own []int64
+	for name, r := range meta.Refs() {
+		snapshots, _ := table.AncestorsOfChecked(r.SnapshotID, meta.SnapshotByID)
+		for _, s := range snapshots {
+			if name == ref {
+				own = append(own, s.SnapshotID)
+			} else {
+				kept[s.SnapshotID] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(own, func(id int64) bool { return kept[id] })
+}
+
+// change sends what make says until make says that nothing is left to be done, which it sees in the table alone.
+func (c *Catalog) change(ctx context.Context, name string, opts Options, make func(*table.Table) (*request, error)) error {
+	committer, err := c.Committer(name, opts)
+	if err != nil {
+		return err
+	}
+	var last error
+	for try := range maxSends {
+		if try > 0 && last != nil {
+			if err := committer.wait(ctx, try-1); err != nil {
+				return err
+			}
+		}
+		t, err := committer.Load(ctx)
+		if errors.Is(err, ErrNoTable) || ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			last = err
+			continue
+		}
+		req, err := make(t)
+		if err != nil || req == nil {
+			return err
+		}
+		_, last = committer.send(ctx, t, req)
+	}
+	return fmt.Errorf("given up after %d tries: %w", maxSends, last)
+}

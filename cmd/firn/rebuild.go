@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
+	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/job"
+)
+
+// rebuildResult is what a rebuild has done.
+type rebuildResult struct {
+	Job     string          `json:"job"`
+	Table   string          `json:"table"`
+	DryRun  bool            `json:"dry_run,omitempty"`
+	Sources []rebuildSource `json:"sources,omitempty"`
+	Diff    *rebuild.Diff   `json:"diff,omitempty"`
+	// Outcome is planned, built, swapped, finished (that an earlier run has swapped in) or abandoned.
+	Outcome  string `json:"outcome"`
+	Replaced string `json:"replaced,omitempty"` // the tag of what was before, once it is swapped in
+}
+
+// rebuildSource is what a rebuild has to do of one source partition.
+type rebuildSource struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from"`  // where the log begins
+	Until     int64  `json:"until"` // where the table stands
+	At        int64  `json:"at"`    // where the rebuild stands; -1 if it has nothing yet
+	First     int64  `json:"first"` // where the table begins
+}
+
+// rebuildFlags are the command line of a rebuild.
+type rebuildFlags struct {
+	tableFlags
+	table   string
+	memory  string
+	yes     bool
+	dry     bool
+	abandon bool
+	partial bool
+}
+
+func (p *program) rebuildCommand() *cobra.Command {
+	var flags rebuildFlags
+	c := &cobra.Command{
+		Use:   "rebuild -f JOB.yaml [--table TABLE]",
+		Short: "Make a table of a job anew from the log, with a changed job file, and swap it in",
+		Long: `Make a table of a job anew from the log, with a changed job file, and swap it in.
+
+After decoding or transforms have changed, old rows are as they were. A rebuild reads all that the log still has of the table's topic, makes
+rows of it as the job file says now, on a branch of the table, beside readers and the job at work. When it stands where the table stands, it
+shows what differs: rows, dead letters, and values and nulls of each column. Then it asks, catches up with what the job has committed
+meanwhile, and puts the branch in the place of main, in one commit that is pinned to the head it has caught up with. The job's
+position is that of the branch from then on: no record is lost and none comes twice.
+
+  1. change the job file
+  2. firn rebuild -f job.yaml            the job may run, with the former file or with the new one
+  3. start the job with the new file     with the former one it halts, for its rows would be as they were before
+
+What was before stays under a tag, before_rebuild_TIME, which it tells, until somebody drops that. Dead letters whose records are rows now, or
+are left out, are marked as resolved; records that are no rows any more become dead letters.
+
+The new rows must fit the columns and the partitioning that the table has, for a table has one schema for all its branches. Killed at any
+point, it goes on where it was when it is started again. Until the swap nothing changes for readers. --abandon takes away
+what there is of a rebuild that is not swapped in.
+
+Where the log does not have the table's first records any more, their rows cannot be made anew: it refuses, unless --partial. Exits with 0 when
+it has done what it was asked for, else with 1.`,
+		Example: `  firn rebuild -f job.yaml --dry-run                  # what it would do
+  firn rebuild -f job.yaml                            # build, compare, ask, swap
+  firn rebuild -f job.yaml --yes --json | jq .diff
+  firn rebuild -f job.yaml --table analytics.events   # of a job with several tables
+  firn rebuild -f job.yaml --abandon`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(flags.files) != 1 {
+				return errors.New("a rebuild is of one job: use -f once")
+			}
+			bytes, err := job.ParseSize(flags.memory)
+			if err != nil {
+				return fmt.Errorf("--memory: %w", err)
+			}
+			return flags.each(c.Context(), func(j *jobTables) error {
+				b, err := p.newRebuilding(c.Context(), j, &flags, c.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
+				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
+				if err := b.run(c.Context(), &flags, result, func(d *rebuild.Diff) (bool, error) { return confirm(c, &flags, b.Table, d) }); err != nil {
+					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
+				}
+				return printRebuild(c.OutOrStdout(), result, flags.asJSON)
+			})
+		},
+	}
+	flags.add(c)
+	c.Flags().StringVar(&flags.table, "table", "", "the `table`, namespace.table, if the job has several")
+	c.Flags().BoolVar(&flags.yes, "yes", false, "swap without asking")
+	c.Flags().BoolVar(&flags.dry, "dry-run", false, "say what would be done, and write nothing")
+	c.Flags().BoolVar(&flags.abandon, "abandon", false, "take away what there is of a rebuild that is not swapped in")
+	c.Flags().BoolVar(&flags.partial, "partial", false, "go without the rows that the log does not have any more")
+	c.Flags().StringVar(&flags.memory, "memory", "512MiB", "bound of all buffers")
+	return c
+}
+
+// run brings a rebuild as far as the flags say.
+func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebuildResult, confirm func(*rebuild.Diff) (bool, error)) error {
+	if flags.abandon {
+		if result.Outcome = "abandoned"; flags.dry {
+			return errors.New("--abandon and --dry-run: use one of them")
+		}
+		return b.abandon(ctx)
+	}
+	standing, err := b.Standing(ctx)
+	switch {
+	case errors.Is(err, rebuild.ErrSwapped) && !flags.dry:
+		result.Outcome = "finished"
+		return b.finish(ctx)
+	case errors.Is(err, rebuild.ErrOther):
+		return fmt.Errorf("%w: finish it with that file, or take it away with --abandon", err)
+	case err != nil:
+		return err
+	}
+	if result.Sources, err = b.plan(ctx, standing, flags.partial); err != nil {
+		return err
+	}
+	if result.Outcome = "planned"; flags.dry {
+		return nil
+	}
+	if standing, err = b.CatchUp(ctx); err != nil {
+		return b.explain(err)
+	}
+	if result.Diff, err = b.Diff(ctx, standing); err != nil {
+		return err
+	}
+	result.Outcome = "built"
+	if ok, err := confirm(result.Diff); err != nil || !ok {
+		return err
+	}
+	if err := b.swap(ctx, result); err != nil {
+		return b.explain(err)
+	}
+	result.Outcome = "swapped"
+	return nil
+}
+
+// explain says what to do about errors of building.
+func (b *rebuilding) explain(err error) error {
+	if errors.Is(err, rebuild.ErrBusy) {
+		return fmt.Errorf("%w: stop the job for a moment, and start the same command again", err)
+	}
+	return fmt.Errorf("%w; nothing has changed for readers, and the same command goes on where it ended", err)
+}
+
+// confirm shows what differs and asks. Where nobody can answer, nothing is swapped.
+func confirm(c *cobra.Command, flags *rebuildFlags, table string, d *rebuild.Diff) (bool, error) {
+	if flags.yes {
+		return true, nil
+	}
+	if !isTerminal(c.InOrStdin()) {
+		return false, nil
+	}
+	if err := printDiff(c.ErrOrStderr(), d); err != nil {
+		return false, err
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "put this in the place of %s? [y/N] ", table)
+	answer, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}
+
+func printRebuild(out io.Writer, r *rebuildResult, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, r)
+	}
+	if r.Outcome == "planned" {
+		fmt.Fprintf(out, "a dry run: table %s of job %s would be made anew on branch %s\n", r.Table, r.Job, rebuild.Branch)
+		return printTable(out, "TOPIC\tPARTITION\tFROM\tUNTIL\tTABLE BEGINS\tREBUILD STANDS", r.Sources, func(w io.Writer, s rebuildSource) {
+			at := "-"
+			if s.At >= 0 {
+				at = fmt.Sprint(s.At)
+			}
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\n", s.Topic, s.Partition, s.From, s.Until, s.First, at)
+		})
+	}
+	if r.Diff != nil {
+		if err := printDiff(out, r.Diff); err != nil {
+			return err
+		}
+	}
+	switch r.Outcome {
+	case "built":
+		fmt.Fprintf(out, "table %s is as it was; the rebuild is on its branch %s. The same command with --yes swaps it in, --abandon takes it away.\n", r.Table, rebuild.Branch)
+	case "swapped":
+		fmt.Fprintf(out, "table %s is the rebuilt one; what was before is under its tag %s. Start the job with this job file.\n", r.Table, r.Replaced)
+	case "finished":
+		fmt.Fprintf(out, "table %s had been rebuilt, and its dead letters are dealt with now.\n", r.Table)
+	case "abandoned":
+		fmt.Fprintf(out, "nothing is left of a rebuild of table %s that was not swapped in.\n", r.Table)
+	}
+	return nil
+}
+
+func printDiff(out io.Writer, d *rebuild.Diff) error {
+	fmt.Fprintf(out, "rows %d → %d, dead letters %d → %d\n", d.Rows[0], d.Rows[1], d.Letters[0], d.Letters[1])
+	err := printTable(out, "COLUMN\tTYPE\tVALUES\tNULLS\tREBUILT\tVALUES\tNULLS", d.Columns, func(w io.Writer, c rebuild.Column) {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Name, countText(c.Old), countText(c.New))
+	})
+	for _, note := range d.Notes {
+		fmt.Fprintln(out, "note:", note)
+	}
+	return err
+}
+
+func countText(c *rebuild.Count) string {
+	switch {
+	case c == nil:
+		return "-\t-\t-"
+	case c.Values < 0:
+		return c.Type + "\t?\t?"
+	}
+	return fmt.Sprintf("%s\t%d\t%d", c.Type, c.Values, c.Nulls)
+}
+
+// swap puts the rebuild in the table's place.
+func (b *rebuilding) swap(ctx context.Context, result *rebuildResult) error {
+	if err := b.keep(ctx); err != nil {
+		return err
+	}
+	if err := b.Swap(ctx); err != nil {
+		return err
+	}
+	account, _, err := b.Catalog.Account(ctx, b.Table, b.Store)
+	if err != nil {
+		return err
+	}
+	if rebuilt := account.Rebuilt[b.Job]; rebuilt != nil {
+		result.Replaced = rebuilt.Replaced
+	}
+	return b.tables.release(ctx, b.Name())
+}
+
+func (b *rebuilding) finish(ctx context.Context) error {
+	if err := b.Finish(ctx); err != nil {
+		return err
+	}
+	return b.tables.release(ctx, b.Name())
+}
+
+func (b *rebuilding) abandon(ctx context.Context) error {
+	if err := b.Abandon(ctx); errors.Is(err, rebuild.ErrSwapped) {
+		return fmt.Errorf("%w already: the same command without --abandon finishes it", err)
+	} else if err != nil {
+		return err
+	}
+	return b.tables.release(ctx, b.Name())
+}

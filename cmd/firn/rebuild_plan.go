@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/inspect"
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
+	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// rebuilding is a rebuild of a table of a job with its job file.
+type rebuilding struct {
+	*rebuild.Rebuild
+	program  *program
+	tables   *jobTables
+	topic    string
+	progress io.Writer
+	settings host.Settings
+}
+
+// sampleBytes is how much of the log is looked at to find out whether the table can hold the new rows, about.
+const sampleBytes = 32 << 20
+
+// newRebuilding finds the table.
+func (p *program) newRebuilding(ctx context.Context, j *jobTables, flags *rebuildFlags, progress io.Writer) (*rebuilding, error) {
+	if j.job.Source.Format == "kafscale" {
+		return nil, errors.New("buckets of KafScale are read by jobs, not by rebuilds")
+	}
+	if kind := j.job.SinkKind(); kind != "iceberg" {
+		return nil, fmt.Errorf("the job writes to sink %s: rebuilds are of Iceberg tables", kind)
+	}
+	route, err := j.job.Route()
+	if err != nil {
+		return nil, err
+	}
+	topics := map[string]string{} // by table
+	for _, t := range j.tables {
+		for _, s := range t.Sources {
+			topics[route(s.Topic)] = s.Topic
+		}
+	}
+	table := flags.table
+	if len(topics) == 1 && table == "" {
+		for table = range topics {
+		}
+	}
+	topic, ok := topics[table]
+	switch {
+	case len(topics) == 0:
+		return nil, errors.New("the job has filled no table yet: there is nothing to rebuild")
+	case table == "":
+		return nil, fmt.Errorf("the job has several tables: say which with --table: %s", strings.Join(slices.Sorted(maps.Keys(topics)), ", "))
+	case !ok:
+		return nil, fmt.Errorf("--table %s is none of the job's tables; it has %s", table, strings.Join(slices.Sorted(maps.Keys(topics)), ", "))
+	}
+	hash, err := j.job.Hash()
+	if err != nil {
+		return nil, err
+	}
+	b := &rebuilding{program: p, tables: j, topic: topic, progress: progress}
+	b.Rebuild = &rebuild.Rebuild{
+		Catalog: j.catalog, Store: j.store, Job: j.job.Name, Config: hash, Writer: writerName(), Table: table, Letters: j.job.DeadLetterTable(),
+		Fill: b.fill, Starts: map[processor.Source]int64{},
+	}
+	return b, nil
+}
+
+// plan finds what there is to be read, and refuses what cannot be done.
+func (b *rebuilding) plan(ctx context.Context, s *rebuild.Standing, partial bool) ([]rebuildSource, error) {
+	ends, err := inspect.ReadEnds(ctx, b.Store)
+	if err != nil {
+		return nil, err
+	}
+	all := ends.All()
+	var sources []rebuildSource
+	var refused []error
+	for _, of := range s.Sources {
+		src := of.Source
+		at := slices.IndexFunc(all, func(p inspect.Partition) bool {
+			return p.PartitionID == kfs.PartitionID{Topic: src.ID, Partition: src.Partition} && !p.Ended
+		})
+		if at < 0 {
+			refused = append(refused, fmt.Errorf("%s/%d: the log has nothing of topic id %s, which the table was filled from: rows of a deleted topic cannot be made anew", src.Topic, src.Partition, src.ID))
+			continue
+		}
+		if lost := all[at].Start - of.Table.Base; lost > 0 && of.Table.Next > of.Table.Base && !partial {
+			refused = append(refused, fmt.Errorf("%s/%d: the table begins at offset %d and the log at %d: the rows of %d offsets would be lost; --partial goes without them",
+				src.Topic, src.Partition, of.Table.Base, all[at].Start, min(lost, of.Table.Len())))
+		}
+		b.Starts[src] = all[at].Start
+		sources = append(sources, rebuildSource{Topic: src.Topic, Partition: src.Partition, From: all[at].Start, Until: of.Table.Next, At: of.At, First: of.Table.Base})
+	}
+	if len(refused) == 0 && !s.Begun {
+		refused = append(refused, b.fits(ctx))
+	}
+	return sources, errors.Join(refused...)
+}
+
+// fits refuses what a branch of the table cannot hold, by a sample.
+func (b *rebuilding) fits(ctx context.Context) error {
+	sample, err := inspect.TakeSample(ctx, b.Store, func(topic string) bool { return topic == b.topic }, sampleBytes)
+	if err != nil {
+		return err
+	}
+	reports, err := planTables(ctx, b.tables.job, sample)
+	if err != nil {
+		return err
+	}
+	_, t, err := b.Catalog.Account(ctx, b.Table, b.Store)
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		if r.Made == nil {
+			continue
+		}
+		if why := rebuild.Unfit(t.Metadata(), r.Made.Metadata()); why != "" {
+			return fmt.Errorf("the table cannot hold what the job file makes: %s", why)
+		}
+	}
+	return nil
+}
+
+// fill runs the job beside itself.
+func (b *rebuilding) fill(ctx context.Context, lake *catalog.Catalog, to map[processor.Source]int64) error {
+	standing, err := b.Standing(ctx)
+	if err != nil {
+		return err
+	}
+	beside := &host.Beside{Name: b.Name(), Receipts: b.Job, To: pipeline.Offsets{b.topic: {}},
+		Tables: func(env plugin.SinkEnv) (plugin.Tables, error) { return icebergFactory(lake, env), nil }}
+	var spans []backfillSpan
+	for _, of := range standing.Sources {
+		src := of.Source
+		next, ok := to[src]
+		if !ok {
+			continue
+		}
+		beside.To[b.topic][src.Partition] = next
+		spans = append(spans, backfillSpan{Table: b.Table, Topic: src.Topic, ID: src.ID, Partition: src.Partition, From: b.Starts[src], Until: next, At: max(b.Starts[src], of.At)})
+	}
+	settings := b.settings
+	settings.Beside = beside
+	_, err = b.program.runBeside(ctx, b.tables.job, settings, spans, b.progress)
+	return err
+}
+
+// keep puts the part of the job file that decides what records become where the job finds it, should it be changed before the job has started.
+func (b *rebuilding) keep(ctx context.Context) error {
+	kept, err := b.tables.job.Kept()
+	if err != nil {
+		return err
+	}
+	if _, err := b.Store.Put(ctx, kfs.JobConfigKey(b.Job, b.Config), kept, true); err != nil && !errors.Is(err, blob.ErrPrecondition) {
+		return fmt.Errorf("keep the job's configuration: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/tail/tailtest"
+)
+
+// rebuild runs `firn rebuild` with a job file.
+func (w *workbench) rebuild(text string, arguments ...string) (result rebuildResult, err error) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "rebuild.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	var out bytes.Buffer
+	p := &program{logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), out: io.Discard}
+	c := p.rebuildCommand()
+	c.SetOut(&out)
+	c.SetErr(io.Discard)
+	c.SetIn(strings.NewReader(""))
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetArgs(append([]string{"-f", path, "--data", w.dir, "--json"}, arguments...))
+	if err = c.ExecuteContext(w.t.Context()); err == nil {
+		err = json.Unmarshal(out.Bytes(), &result)
+	}
+	return result, err
+}
+
+const (
+	shopBefore = `
+name: shop
+source: {topics: [events, orders]}
+decode: {value: {schema: [{name: id, type: long}, {name: price, type: double}, {name: note, type: string}]}}
+transform: [{drop: [note]}]
+table: {name: "lake.{topic}"}
+`
+	// Prices may be text now.
+	shopAfter = `
+name: shop
+source: {topics: [events, orders]}
+decode: {value: {schema: [{name: id, type: long}, {name: price, type: string}]}}
+transform:
+  - cast: {price: double}
+table: {name: "lake.{topic}"}
+`
+)
+
+// TestRebuild makes a table anew with a changed job file: dead letters become rows and rows become dead letters; then the job goes on
+// with the new file, and not with the former one.
+func TestRebuild(t *testing.T) {
+	w := newWorkbench(t)
+	events, orders := tailtest.Topic("events", 1, 0), tailtest.Topic("orders", 2, 0)
+	w.journal.Append(t, []kfs.Entry{events, orders}, tailtest.Values(events, 0, `{"id":0,"price":1.5}`, `{"id":1,"price":"2.5"}`, `{"id":2}`, `nonsense`))
+	w.journal.Append(t, nil, tailtest.Values(orders, 0, `{"id":0}`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	was := map[int64]string{0: `{"id":0,"price":1.5}`, 2: `{"id":2}`}
+	w.want("lake.events", was)
+
+	if _, err := w.rebuild(shopAfter, "--yes"); err == nil || !strings.Contains(err.Error(), "say which with --table: lake.events, lake.orders") {
+		t.Errorf("without --table: %v", err)
+	}
+	planned, err := w.rebuild(shopAfter, "--table", "lake.events", "--dry-run")
+	if err != nil || planned.Outcome != "planned" || len(planned.Sources) != 1 || planned.Sources[0].Until != 4 || planned.Sources[0].At != -1 {
+		t.Fatalf("%+v, %v", planned, err)
+	}
+	built, err := w.rebuild(shopAfter, "--table", "lake.events")
+	if err != nil || built.Outcome != "built" {
+		t.Fatalf("%+v, %v", built, err)
+	}
+	if d := built.Diff; d.Rows != [2]int64{2, 2} || d.Letters != [2]int64{2, 2} {
+		t.Errorf("%+v", built.Diff)
+	}
+	w.want("lake.events", was)
+	if held, err := filepath.Glob(filepath.Join(w.dir, "store", "jobs", "shop.rebuild.*.json")); err != nil || len(held) != 1 {
+		t.Errorf("the log is held by %v, %v", held, err)
+	}
+	if out, err := w.verified(shopBefore, "--deep"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+
+	// The job goes on meanwhile.
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":4,"price":4}`, `{"id":5,"price":"5"}`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	swapped, err := w.rebuild(shopAfter, "--table", "lake.events", "--yes")
+	if err != nil || swapped.Outcome != "swapped" || !strings.HasPrefix(swapped.Replaced, "before_rebuild_") {
+		t.Fatalf("%+v, %v", swapped, err)
+	}
+	if err := w.run(shopBefore); err == nil || !strings.Contains(err.Error(), "rebuilt with another job file") {
+		t.Errorf("the job with its former file: %v", err)
+	}
+	if out, err := w.verified(shopAfter, "--deep"); err != nil || strings.Contains(out, "note:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":6,"price":"6"}`))
+	if err := w.run(shopAfter); err != nil {
+		t.Fatal(err)
+	}
+	// By the new file numbers are no prices.
+	w.want("lake.events", map[int64]string{1: `{"id":1,"price":2.5}`, 2: `{"id":2}`, 5: `{"id":5,"price":5}`, 6: `{"id":6,"price":6}`})
+	w.want("lake.orders", map[int64]string{0: `{"id":0}`})
+	if out, err := w.verified(shopAfter, "--deep"); err != nil || strings.Contains(out, "note:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if held, err := filepath.Glob(filepath.Join(w.dir, "store", "jobs", "shop.rebuild.*.json")); err != nil || len(held) > 0 {
+		t.Errorf("the log is held by %v, %v", held, err)
+	}
+}

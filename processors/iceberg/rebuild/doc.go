@@ -1,0 +1,45 @@
+// Package rebuild makes a table of a job anew from the log, with a changed job file, beside readers and the job at work, and puts it in
+// the table's place: what `firn rebuild` does.
+//
+// It promises that every offset is in the table once before, in and after the swap, as a row or as a dead letter; that nothing changes for
+// readers before the swap; and that it can be killed at any point and started again.
+//
+// # How
+//
+// The new rows are committed to a branch of the table by the job's own pipeline and sink, under the job's own name: catalog.Aside shows
+// them the branch as if it were main, with a progress of its own. So the branch has receipts and a position as main has, and the
+// commit protocol holds there word for word: killed, the rebuild goes on where the branch stands. Dead letters go to a branch of the
+// dead-letter table in the same way.
+//
+//	main         ─── a ─── b ─── c ─── d            d ── tag before_rebuild_…
+//	                                      ⇒
+//	firn_rebuild A ───────── B ───────── C          main ── C ─── the job goes on
+//
+// # The swap
+//
+// It is made when the branch stands, for every source, exactly where main stands. One commit sets main to the head of the branch, a
+// tag to the former head of main, and the job's progress to that of the branch. It is pinned to both heads:
+//
+//   - Whatever the job had committed before is made anew on the branch, for the positions were compared for the head that is pinned.
+//   - Whatever the job sends at the same time is pinned to the former head: it lands before, and the swap does not and is tried again when
+//     the branch has caught up; or it never lands.
+//   - After it, the position that the job finds is that of the newest receipt in the ancestry, which is the branch's: where the table stood.
+//   - If the answer is lost, the table tells: it has a property that names the last commit of the rebuild.
+//
+// Rows of backfills are among those of the branch, so their progress goes with the swap. A backfill at work halts, for the job now
+// accounts for its offsets.
+//
+// # The job
+//
+// A job at work, or one that starts, may have the former file still, and would add rows as they were before. It halts
+// (catalog.Rebuilt), as long as the newest receipt of the table is the rebuild's. A job with the file of the rebuild goes on at
+// once, with what it has staged; from then on its file may change as ever. What a span becomes is decided once: both sides stand at one position.
+// Where the dead-letter table is ahead of it, because a job was stopped in between, there is no swap before the job has caught up.
+//
+// # Dead letters
+//
+// Before the swap each dead letter of the rebuild is made to be in the job's dead-letter table, not resolved: it comes, or its mark goes.
+// After it all others, of the records that were made anew, are marked as resolved: those records are rows now, or are left out. Between
+// the two, and if a rebuild is given up, some records are a row and a dead letter, which verify mentions and dlq retry puts right. The
+// table has a property until this is done: the next run does it.
+package rebuild

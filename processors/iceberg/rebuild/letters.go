@@ -1,0 +1,265 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/iceberg/deadletter"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// The bounds of a commit of dead letters.
+const (
+	chunkLetters = 1000
+	chunkBytes   = 64 << 20
+)
+
+// letterSet is the dead letters of one source.
+type letterSet struct {
+	dead, resolved *roaring64.Bitmap
+	rows           int64 // of the table
+}
+
+// readLetters reads which letters of sources a table has, below some offsets; t is nil if there is no table.
+func (r *Rebuild) readLetters(ctx context.Context, t *table.Table, below map[processor.Source]int64) (map[processor.Source]*letterSet, error) {
+	sets := map[processor.Source]*letterSet{}
+	byPlace := map[iceberg.Place]processor.Source{}
+	for source := range below {
+		sets[source] = &letterSet{dead: roaring64.New(), resolved: roaring64.New()}
+		byPlace[iceberg.Place{Topic: source.Topic, Partition: source.Partition}] = source
+	}
+	if t == nil || t.CurrentSnapshot() == nil {
+		return sets, nil
+	}
+	for l, err := range deadletter.Read(ctx, t, deadletter.Selection{Offsets: true, Prefix: r.Prefix}) {
+		if err != nil {
+			return nil, err
+		}
+		source, ok := byPlace[iceberg.Place{Topic: l.Topic, Partition: l.Partition}]
+		if !ok || l.Offset >= below[source] {
+			continue
+		}
+		set := sets[source]
+		if set.rows++; l.Resolved.IsZero() {
+			set.dead.Add(uint64(l.Offset))
+		} else {
+			set.resolved.Add(uint64(l.Offset))
+		}
+	}
+	return sets, nil
+}
+
+// bothLetters reads the letters of the rebuild, with their table, and of the job.
+func (r *Rebuild) bothLetters(ctx context.Context, below map[processor.Source]int64) (ours *table.Table, want, have map[processor.Source]*letterSet, err error) {
+	theirs, err := r.load(ctx, r.Catalog, r.Letters)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if ours, err = r.load(ctx, r.lake(), r.Letters); err != nil {
+		return nil, nil, nil, err
+	}
+	if want, err = r.readLetters(ctx, ours, below); err != nil {
+		return nil, nil, nil, err
+	}
+	have, err = r.readLetters(ctx, theirs, below)
+	return ours, want, have, err
+}
+
+// load gives a table, nil if it is not there.
+func (r *Rebuild) load(ctx context.Context, lake *catalog.Catalog, name string) (*table.Table, error) {
+	_, t, err := lake.Account(ctx, name, r.Store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil, nil
+	}
+	return t, err
+}
+
+// sink opens the dead-letter table of readers.
+func (r *Rebuild) sink(ctx context.Context) (*iceberg.Sink, error) {
+	opened, err := iceberg.New(iceberg.Config{Catalog: r.Catalog, Options: r.options(), Prefix: r.Prefix}).Open(ctx, processors.Table{Name: r.Letters})
+	if err != nil {
+		return nil, err
+	}
+	s, ok := opened.(*iceberg.Sink)
+	if !ok {
+		return nil, fmt.Errorf("the sink of dead letters is a %T", opened)
+	}
+	return s, nil
+}
+
+// addLetters makes the dead letters of the rebuild be there, as letters that are not resolved: each that is not there comes, each that is
+// resolved is so no more. It counts, for every source, those letters that the rebuild does not have.
+func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[string]int64, err error) {
+	below := s.ends()
+	ours, want, have, err := r.bothLetters(ctx, below)
+	if err != nil {
+		return nil, err
+	}
+	sink, err := r.sink(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	if err := sink.Resolvable(ctx); err != nil {
+		return nil, err
+	}
+	superseded, reopen := map[string]int64{}, map[iceberg.Place][]int64{}
+	for _, source := range s.Sources {
+		want, have := want[source.Source].dead, have[source.Source]
+		missing := roaring64.AndNot(want, roaring64.Or(have.dead, have.resolved))
+		if err := r.addMissing(ctx, sink, ours, source, missing); err != nil {
+			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), err)
+		}
+		if again := roaring64.AndNot(roaring64.And(want, have.resolved), have.dead); !again.IsEmpty() {
+			reopen[iceberg.Place{Topic: source.Source.Topic, Partition: source.Source.Partition}] = offsetsOf(again)
+		}
+		if n := have.rows + int64(missing.GetCardinality()) - int64(want.GetCardinality()); n != 0 {
+			superseded[iceberg.SourceKey(source.Source)] = n
+		}
+	}
+	_, err = sink.Reopen(ctx, reopen)
+	return superseded, err
+}
+
+// addMissing brings letters of one source over, some at a time.
+func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, source SourceStanding, missing *roaring64.Bitmap) error {
+	if missing.IsEmpty() {
+		return nil
+	}
+	at, err := sink.Committed(ctx)
+	if err != nil {
+		return err
+	}
+	next, ok := at[source.Source]
+	if !ok {
+		next = r.Starts[source.Source]
+	}
+	for chunk := range slices.Chunk(offsetsOf(missing), chunkLetters) {
+		// Those that the table has passed come as a repair of it, the others move it on: never beyond where the table of rows stands.
+		passed, _ := slices.BinarySearch(chunk, next)
+		for _, part := range [][]int64{chunk[:passed], chunk[passed:]} {
+			if next, err = r.addChunk(ctx, sink, from, source.Source, part, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// errLarge says that letters take too much memory at once.
+var errLarge = errors.New("the letters are too large for one commit")
+
+// addChunk commits letters to a table that stands at next, and gives where it stands then.
+func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, from *table.Table, source processor.Source, offsets []int64, next int64) (int64, error) {
+	if len(offsets) == 0 {
+		return next, nil
+	}
+	letters, err := r.read(ctx, from, source, offsets)
+	if errors.Is(err, errLarge) {
+		half := len(offsets) / 2
+		if next, err = r.addChunk(ctx, sink, from, source, offsets[:half], next); err != nil {
+			return next, err
+		}
+		return r.addChunk(ctx, sink, from, source, offsets[half:], next)
+	}
+	if err != nil {
+		return next, err
+	}
+	end := offsets[len(offsets)-1] + 1
+	span := kfs.Span{Base: next, Next: end}
+	repair := end <= next
+	if repair {
+		span.Base = offsets[0]
+	}
+	rows := decode.DeadLetterBatch(r.Prefix, r.Job, letters, memory.DefaultAllocator)
+	defer rows.Release()
+	if err := sink.Stage(ctx, processor.Batch{Source: source, Span: span, Records: rows}); err != nil {
+		return next, err
+	}
+	staged, err := sink.Seal(ctx)
+	if err != nil {
+		return next, err
+	}
+	if repair {
+		return next, sink.Repair(ctx, staged, map[processor.Source][]int64{source: offsets})
+	}
+	return end, sink.Commit(ctx, processor.Positions{source: span.Base}, processor.Positions{source: end}, []processor.Staged{staged})
+}
+
+// read reads letters whole, in order of offset, each once.
+func (r *Rebuild) read(ctx context.Context, from *table.Table, source processor.Source, offsets []int64) ([]decode.DeadLetter, error) {
+	want := deadletter.Selection{Topic: source.Topic, Partition: &source.Partition, Span: kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}, Prefix: r.Prefix}
+	letters := make([]decode.DeadLetter, len(offsets))
+	bytes := int64(0)
+	for l, err := range deadletter.Read(ctx, from, want) {
+		if err != nil {
+			return nil, err
+		}
+		at, ok := slices.BinarySearch(offsets, l.Offset)
+		if !ok {
+			continue
+		}
+		letters[at] = decode.DeadLetter{Source: source, Offset: l.Offset, Timestamp: l.Time.UnixMilli(), Key: l.Key, Value: l.Value, Class: decode.Class(l.Class), Message: l.Message}
+		for _, h := range l.Headers {
+			letters[at].Headers = append(letters[at].Headers, decode.Header(h))
+		}
+		if bytes += letters[at].Bytes(); bytes > chunkBytes && len(offsets) > 1 {
+			return nil, errLarge
+		}
+	}
+	return letters, nil
+}
+
+// resolveLetters marks the letters as resolved that the rebuild does not have, of the records that it was made of.
+func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt) (err error) {
+	progress, err := rebuilt.Positions(ctx, r.Store)
+	if err != nil {
+		return err
+	}
+	below := map[processor.Source]int64{}
+	for key, p := range progress {
+		source, err := iceberg.ParseSource(key)
+		if err != nil {
+			return err
+		}
+		below[source] = p.Next
+	}
+	_, want, have, err := r.bothLetters(ctx, below)
+	if err != nil {
+		return err
+	}
+	resolve := map[iceberg.Place][]int64{}
+	for source := range below {
+		gone := roaring64.AndNot(have[source].dead, want[source].dead)
+		gone.RemoveRange(0, uint64(progress[iceberg.SourceKey(source)].First)) // what the log did not have any more stays as it is
+		if !gone.IsEmpty() {
+			resolve[iceberg.Place{Topic: source.Topic, Partition: source.Partition}] = offsetsOf(gone)
+		}
+	}
+	sink, err := r.sink(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	_, err = sink.Resolve(ctx, resolve, r.now())
+	return err
+}
+
+func offsetsOf(set *roaring64.Bitmap) []int64 {
+	all := make([]int64, 0, set.GetCardinality())
+	for it := set.Iterator(); it.HasNext(); {
+		all = append(all, int64(it.Next()))
+	}
+	return all
+}

@@ -1,0 +1,384 @@
+package rebuild
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// Rebuild is a rebuild of a table of a job, from a log that others read. Its methods must not be called concurrently; processes that do
+// the same at a time do no harm.
+type Rebuild struct {
+	Catalog *catalog.Catalog
+	Store   blob.Store // of the source; see catalog.Options
+	Job     string
+	Config  string // hash of the job file that the rows are made with
+	Writer  string // who commits; shown in receipts
+	Table   string // namespace.table
+	Letters string // the job's dead-letter table, likewise
+	Prefix  string // of the coordinate columns; "kafka_" if empty
+
+	// Fill brings the records of sources, as far as the log has them, up to these offsets into the tables of lake, with their dead letters,
+	// under the name of the job: from where lake's table stands, or else from the log's beginning.
+	Fill func(ctx context.Context, lake *catalog.Catalog, to map[processor.Source]int64) error
+	// Starts are where the log begins: where that is where the table stands there is nothing to fill.
+	Starts map[processor.Source]int64
+
+	Now   func() time.Time                           // time.Now if nil
+	Sleep func(context.Context, time.Duration) error // see catalog.Options
+}
+
+// The bounds of a rebuild.
+const (
+	maxRounds   = 40                     // in which it follows a job at work
+	letterPause = 500 * time.Millisecond // between looks at dead letters that are ahead of their table
+)
+
+var (
+	// ErrOther says that a rebuild with another job file has begun.
+	ErrOther = errors.New("a rebuild with another job file has been begun")
+	// ErrBusy says that the job commits faster than a rebuild gets to where it stands.
+	ErrBusy = errors.New("the job commits faster than the rebuild comes to where it stands")
+	// ErrSwapped says that the rebuild is swapped in, and only has to be finished.
+	ErrSwapped = errors.New("the rebuild has been swapped in")
+)
+
+// id tells the rebuilds of a job's tables apart.
+func (r *Rebuild) id() string {
+	sum := sha256.Sum256([]byte(r.Table))
+	return hex.EncodeToString(sum[:4])
+}
+
+// Name is what the store knows the rebuild by: job files cannot have such a name.
+func (r *Rebuild) Name() string { return r.Job + ".rebuild." + r.id() }
+
+// Branch is the branch of the table on which it is rebuilt.
+const Branch = "firn_rebuild"
+
+func (r *Rebuild) lettersBranch() string { return Branch + "_" + r.id() }
+
+// lake is the catalog in which the table and its dead letters are the rebuilt ones.
+func (r *Rebuild) lake() *catalog.Catalog {
+	return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Branch: Branch}, r.Letters: {Branch: r.lettersBranch()}})
+}
+
+// sides are the catalog as readers see it, and the rebuild's.
+func (r *Rebuild) sides() [2]*catalog.Catalog { return [2]*catalog.Catalog{r.Catalog, r.lake()} }
+
+func (r *Rebuild) options() catalog.Options {
+	return catalog.Options{Job: r.Job, Config: r.Config, Writer: r.Writer, Store: r.Store, Now: r.Now, Sleep: r.Sleep}
+}
+
+// Standing is how far a rebuild is.
+type Standing struct {
+	Begun   bool // something of it is there
+	Sources []SourceStanding
+
+	live, aside *catalog.Account
+}
+
+// SourceStanding is how far it is with a source.
+type SourceStanding struct {
+	Source processor.Source
+	Table  kfs.Span // the offsets that the table accounts for, those of backfills included
+	At     int64    // where the rebuild stands; -1 if it has nothing of the source
+}
+
+// behind is what is left to be done, by source.
+func (s *Standing) behind() map[processor.Source]int64 {
+	to := map[processor.Source]int64{}
+	for _, source := range s.Sources {
+		if source.At < source.Table.Next {
+			to[source.Source] = source.Table.Next
+		}
+	}
+	return to
+}
+
+// ends are the offsets up to which the table has the sources.
+func (s *Standing) ends() map[processor.Source]int64 {
+	ends := map[processor.Source]int64{}
+	for _, source := range s.Sources {
+		ends[source.Source] = source.Table.Next
+	}
+	return ends
+}
+
+// Standing tells how far the rebuild is. ErrSwapped if it is swapped in and not finished, ErrOther if there is one with another job file;
+// an error beside that says that the table cannot be rebuilt.
+func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
+	live, _, err := r.Catalog.Account(ctx, r.Table, r.Store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil, fmt.Errorf("%w: there is nothing to rebuild; start the job", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	aside, _, err := r.lake().Account(ctx, r.Table, r.Store)
+	if err != nil && !errors.Is(err, catalog.ErrNoTable) {
+		return nil, err
+	}
+	if rebuilt := live.Rebuilt[r.Job]; rebuilt != nil && rebuilt.Unfinished {
+		return nil, ErrSwapped
+	}
+	progress := live.Progress[r.Job]
+	if progress == nil || live.Head == 0 {
+		return nil, fmt.Errorf("job %s has not begun on table %s: there is nothing to rebuild; start the job", r.Job, r.Table)
+	}
+	for _, other := range slices.Sorted(maps.Keys(live.Progress)) {
+		if other != r.Job && !catalog.OwnBackfill(r.Job, other) {
+			return nil, fmt.Errorf("job %s has filled table %s too: its rows would be lost", other, r.Table)
+		}
+	}
+	s := &Standing{live: live, aside: aside}
+	if aside != nil && aside.Head != 0 {
+		s.Begun = true
+		if last := newest(aside, r.Job); last == nil || last.Config != r.Config {
+			return nil, ErrOther
+		}
+		if own := aside.Progress[r.Job]; own != nil && own.Lineage != "" && progress.Lineage != "" && own.Lineage != progress.Lineage {
+			return nil, fmt.Errorf("table %s was filled from lineage %s, the log now is lineage %s: it was restored or replaced, and its offsets may mean other records", r.Table, progress.Lineage, own.Lineage)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(progress.Sources)) {
+		one := SourceStanding{At: -1}
+		if one.Source, err = iceberg.ParseSource(key); err != nil {
+			return nil, err
+		}
+		next, ok := live.Position(r.Job, key)
+		if !ok {
+			continue
+		}
+		one.Table = kfs.Span{Base: next, Next: next}
+		for _, span := range live.Accounted(r.Job, key) {
+			one.Table.Base = min(one.Table.Base, span.Base)
+		}
+		if s.Begun {
+			if at, ok := aside.Position(r.Job, key); ok {
+				one.At = at
+			}
+		}
+		if one.At > next {
+			return nil, fmt.Errorf("table %s stands at %d of %s, and the rebuild at %d: the table was rolled back; roll it forward, or give the rebuild up with --abandon", r.Table, next, key, one.At)
+		}
+		s.Sources = append(s.Sources, one)
+	}
+	return s, nil
+}
+
+// newest is a job's newest receipt that advances a source; nil if there is none.
+func newest(a *catalog.Account, job string) *catalog.Receipt {
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Job == job && len(e.Receipt.Ranges) > 0 {
+			return e.Receipt
+		}
+	}
+	return nil
+}
+
+// CatchUp brings the rebuild to where the table stands, with all its dead letters.
+func (r *Rebuild) CatchUp(ctx context.Context) (*Standing, error) {
+	var before map[processor.Source]int64 // where it stood
+	for range maxRounds {
+		s, err := r.Standing(ctx)
+		if err != nil {
+			return nil, err
+		}
+		at := map[processor.Source]int64{}
+		for _, source := range s.Sources {
+			at[source.Source] = source.At
+		}
+		to := s.behind()
+		if len(to) == 0 {
+			ahead, err := r.lettersAhead(ctx, s)
+			if err != nil || ahead == "" {
+				return s, err
+			}
+			if err := r.sleep(ctx, letterPause); err != nil {
+				return nil, err
+			}
+			before = nil
+			continue
+		}
+		if maps.Equal(before, at) {
+			return nil, fmt.Errorf("the log was read and the rebuild of table %s stands where it stood, behind the table: %v", r.Table, to)
+		}
+		before = at
+		if err := r.fill(ctx, s, to); err != nil {
+			return nil, err
+		}
+	}
+	s, err := r.Standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ahead, err := r.lettersAhead(ctx, s); err != nil || ahead != "" {
+		return nil, cmp.Or(err, fmt.Errorf("dead letters of %s are committed and the records around them are not yet: a job was stopped in between; start it with the job file that it had, until it has caught up, then rebuild", ahead))
+	}
+	return nil, ErrBusy
+}
+
+// fill brings in what is left of the log, and the position of sources of which nothing is left.
+func (r *Rebuild) fill(ctx context.Context, s *Standing, to map[processor.Source]int64) error {
+	log, rest := map[processor.Source]int64{}, map[string]catalog.Advance{}
+	for _, source := range s.Sources {
+		next, ok := to[source.Source]
+		switch {
+		case !ok:
+		case r.Starts[source.Source] < next:
+			log[source.Source] = next
+		default:
+			base := source.At
+			if base < 0 {
+				base = next
+			}
+			rest[iceberg.SourceKey(source.Source)] = catalog.Advance{Span: kfs.Span{Base: base, Next: next}, High: -1}
+		}
+	}
+	if len(log) > 0 {
+		if err := r.Fill(ctx, r.lake(), log); err != nil {
+			return err
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	opts := r.options()
+	opts.Lineage = s.live.Progress[r.Job].Lineage
+	committer, err := r.lake().Committer(r.Table, opts)
+	if err != nil {
+		return err
+	}
+	err = committer.Commit(ctx, catalog.Group{Ranges: rest})
+	if errors.Is(err, catalog.ErrMoved) {
+		return nil // somebody else has brought it there
+	}
+	return err
+}
+
+// lettersAhead names a source of which more dead letters are decided than the table has records; "" if there is none.
+func (r *Rebuild) lettersAhead(ctx context.Context, s *Standing) (string, error) {
+	letters, err := r.account(ctx, r.Catalog, r.Letters)
+	if err != nil || letters == nil {
+		return "", err
+	}
+	for _, source := range s.Sources {
+		key := iceberg.SourceKey(source.Source)
+		if next, ok := letters.Position(r.Job, key); ok && next > source.Table.Next {
+			return key, nil
+		}
+	}
+	return "", nil
+}
+
+// account is nil for a table that is not there.
+func (r *Rebuild) account(ctx context.Context, lake *catalog.Catalog, name string) (*catalog.Account, error) {
+	a, _, err := lake.Account(ctx, name, r.Store)
+	if errors.Is(err, catalog.ErrNoTable) {
+		return nil, nil
+	}
+	return a, err
+}
+
+// Swap puts the rebuild in the table's place, when it has caught up with it once more, and finishes it.
+func (r *Rebuild) Swap(ctx context.Context) error {
+	for range maxRounds {
+		s, err := r.CatchUp(ctx)
+		if errors.Is(err, ErrSwapped) {
+			return r.Finish(ctx) // somebody else did
+		}
+		if err != nil {
+			return err
+		}
+		err = r.swap(ctx, s)
+		if errors.Is(err, catalog.ErrMoved) || errors.Is(err, processor.ErrMoved) || errors.Is(err, iceberg.ErrRowsThere) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return r.Finish(ctx)
+	}
+	return ErrBusy
+}
+
+// swap puts the rebuild in the table's place, unless that has moved on.
+func (r *Rebuild) swap(ctx context.Context, s *Standing) error {
+	superseded, err := r.addLetters(ctx, s)
+	if err != nil {
+		return err
+	}
+	return r.Catalog.Swap(ctx, catalog.Swap{
+		Table: r.Table, Job: r.Job, Branch: Branch, BranchHead: s.aside.Head, Head: s.live.Head,
+		Rebuilt: catalog.Rebuilt{
+			Commit: newest(s.aside, r.Job).Commit, Config: r.Config, Superseded: superseded,
+			Replaced: "before_rebuild_" + strings.ReplaceAll(r.now().UTC().Format("20060102_150405.000"), ".", "_"),
+		},
+	}, r.options())
+}
+
+// Finish deals with the dead letters that are left after the swap, and takes away what the rebuild needs no more. Without a swap that is
+// not finished it does nothing.
+func (r *Rebuild) Finish(ctx context.Context) error {
+	live, err := r.account(ctx, r.Catalog, r.Table)
+	if err != nil || live == nil {
+		return err
+	}
+	rebuilt := live.Rebuilt[r.Job]
+	if rebuilt == nil || !rebuilt.Unfinished {
+		return nil
+	}
+	if err := r.resolveLetters(ctx, rebuilt); err != nil {
+		return err
+	}
+	if err := r.Catalog.Finished(ctx, r.Table, r.Job, rebuilt, r.options()); err != nil {
+		return err
+	}
+	return r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), r.options())
+}
+
+// Abandon takes away what there is of a rebuild that was not swapped in. ErrSwapped if it was.
+func (r *Rebuild) Abandon(ctx context.Context) error {
+	live, err := r.account(ctx, r.Catalog, r.Table)
+	if err != nil {
+		return err
+	}
+	if live != nil && live.Rebuilt[r.Job] != nil && live.Rebuilt[r.Job].Unfinished {
+		return ErrSwapped
+	}
+	return errors.Join(r.Catalog.DropRef(ctx, r.Table, Branch, r.options()), r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), r.options()))
+}
+
+func (r *Rebuild) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}
+
+func (r *Rebuild) sleep(ctx context.Context, d time.Duration) error {
+	if r.Sleep != nil {
+		return r.Sleep(ctx, d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

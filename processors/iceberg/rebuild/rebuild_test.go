@@ -1,0 +1,305 @@
+package rebuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/iceberg/deadletter"
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
+	"github.com/firn-io/firn/processors/iceberg/verify"
+	"github.com/firn-io/firn/runtime/decode"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+var source = processor.Source{Topic: "events", ID: kfs.TopicID{1}, Partition: 3}
+
+const (
+	events  = "db.events"
+	letters = "db.job_dead_letter"
+)
+
+// form is what a job file makes of a record: a row with the value n, or a dead letter.
+type form struct {
+	config string
+	dead   func(offset int64) bool
+	value  func(offset int64) int64
+}
+
+var (
+	before = form{"before", func(at int64) bool { return at%5 == 0 }, func(at int64) int64 { return at }}
+	after  = form{"after", func(at int64) bool { return at%7 == 0 }, func(at int64) int64 { return at * 10 }}
+)
+
+// bench is a job on a log without end.
+type bench struct {
+	t      *testing.T
+	client catalog.Client
+}
+
+func awake(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+func (b *bench) options(f form) catalog.Options {
+	return catalog.Options{Job: "job", Config: f.config, Sleep: awake, Lineage: "lineage"}
+}
+
+func (b *bench) sink(ctx context.Context, lake *catalog.Catalog, name string, f form) (processor.Sink, error) {
+	return iceberg.New(iceberg.Config{Catalog: lake, Options: b.options(f)}).Open(ctx, processors.Table{Name: name})
+}
+
+// commit brings offsets up to next into a table, from where it stands, and its letters before.
+func (b *bench) commit(ctx context.Context, lake *catalog.Catalog, f form, next int64) error {
+	rows, err := b.sink(ctx, lake, events, f)
+	if err != nil {
+		return err
+	}
+	at, err := rows.Committed(ctx)
+	if err != nil {
+		return err
+	}
+	span := kfs.Span{Base: at[source], Next: next}
+	if span.Empty() {
+		return nil
+	}
+	box, err := b.sink(ctx, lake, letters, f)
+	if err != nil {
+		return err
+	}
+	decided, err := box.Committed(ctx)
+	if err != nil {
+		return err
+	}
+	var dead []decode.DeadLetter
+	for offset := span.Base; offset < span.Next; offset++ {
+		if f.dead(offset) && offset >= decided[source] {
+			dead = append(dead, decode.DeadLetter{Source: source, Offset: offset, Timestamp: 1_700_000_000_000 + offset, Key: []byte{0xff}, Value: fmt.Appendf(nil, "value %d", offset),
+				Headers: []decode.Header{{Key: "a"}}, Class: decode.InvalidJSON, Message: f.config})
+		}
+	}
+	if len(dead) > 0 {
+		from := decided[source]
+		if err := send(ctx, box, kfs.Span{Base: from, Next: next}, decode.DeadLetterBatch("", "job", dead, memory.DefaultAllocator)); err != nil {
+			return err
+		}
+	}
+	return send(ctx, rows, span, f.rows(span))
+}
+
+func send(ctx context.Context, s processor.Sink, span kfs.Span, batch arrow.RecordBatch) error {
+	defer batch.Release()
+	if err := s.Stage(ctx, processor.Batch{Source: source, Span: span, Records: batch}); err != nil {
+		return err
+	}
+	staged, err := s.Seal(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Commit(ctx, processor.Positions{source: span.Base}, processor.Positions{source: span.Next}, []processor.Staged{staged})
+}
+
+func (f form) rows(span kfs.Span) arrow.RecordBatch {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{
+		{Name: "kafka_topic", Type: arrow.BinaryTypes.String},
+		{Name: "kafka_partition", Type: arrow.PrimitiveTypes.Int32},
+		{Name: "kafka_offset", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "kafka_timestamp", Type: arrow.FixedWidthTypes.Timestamp_us},
+		{Name: "n", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	}, nil))
+	defer b.Release()
+	for offset := span.Base; offset < span.Next; offset++ {
+		if f.dead(offset) {
+			continue
+		}
+		b.Field(0).(*array.StringBuilder).Append(source.Topic)
+		b.Field(1).(*array.Int32Builder).Append(source.Partition)
+		b.Field(2).(*array.Int64Builder).Append(offset)
+		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(offset))
+		b.Field(4).(*array.Int64Builder).Append(f.value(offset))
+	}
+	return b.NewRecordBatch()
+}
+
+// rebuild is a rebuild under a form, whose requests go to client.
+func (b *bench) rebuild(client catalog.Client, f form) *rebuild.Rebuild {
+	return &rebuild.Rebuild{
+		Catalog: catalog.New(client), Job: "job", Config: f.config, Table: events, Letters: letters, Sleep: awake,
+		Starts: map[processor.Source]int64{source: 0},
+		Fill: func(ctx context.Context, lake *catalog.Catalog, to map[processor.Source]int64) error {
+			return b.commit(ctx, lake, f, to[source])
+		},
+	}
+}
+
+// want checks that offsets up to next are in the tables once: rows up to split by the second form, from there by the first.
+func (b *bench) want(first form, split int64, second form, next int64) {
+	b.t.Helper()
+	ctx, lake := b.t.Context(), catalog.New(b.client)
+	report, err := verify.Table(ctx, verify.Config{Catalog: lake, Table: events, Job: "job", DeadLetters: letters, Whole: true, Deep: true})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	shallow, err := verify.Table(ctx, verify.Config{Catalog: lake, Table: events, Job: "job", DeadLetters: letters, Whole: true})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if all := append(report.Findings, shallow.Findings...); len(all) > 0 {
+		b.t.Fatalf("verify: %v", all)
+	}
+	if notes := append(report.Notes, shallow.Notes...); len(notes) > 0 {
+		b.t.Errorf("verify notes: %q", notes)
+	}
+	form := func(offset int64) form {
+		if offset < split {
+			return second
+		}
+		return first
+	}
+	got := map[int64]int64{}
+	account, t, err := lake.Account(ctx, events, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if at, _ := account.Position("job", iceberg.SourceKey(source)); at != next {
+		b.t.Errorf("the table stands at %d, want %d", at, next)
+	}
+	for rec, err := range iceberg.Rows(ctx, t, nil, "kafka_offset", "n") {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for i := range int(rec.NumRows()) {
+			got[rec.Column(0).(*array.Int64).Value(i)] = rec.Column(1).(*array.Int64).Value(i)
+		}
+	}
+	_, t, err = lake.Account(ctx, letters, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	dead := map[int64]int{}
+	for l, err := range deadletter.Read(ctx, t, deadletter.Selection{Dead: true}) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if dead[l.Offset]++; string(l.Value) != fmt.Sprintf("value %d", l.Offset) || !slices.Equal(l.Key, []byte{0xff}) || len(l.Headers) != 1 || l.Headers[0].Value != nil {
+			b.t.Errorf("letter %+v is not the record", l)
+		}
+	}
+	for offset := range next {
+		n, row := got[offset]
+		switch f := form(offset); {
+		case f.dead(offset) && (row || dead[offset] != 1), !f.dead(offset) && (!row || n != f.value(offset) || dead[offset] != 0):
+			b.t.Errorf("offset %d: row %v %d, %d letters; %s", offset, row, n, dead[offset], f.config)
+		}
+	}
+}
+
+// TestRebuild makes a table anew: some dead letters become rows, some rows become dead letters, and the job goes on, but not under its
+// former file.
+func TestRebuild(t *testing.T) {
+	b := &bench{t: t, client: catalogtest.NewFake()}
+	ctx, lake := t.Context(), catalog.New(b.client)
+	for _, next := range []int64{20, 30, 40} {
+		if err := b.commit(ctx, lake, before, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := b.rebuild(b.client, after)
+	if _, err := r.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 0, after, 40)
+	if err := b.commit(ctx, lake, before, 50); err != nil {
+		t.Fatal(err)
+	}
+	running, err := b.sink(ctx, lake, events, before) // a job that stays
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := running.Committed(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Swap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 50, after, 50)
+	var halt *processor.HaltError
+	if err := send(ctx, running, kfs.Span{Base: 50, Next: 60}, before.rows(kfs.Span{Base: 50, Next: 60})); !errors.As(err, &halt) || !strings.Contains(halt.Reason, "rebuilt") {
+		t.Errorf("the job that was at work goes on with its former file: %v", err)
+	}
+	if err := b.commit(ctx, lake, before, 60); !errors.As(err, &halt) {
+		t.Errorf("a job with the former file begins: %v", err)
+	}
+	if err := b.commit(ctx, lake, after, 60); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.commit(ctx, lake, before, 70); err != nil {
+		t.Fatal(err) // it has been changed once more
+	}
+	b.want(before, 60, after, 70)
+
+	// And back.
+	if err := b.rebuild(b.client, before).Swap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 0, before, 70)
+}
+
+// TestAbandon leaves everything as it was.
+func TestAbandon(t *testing.T) {
+	b := &bench{t: t, client: catalogtest.NewFake()}
+	ctx, lake := t.Context(), catalog.New(b.client)
+	if err := b.commit(ctx, lake, before, 40); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.rebuild(b.client, after).CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	other := after
+	other.config = "other"
+	if _, err := b.rebuild(b.client, other).CatchUp(ctx); !errors.Is(err, rebuild.ErrOther) {
+		t.Errorf("a rebuild with another file: %v", err)
+	}
+	for range 2 {
+		if err := b.rebuild(b.client, after).Abandon(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{events, letters} {
+		_, t, err := lake.Account(ctx, name, nil)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		refs := 0
+		for range t.Metadata().Refs() {
+			refs++
+		}
+		for key := range t.Properties() {
+			if strings.Contains(key, "aside") {
+				b.t.Errorf("table %s has property %s", name, key)
+			}
+		}
+		if refs != 1 || len(t.Metadata().Snapshots()) != 2 {
+			b.t.Errorf("table %s has %d refs and %d snapshots", name, refs, len(t.Metadata().Snapshots()))
+		}
+	}
+	if err := b.commit(ctx, lake, before, 60); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 0, after, 60)
+	if err := b.rebuild(b.client, other).Swap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 60, after, 60)
+}

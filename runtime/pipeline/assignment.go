@@ -67,6 +67,27 @@ func (t *table) enter() (reads func(kfs.PartitionID) bool, changed <-chan struct
 	return reads, changed
 }
 
+// wants is what the reader of a journal takes from now on.
+func (j *Job) wants(journal uint32) func(kfs.PartitionID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	turn, reads, _ := j.cfg.Assignment.Share()
+	j.turns[journal] = turn
+	return reads
+}
+
+// behind reports whether a reader leaves out what a life of a table of that turn reads: its session began with an older share.
+func (j *Job) behind(turn uint64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, began := range j.turns {
+		if began < turn {
+			return true
+		}
+	}
+	return false
+}
+
 // leave ends it.
 func (t *table) leave() {
 	t.mu.Lock()

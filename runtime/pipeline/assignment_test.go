@@ -241,6 +241,37 @@ func readJobFile(t *testing.T, store blob.Store) *kfs.Job {
 	return f
 }
 
+// promptTeam gives a worker a topic's partitions as soon as it has found the topic, before it has a table.
+type promptTeam struct{ *fakeTeam }
+
+func (f promptTeam) Found(topic kfs.TopicID, partitions int32) {
+	f.mu.Lock()
+	_, known := f.found[topic]
+	f.mu.Unlock()
+	if f.fakeTeam.Found(topic, partitions); !known {
+		f.give(0, 1)
+	}
+}
+
+// TestShareBeforeTable has the share change between the beginning of a reader and the first life of a table: the records of the new share,
+// which the reader leaves out, come all the same.
+func TestShareBeforeTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 2), jsons(events, 1, 0, 3))
+		cfg := testConfig(t, store, l)
+		cfg.Assignment = promptTeam{newFakeTeam("a")}
+		_, stop := start(t, cfg)
+		time.Sleep(time.Minute)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		wantOffsets(t, l.table("db.events"), 0, 0, 2)
+		wantOffsets(t, l.table("db.events"), 1, 0, 3)
+	})
+}
+
 // TestLettersOfAnotherProcess lets another process commit dead letters of records that this one has read and not committed: what it has
 // decided is obeyed.
 func TestLettersOfAnotherProcess(t *testing.T) {

@@ -45,6 +45,7 @@ type Job struct {
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
 	readers map[uint32]readerState
+	turns   map[uint32]uint64                     // of the share that the reader of each journal takes, where processes share the job
 	live    map[string]kfs.Topic                  // that there were when a run until offsets began
 	round   uint64                                // counts rewinds
 	rewound chan struct{}                         // closed at the next one
@@ -77,7 +78,7 @@ func New(cfg Config) (*Job, error) {
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
 		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
-		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
+		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
 		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
 		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
@@ -188,7 +189,7 @@ func (j *Job) readEnd(ctx context.Context, journal uint32, since time.Time) (tai
 func (j *Job) tailConfig(journal uint32) tail.Config {
 	cfg := tail.Config{Store: j.cfg.Store, Journal: journal, Match: j.wanted, Budget: j.objects, Logger: j.cfg.Logger, Now: j.cfg.Now, Jitter: j.cfg.Jitter}
 	if j.cfg.shared() { // a life of a table with another share begins behind this, and with a rewind
-		_, cfg.Wants, _ = j.cfg.Assignment.Share()
+		cfg.Wants = j.wants(journal)
 	}
 	return cfg
 }

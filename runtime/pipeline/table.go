@@ -77,7 +77,7 @@ func (t *table) attach(f *feed) {
 	defer t.mu.Unlock()
 	t.feed = f
 	close(t.ready)
-	if t.missed {
+	if t.missed || t.job.behind(t.turn) {
 		t.job.rewind()
 	}
 	t.missed = false

@@ -63,6 +63,15 @@ func (m *Memory) Wipe() {
 	clear(m.keys)
 }
 
+// Expire ends the session that has put a key, as if its TTL were over; the session learns of it when it is to be kept alive.
+func (m *Memory) Expire(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k, ok := m.keys[key]; ok {
+		m.expire(k.owner)
+	}
+}
+
 // broadcast wakes all who wait. The caller holds m.mu.
 func (m *Memory) broadcast() {
 	close(m.changed)

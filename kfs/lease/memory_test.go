@@ -229,3 +229,29 @@ func (refusing) grant(context.Context, time.Duration) (int64, error) {
 func (refusing) list(context.Context, string) ([]Entry, int64, error) {
 	return nil, 0, refusal{errors.New("no")}
 }
+
+// TestExpire ends the session that has put a key: the key is gone at once, and the session learns of it.
+func TestExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		service := m.Service("/firn/", 0)
+		s, err := service.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Put(t.Context(), "a", "1"); err != nil {
+			t.Fatal(err)
+		}
+		m.Expire("/firn/b")
+		m.Expire("/firn/a")
+		if all, err := service.List(t.Context(), ""); err != nil || len(all) > 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		began := time.Now()
+		<-s.Done()
+		if took := time.Since(began); took > DefaultTTL/3 {
+			t.Errorf("the session has ended after %s", took)
+		}
+	})
+}

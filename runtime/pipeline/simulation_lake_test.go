@@ -300,7 +300,10 @@ func (l *simLake) rollForward(t *simTable) error {
 }
 
 // simClient is the catalog as a process sees it.
-type simClient struct{ p *simProcess }
+type simClient struct {
+	p   *simProcess
+	own bool // it commits nothing for others
+}
 
 var _ catalog.Client = simClient{}
 
@@ -379,7 +382,9 @@ func (c simClient) CreateTable(ctx context.Context, ident icetable.Identifier, s
 func (c simClient) CommitTable(ctx context.Context, ident icetable.Identifier, reqs []icetable.Requirement, updates []icetable.Update) (icetable.Metadata, string, error) {
 	name := strings.Join(ident, ".")
 	l := c.p.simulation.lake
-	c.p.checkSent(name, updates)
+	if c.own {
+		c.p.checkSent(name, updates)
+	}
 	if change := c.p.simulation.mistake.commit; change != nil {
 		reqs, updates = change(reqs, updates)
 	}

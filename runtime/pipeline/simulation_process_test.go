@@ -19,6 +19,7 @@ import (
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 const (
@@ -39,8 +40,10 @@ type simProcess struct {
 
 	seen    map[string]int              // of each table, the newest version that it has seen
 	shown   map[string]map[string]int64 // of each table, the greatest positions that it has seen
+	member  *work.Member                // nil where each process believes to be alone
 	file    string                      // its job file
 	lives   map[string]simLife          // of each table
+	opened  byte                        // sinks
 	letters func(ctx context.Context)   // of a mistake: a commit of dead letters that is put off
 	mu      sync.Mutex                  // guards jitter
 	jitter  *rand.Rand
@@ -55,15 +58,19 @@ func (s *simulation) start() {
 	for name, t := range s.lake.tables {
 		p.seen[name] = t.seen
 	}
-	cfg := Config{Name: simJob, Store: simStore{p}, Topics: []string{"events", "orders"}, Route: Template("db.{topic}"), OpenSink: p.openSink,
-		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
-			return p.openSink(ctx, simLetters, lineage)
+	cfg := Config{Name: simJob, Store: simStore{p}, Topics: []string{"events", "orders"}, Route: Template("db.{topic}"),
+		OpenSink: func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+			return p.openSink(ctx, table, lineage, true)
 		},
-		Jitter: p.drawJitter, Grace: 3 * time.Second, Logger: slog.New(slog.NewTextHandler(simWriter{p}, &slog.HandlerOptions{ReplaceAttr: withoutTime}))}
+		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+			return p.openSink(ctx, simLetters, lineage, true)
+		},
+		Jitter: p.drawJitter, Grace: 3 * time.Second, Logger: p.logged()}
 	if s.seed%2 == 0 {
 		cfg.FileSize = 400
 	}
 	p.configure(&cfg)
+	run := p.share(&cfg)
 	job, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -75,7 +82,7 @@ func (s *simulation) start() {
 	s.say("%d starts", p.n)
 	go func() {
 		defer close(p.done)
-		_ = job.Run(ctx) // not bounded: it is nil
+		_ = run(ctx, job) // not bounded: it is nil
 		p.ended = true
 	}()
 }
@@ -150,6 +157,8 @@ func (s *simulation) end() {
 	}
 }
 
+func (p *simProcess) name() string { return fmt.Sprint(p.n) }
+
 func (p *simProcess) drawJitter() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,9 +218,9 @@ func (p *simProcess) drive(w *worker, ctx, last context.Context) error {
 	}
 }
 
-// openSink opens the sink of a table.
-func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.TopicID) (processor.Sink, error) {
-	sink, err := p.openIceberg(ctx, name, lineage)
+// openSink opens the sink of a table. own says that what it commits is the process's own.
+func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.TopicID, own bool) (processor.Sink, error) {
+	sink, err := p.openIceberg(ctx, name, lineage, own)
 	if err == nil && p.simulation.mistake.sink != nil {
 		return p.simulation.mistake.sink(p, name, sink), nil
 	}
@@ -219,16 +228,17 @@ func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.Topi
 }
 
 // openIceberg opens the sink of a table as cmd/firn does it.
-func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.TopicID) (*iceberg.Sink, error) {
+func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
 	s := p.simulation
-	random := rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16), byte(p.n), byte(len(name))})
+	random := rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16), byte(p.n), byte(len(name)), p.opened})
+	p.opened++
 	spec := processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
 	}
 	sink, err := iceberg.New(iceberg.Config{
-		Catalog: catalog.New(simClient{p}),
-		Options: catalog.Options{Job: simJob, Writer: fmt.Sprint(p.n), Config: p.file, Store: simStore{p}, Rand: random},
+		Catalog: catalog.New(simClient{p, own}),
+		Options: catalog.Options{Job: simJob, Writer: p.name(), Config: p.file, Store: simStore{p}, Rand: random},
 	}).Open(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -279,6 +289,9 @@ func (st simStore) Get(ctx context.Context, key string, r blob.Range) (body io.R
 func (st simStore) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (info blob.Info, err error) {
 	err = st.do(ctx, "put "+key, func() (err error) {
 		if info, err = st.p.simulation.store.Put(ctx, key, body, ifAbsent); err == nil {
+			if strings.HasPrefix(key, work.GroupsPrefix(simJob)) {
+				st.p.simulation.Handed++
+			}
 			st.p.simulation.checkFiled(key, body)
 		}
 		return err

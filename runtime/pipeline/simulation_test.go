@@ -18,12 +18,14 @@ import (
 
 	"github.com/firn-io/firn/catalog/catalogtest"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/lease"
 )
 
 var (
 	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and say what happens")
 	simMistake = flag.String("sim.mistake", "", "with -sim.seed: the mistake of zoo_test.go that all processes make")
 	simSeeds   = flag.Uint64("sim.seeds", 100, "how many seeds the simulation runs")
+	simFrom    = flag.Uint64("sim.from", 1, "the first of them: a long run may be done in parts")
 )
 
 // simulation runs whole jobs, several processes of the same one at a time, on one store, one catalog and one clock. The processes are the
@@ -43,7 +45,8 @@ type simulation struct {
 	wrongs  []string
 
 	began     time.Time
-	store     *blob.Memory // the bucket
+	store     *blob.Memory  // the bucket
+	leases    *lease.Memory // nil where processes know nothing of each other
 	log       *simLog
 	lake      *simLake
 	processes []*simProcess
@@ -60,14 +63,14 @@ type simulation struct {
 
 // simCounts say whether the simulation meets what it is made for.
 type simCounts struct {
-	Turns, Records, Commits, Rows, Letters, Late, Moved, Foreign, Compactions, Expiries, Rollbacks, Schemas, Trims, Kills, Persons int
+	Turns, Records, Commits, Rows, Letters, Late, Moved, Foreign, Compactions, Expiries, Rollbacks, Schemas, Trims, Kills, Persons, Handed, Leases int
 }
 
 func (a *simCounts) add(b simCounts) {
 	a.Turns, a.Records, a.Commits, a.Rows, a.Letters = a.Turns+b.Turns, a.Records+b.Records, a.Commits+b.Commits, a.Rows+b.Rows, a.Letters+b.Letters
 	a.Late, a.Moved, a.Foreign, a.Compactions, a.Expiries = a.Late+b.Late, a.Moved+b.Moved, a.Foreign+b.Foreign, a.Compactions+b.Compactions, a.Expiries+b.Expiries
 	a.Rollbacks, a.Schemas, a.Trims, a.Kills = a.Rollbacks+b.Rollbacks, a.Schemas+b.Schemas, a.Trims+b.Trims, a.Kills+b.Kills
-	a.Persons += b.Persons
+	a.Persons, a.Handed, a.Leases = a.Persons+b.Persons, a.Handed+b.Handed, a.Leases+b.Leases
 }
 
 // simStop is where a goroutine of a process waits until the scheduler lets it go on.
@@ -96,6 +99,9 @@ func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulati
 	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0}
 	if seed%4 == 1 {
 		s.file = simFirst
+	}
+	if seed%4 == 3 || seed%8 == 1 {
+		s.gather()
 	}
 	s.store = blob.NewMemory(nil)
 	s.log, s.lake = newSimLog(s), newSimLake(s)
@@ -239,14 +245,16 @@ func (s *simulation) turn() {
 	case n < 100 && s.file == simFirst:
 		s.say("the job file changes")
 		s.file = simSecond
-	case n < 105:
+	case n < 102 && s.leases != nil:
+		s.loseLease(s.anyone())
+	case n < 106:
 		if p := s.anyone(); p != nil {
 			p.paused = !p.paused
 			s.say("%d paused: %v", p.n, p.paused)
 		}
-	case n < 108:
+	case n < 109:
 		s.pass(time.Duration(s.rng.Int64N(int64(10 * time.Minute))))
-	case n < 109 && s.seed%4 == 0:
+	case n < 110 && s.seed%4 == 0:
 		s.pass(time.Duration(s.rng.Int64N(int64(16 * time.Hour))))
 	case n < 200 || len(ready) == 0:
 		s.pass(time.Duration(s.rng.Int64N(int64(400 * time.Millisecond))))
@@ -291,13 +299,13 @@ func TestSimulation(t *testing.T) {
 	}
 	var sum simCounts
 	hashes := map[uint64]bool{}
-	for seed := uint64(1); seed <= *simSeeds; seed++ {
+	for seed := *simFrom; seed < *simFrom+*simSeeds; seed++ {
 		s := simulate(t, seed, mistake{}, false)
 		if len(s.wrongs) > 0 {
 			t.Errorf("seed %d: %s\nrun with -sim.seed=%d", seed, strings.Join(s.wrongs, "\n"), seed)
 		}
 		sum.add(s.simCounts)
-		if seed > simReplays {
+		if seed >= *simFrom+simReplays {
 			continue
 		}
 		hashes[s.hash] = true
@@ -305,12 +313,12 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed, s.hash, again)
 		}
 	}
-	t.Logf("%d seeds: %+v", *simSeeds, sum)
+	t.Logf("%d seeds from %d on: %+v", *simSeeds, *simFrom, sum)
 	if len(hashes) != int(min(*simSeeds, simReplays)) {
 		t.Errorf("%d seeds have %d traces", min(*simSeeds, simReplays), len(hashes))
 	}
 	if *simSeeds >= 100 && (sum.Letters == 0 || sum.Late == 0 || sum.Moved == 0 || sum.Compactions == 0 || sum.Expiries == 0 || sum.Rollbacks == 0 ||
-		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0) {
+		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0 || sum.Handed == 0 || sum.Leases == 0) {
 		t.Error("the simulation does not meet what it is made for")
 	}
 }

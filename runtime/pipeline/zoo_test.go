@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type mistake struct {
 	seed       uint64 // that has noticed it: it is tried first
 
 	sink   func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink                        // instead of the sink of a table
+	wrap   func(sink processor.Sink) processor.Sink                                                    // likewise, where groups are handed over
 	work   func(w *worker)                                                                             // before a worker decides what is next
 	load   func(meta icetable.Metadata) icetable.Metadata                                              // of a table, as it is loaded
 	failed func(c simClient, updates []icetable.Update)                                                // after a commit has not been answered well
@@ -45,15 +47,20 @@ var zoo = []mistake{
 	{name: "letters-last", seed: 1, what: "dead letters are committed after the rows of their span", sink: func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink {
 		return &lastLetters{sink, p, table}
 	}},
-	{name: "unpinned-head", seed: 204, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
+	{name: "unpinned-head", seed: 250, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
 	{name: "skip-span", seed: 9, what: "a span that could not be staged is left out", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
 		return &skipping{Sink: sink}
 	}},
-	{name: "decide-twice", seed: 13, what: "what was a dead letter when the dead letters of its span were committed is decided again", work: func(w *worker) {
-		clear(w.letterPositions)
-		clear(w.unfinished)
+	{name: "decide-twice", seed: 13, what: "nobody asks the dead-letter table which records of a span it holds", sink: func(_ *simProcess, table string, sink *iceberg.Sink) processor.Sink {
+		if table == simLetters {
+			return struct{ processor.Sink }{sink}
+		}
+		return sink
 	}},
-	{name: "ids-of-two", seed: 57, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
+	{name: "ids-of-two", seed: 234, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
+	{name: "delete-handed", seed: 99, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
+		return deletingHanded{sink.(wholeSink)}
+	}},
 	{name: "hold-on-reply", seed: 2, what: "the hold goes by what commits have answered", work: func(w *worker) {
 		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
 	}},
@@ -146,6 +153,27 @@ func (s halving) Commit(ctx context.Context, from, to processor.Positions, all [
 		return err
 	}
 	return s.Sink.Commit(ctx, from, to, all)
+}
+
+// wholeSink is what a sink of an Iceberg table can do.
+type wholeSink interface {
+	processor.Sink
+	processor.Described
+	processor.Buffering
+	processor.Identified
+	processor.Deciding
+	processor.Recalling
+	io.Closer
+}
+
+type deletingHanded struct{ wholeSink }
+
+func (s deletingHanded) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	err := s.wholeSink.Commit(ctx, from, to, all)
+	if err != nil {
+		_ = s.Discard(ctx, all)
+	}
+	return err
 }
 
 // lastLetters has commits of dead letters wait for the next commit of rows.

@@ -23,8 +23,11 @@ test: tools quick simulate integration plugins ## the whole suite, installing wh
 race: ## the quick tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+# Only packages that have such tests are built and linked with them. The tests wait for others most of the time: four at once.
+INTEGRATION = $(sort $(dir $(shell grep -rl --include='*_test.go' --exclude-dir=.tools --exclude-dir=custom-processor '^func TestIntegration' .)))
 integration: build tools ## tests against programs that are not ours: kcat, librdkafka, kafka-python, pyiceberg, DuckDB, an S3 server
-	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn $(GO) test -count=1 -timeout 30m -tags integration -run Integration ./...
+	FIRN_PYTHON=$(VENV)/bin/python FIRN_BIN=$(CURDIR)/bin/firn \
+	  $(GO) test -count=1 -timeout 30m -tags integration -parallel 4 -run Integration $(INTEGRATION)
 
 faults: ## ten commits of the sink, and a retry of dead letters, with a fault at every single operation; some minutes
 	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg ./processors/iceberg/deadletter

@@ -24,6 +24,7 @@ func offsetsOf(r *backfillResult) (n int64) {
 
 // TestIntegrationBackfill brings in what was there before a job began, beside the job at work: what is from before a time first, killed again and again.
 func TestIntegrationBackfill(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	b := start(t, "broker", "--store", filepath.Join(folder, "store"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	const old, morning = 60_000, 40_000

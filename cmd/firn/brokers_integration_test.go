@@ -11,6 +11,7 @@ import (
 
 // TestIntegrationRollingRestart stops and starts each of three brokers under load. No produce fails, the group goes on, nobody is lost or twice.
 func TestIntegrationRollingRestart(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t)
 	a := f.audit()
 	a.goesOn("at first")

@@ -101,6 +101,7 @@ func after(t *testing.T, d time.Duration) {
 // TestIntegrationSplitBrain runs one job three times at once. One of the three is stopped in its steps again and again, and goes on with
 // what it held then; another is killed again and again.
 func TestIntegrationSplitBrain(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "split")
 	p := startProducer(t, s.broker, "split", 0)
 	slow, frail := start(t, s.args()...), launch(t, s.args()...)
@@ -134,6 +135,7 @@ func TestIntegrationSplitBrain(t *testing.T) {
 // TestIntegrationTwoBrokers runs two brokers on one store, each of which takes it that it is the only one, and produces through both. The
 // first ends when it meets the second, and is started anew where it was; then the second ends.
 func TestIntegrationTwoBrokers(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "two")
 	job := start(t, s.args()...)
 	first := startProducer(t, s.broker, "two", 0)
@@ -170,6 +172,7 @@ func wantFenced(t *testing.T, broker *process) {
 
 // TestIntegrationRecreatedTopic deletes a topic under a running job and creates it again. Its table halts, and the other one goes on.
 func TestIntegrationRecreatedTopic(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "gone", "stays")
 	job := start(t, s.args()...)
 	gone, stays := s.produce(t, "gone", 0, 0, 100), s.produce(t, "stays", 0, 0, 100)
@@ -200,6 +203,7 @@ func TestIntegrationRecreatedTopic(t *testing.T) {
 // TestIntegrationForeignWriter changes a table by pyiceberg while a job commits to it: deletes, properties and expiry do no harm, a
 // rollback halts, also at the next start, and what the message says to do helps.
 func TestIntegrationForeignWriter(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "foreign")
 	s.write(t, []string{"foreign"}, 1500*time.Millisecond) // on a busy machine a delete by pyiceberg takes longer than 300 ms, and would never land between
 	job := start(t, s.args()...)
@@ -244,6 +248,7 @@ func TestIntegrationForeignWriter(t *testing.T) {
 // TestIntegrationDamagedObject flips a byte of a segment in the middle of a backlog: its partition halts, the others go on, verify names
 // the object, and once it is restored the job goes on where it stood.
 func TestIntegrationDamagedObject(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "damaged", "other")
 	var want, other []int
 	var object string // of damaged/0 [100, 200)
@@ -329,6 +334,7 @@ func mentions(text string, words ...string) error {
 // TestIntegrationMixedTypes gives the partitions of a topic different types for one new field at the same time, and records that are no JSON.
 // Every offset is in one of two tables, once, whoever was killed in between.
 func TestIntegrationMixedTypes(t *testing.T) {
+	t.Parallel()
 	s := newSetup(t, "mixed")
 	client := newClient(t, s.broker, kgo.DefaultProduceTopic("mixed"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	const rounds, values = 5, 7

@@ -130,9 +130,8 @@ func TestChaosStoreAwayFromOne(t *testing.T) {
 // TestIntegrationSlowLink gives a broker a link of 1 MiB a second, and produces more at once than passes in the time in which silence means that
 // the store is away. It is slow, and not unavailable.
 func TestIntegrationSlowLink(t *testing.T) {
+	t.Parallel()
 	_, endpoint := versitygw(t, "firn")
-	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
 	store, err := chaos.NewStore(endpoint, "firn/lake/")
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ func startBroker(t *testing.T, store, kafka string) *process {
 
 // TestIntegrationKcatResumes: a group of kcat commits, the broker is killed, and the next member goes on where the first one stopped.
 func TestIntegrationKcatResumes(t *testing.T) {
+	t.Parallel()
 	store := t.TempDir()
 	firn := startBroker(t, store, "127.0.0.1:0")
 	address := firn.where["kafka"]
@@ -53,6 +54,7 @@ func TestIntegrationKcatResumes(t *testing.T) {
 }
 
 func TestIntegrationKcatOffsetsByTime(t *testing.T) {
+	t.Parallel()
 	firn := startBroker(t, t.TempDir(), "127.0.0.1:0")
 	client := newClient(t, firn, kgo.DefaultProduceTopic("times"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	for i := range 3 {
@@ -78,6 +80,7 @@ func TestIntegrationKcatOffsetsByTime(t *testing.T) {
 }
 
 func TestIntegrationPythonClients(t *testing.T) {
+	t.Parallel()
 	firn := startBroker(t, t.TempDir(), "127.0.0.1:0")
 	for _, client := range []string{"confluent", "kafka-python"} {
 		t.Run(client, func(t *testing.T) {
@@ -91,6 +94,7 @@ func TestIntegrationPythonClients(t *testing.T) {
 // TestIntegrationLibrdkafkaSurvives: an idempotent producer that is not ours loses nothing and repeats nothing while the broker is
 // killed and comes back, three times.
 func TestIntegrationLibrdkafkaSurvives(t *testing.T) {
+	t.Parallel()
 	store := t.TempDir()
 	firn := startBroker(t, store, "127.0.0.1:0")
 	address := firn.where["kafka"]

@@ -43,6 +43,7 @@ func firnJSON(t *testing.T, into any, args ...string) {
 
 // TestIntegrationRetry kills retries of dead letters again and again, beside the job at work; in the end every record is a row once.
 func TestIntegrationRetry(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	firn := start(t, "dev", "--data", folder, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--partitions", "2")
 	const records = 12_000

@@ -15,6 +15,7 @@ import (
 // TestIntegrationEarthquakes is the whole path: stock clients produce one week of earthquakes with every codec, and readers that are
 // not ours find each of them once, exactly.
 func TestIntegrationEarthquakes(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	firn := start(t, "dev", "--data", data, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	var tables []string

@@ -16,6 +16,7 @@ import (
 // table with data. A reader that is not ours must see every value as it was produced, and the record that fits nowhere in the
 // dead-letter table.
 func TestIntegrationSchemaEvolves(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	firn := start(t, "dev", "--data", data, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--partitions", "1")
 	client := newClient(t, firn, kgo.DefaultProduceTopic("evolve"))

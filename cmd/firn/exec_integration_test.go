@@ -13,6 +13,7 @@ import (
 
 // TestIntegrationExec runs the example in Python between a log and an Iceberg table.
 func TestIntegrationExec(t *testing.T) {
+	t.Parallel()
 	mask, err := filepath.Abs("../../examples/exec/mask.py")
 	if err != nil {
 		t.Fatal(err)

@@ -50,8 +50,6 @@ func startFleet(t *testing.T) *fleet { return startFleetWith(t, fleetConfig{}) }
 func startFleetWith(t *testing.T, with fleetConfig) *fleet {
 	t.Helper()
 	server, endpoint := versitygw(t, "firn")
-	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
 	f := &fleet{t: t, server: server, endpoint: endpoint, direct: storeAt(endpoint), etcd: newEtcd(t), with: with}
 	f.addr = f.etcd.Addr()
 	for i := range f.all {

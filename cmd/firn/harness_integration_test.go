@@ -23,8 +23,21 @@ import (
 
 const earthquakes = "../../examples/quickstart/earthquakes.jsonl"
 
+const s3Key, s3Secret = "firn", "firnfirnfirn"
+
 // waitLimit is how long a test waits for something that must happen; far above what it takes, for the machine may be busy.
 const waitLimit = 90 * time.Second
+
+// TestMain gives the tests and the programs that they start the key of the S3 servers that they start. Most of the tests wait most of the time, so
+// they run several at a time; the Makefile says how many.
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": s3Key, "AWS_SECRET_ACCESS_KEY": s3Secret} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func fromEnv(t *testing.T, name string) string {
 	t.Helper()

@@ -18,6 +18,7 @@ import (
 
 // TestIntegrationHostileInput sends a running firn dev what no client should send, and then shows that it still serves.
 func TestIntegrationHostileInput(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	firn := start(t, "dev", "--data", data, "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	frames := map[string][]byte{

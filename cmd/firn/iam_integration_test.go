@@ -27,7 +27,7 @@ import (
 )
 
 // TestIntegrationLeastPrivilege runs brokers, a job, the making of restore points and a restore, each with the policy that deploy/iam has for it, against an S3 server that refuses
-// everything else. What a policy allows and nobody asks for is too much.
+// everything else. What a policy allows and nobody asks for is too much. It changes the keys of this process, and so has it to itself.
 func TestIntegrationLeastPrivilege(t *testing.T) {
 	guard := &guard{policies: map[string]*policy{}, used: map[string]bool{}}
 	for _, role := range []string{"broker", "job", "snapshot", "restore"} {

@@ -19,6 +19,7 @@ import (
 // TestIntegrationKill kills firn dev ten times in the middle of producing and committing, and restarts it on the same folder. One
 // idempotent producer lives through all of it. Every acknowledged record must be in the table once, and no offset twice.
 func TestIntegrationKill(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

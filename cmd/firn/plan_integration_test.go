@@ -14,6 +14,7 @@ import (
 
 // TestIntegrationPlan plans a job over real earthquakes beside a broker at work, and leaves nothing behind.
 func TestIntegrationPlan(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	b := start(t, "broker", "--store", filepath.Join(folder, "store"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	produceLines(t, b, "quakes", readLines(t, earthquakes))

@@ -13,6 +13,7 @@ import (
 
 // TestIntegrationQuickStartReadme runs what the quick start tells people to type, as it stands there.
 func TestIntegrationQuickStartReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../examples/quickstart/README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -25,11 +25,14 @@ import (
 // TestIntegrationRestore makes a restore point under load, goes on, trims and deletes, restores, and holds what the restored cluster gives against
 // what was acknowledged: on an S3 server with three brokers, and in a folder with one that owns three journals.
 func TestIntegrationRestore(t *testing.T) {
+	t.Parallel()
 	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
 		f := startFleetWith(t, fleetConfig{args: []string{"--settle-age", "2s"}})
 		restoreAndAudit(t, fromEnv(t, "FIRN_BIN"), f.all[0], f.direct, strings.Replace(f.direct, "firn/lake?", "firn/restored?", 1), func() {})
 	})
 	t.Run("directory", func(t *testing.T) {
+		t.Parallel()
 		dir := t.TempDir()
 		from := filepath.Join(dir, "from")
 		b := start(t, "broker", "--store", from, "--kafka", "127.0.0.1:0", "--journals", "3", "--settle-age", "2s")
@@ -183,6 +186,7 @@ func restoreAndAudit(t *testing.T, firn string, b *process, from, to string, swe
 
 // TestIntegrationRestoring refuses a place that is being restored, whoever comes.
 func TestIntegrationRestoring(t *testing.T) {
+	t.Parallel()
 	dir, data := t.TempDir(), t.TempDir()
 	marker := `{"version":1,"snapshot":"point","id":"CQAAAAAAAAAAAAAAAAAAAA","source":"AQAAAAAAAAAAAAAAAAAAAA","cluster":"AgAAAAAAAAAAAAAAAAAAAA","lineage":"AwAAAAAAAAAAAAAAAAAAAA","began":1700000000000}`
 	if err := os.WriteFile(filepath.Join(dir, "restoring.json"), []byte(marker), 0o644); err != nil {

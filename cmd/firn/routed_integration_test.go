@@ -17,6 +17,7 @@ import (
 // TestIntegrationRoutedKill kills a job whose records name their tables, ten times in the middle of its commits, while records of old and
 // new kinds come. Each record must be in the table that it names, once, or a dead letter, and `firn verify --deep` must find it so.
 func TestIntegrationRoutedKill(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

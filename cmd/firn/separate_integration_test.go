@@ -22,9 +22,8 @@ import (
 // TestIntegrationSeparateProcesses runs broker and processor apart, on an S3 server that is not ours and with a real etcd, which is
 // replaced by an empty one in the middle: topics, offsets and records must all come from the bucket.
 func TestIntegrationSeparateProcesses(t *testing.T) {
+	t.Parallel()
 	endpoint := startVersitygw(t, "firn")
-	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
 	data := t.TempDir()
 	store := "s3://firn/lake?endpoint=" + endpoint + "&region=us-east-1"
 	lines := readLines(t, earthquakes)
@@ -131,7 +130,7 @@ func versitygw(t *testing.T, bucket string) (p *os.Process, url string) {
 	}
 	addr := listener.Addr().String()
 	listener.Close()
-	cmd := exec.Command("versitygw", "--port", addr, "--access", "firn", "--secret", "firnfirnfirn", "--quiet", "posix", t.TempDir())
+	cmd := exec.Command("versitygw", "--port", addr, "--access", s3Key, "--secret", s3Secret, "--quiet", "posix", t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: run this by `make integration`, which installs it", err)
 	}
@@ -154,7 +153,7 @@ func versitygw(t *testing.T, bucket string) (p *os.Process, url string) {
 	})
 	client := s3.New(s3.Options{
 		BaseEndpoint: aws.String("http://" + addr), Region: "us-east-1", UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider("firn", "firnfirnfirn", ""),
+		Credentials: credentials.NewStaticCredentialsProvider(s3Key, s3Secret, ""),
 	})
 	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 		t.Fatal(err)

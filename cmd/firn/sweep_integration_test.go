@@ -68,14 +68,14 @@ func leaveDataFile(t *testing.T, folder, endpoint string, inS3 bool) {
 // TestIntegrationSweep kills a job again and again in the middle of writing. What it leaves is swept, in a folder and in S3, and every
 // record is there before and after.
 func TestIntegrationSweep(t *testing.T) {
+	t.Parallel()
 	endpoint := startVersitygw(t, "lake")
-	t.Setenv("AWS_ACCESS_KEY_ID", "firn")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "firnfirnfirn")
 	for name, warehouse := range map[string]string{
 		"folder": "",
 		"s3":     fmt.Sprintf(`"s3://lake/warehouse", s3.endpoint: %q, s3.region: us-east-1, s3.access-key-id: firn, s3.secret-access-key: firnfirnfirn`, endpoint),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			folder := t.TempDir()
 			if warehouse == "" {
 				warehouse = `"file://` + folder + `/lake"`

@@ -13,6 +13,7 @@ import (
 
 // TestIntegrationMutualTLS: librdkafka and our own commands with certificates, and the listener's renewed while it runs.
 func TestIntegrationMutualTLS(t *testing.T) {
+	t.Parallel()
 	ca := authtest.NewCA(t)
 	server, client := ca.Issue(t, "broker"), ca.Issue(t, "client")
 	firn := start(t, "broker", "--store", "file://"+t.TempDir(), "--kafka", "127.0.0.1:0", "--tls-cert", server.Cert, "--tls-key", server.Key, "--tls-client-ca", ca.File)

@@ -76,6 +76,7 @@ func blowNames() []string {
 
 // TestIntegrationWorkersSurvive deals each blow to two workers once; two processes that know nothing of each other are the last one.
 func TestIntegrationWorkersSurvive(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -92,6 +93,7 @@ func TestIntegrationWorkersSurvive(t *testing.T) {
 
 // TestIntegrationWorkersApart runs three copies of a job, none of which knows of the others.
 func TestIntegrationWorkersApart(t *testing.T) {
+	t.Parallel()
 	c := newCrew(t, 0)
 	p := startProducer(t, c.broker, "load", 0)
 	for range 3 {

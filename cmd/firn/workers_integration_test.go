@@ -123,7 +123,7 @@ func (c *crew) audit(acknowledged []int) {
 }
 
 // TestIntegrationWorkers has two processes share a job, hand over groups, and take over from each other: after SIGTERM at once, after a kill
-// when the lease is over.
+// when the lease is over. It says how long that may take, and is not for a machine that has other tests to run.
 func TestIntegrationWorkers(t *testing.T) {
 	c := newCrew(t, 2)
 	p := startProducer(t, c.broker, "load", 0)

@@ -30,7 +30,7 @@ integration: build tools ## tests against programs that are not ours: kcat, libr
 	  $(GO) test -count=1 -timeout 30m -tags integration -parallel 4 -run Integration $(INTEGRATION)
 
 faults: ## ten commits of the sink, and a retry of dead letters, with a fault at every single operation; some minutes
-	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg ./processors/iceberg/deadletter
+	$(GO) test -count=1 -timeout 60m -tags integration -run AllFaults ./processors/iceberg ./processors/iceberg/deadletter ./processors/iceberg/rebuild
 
 CHAOS ?= ^TestChaos
 chaos: build tools ## three brokers killed, paused, cut off from store and etcd; every acknowledged record audited; 25 minutes; CHAOS='^TestChaosStore' takes some

@@ -3,24 +3,23 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/apache/iceberg-go"
 	icebergcat "github.com/apache/iceberg-go/catalog"
 	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
 )
 
-// Aside is a place beside a table where it is made anew while its readers and its job go on. One of Branch and Table is set.
+// Aside is a place beside a table where it is made anew while its readers and its job go on. One of the two is set.
 type Aside struct {
 	Branch string // of the table itself: it has the table's schema and cannot change it
-	Table  string // namespace.table: a table of its own
-
-	// Of Table, when it is made.
-	Location   string            // the catalog's choice if empty
-	Properties map[string]string // win over others
+	// Table is a table of its own, namespace.table. It is made with a location of its own beside the table's, and with its identity, so that it can
+	// take its name.
+	Table string
 }
 
 // asidePrefix begins the table properties that are of a branch: in place of progressPrefix, for properties have no branches.
@@ -62,22 +61,34 @@ func (c *asideClient) LoadTable(ctx context.Context, ident table.Identifier) (*t
 
 // CreateTable implements Client.
 func (c *asideClient) CreateTable(ctx context.Context, ident table.Identifier, schema *iceberg.Schema, opts ...icebergcat.CreateTableOpt) (*table.Table, error) {
-	p, ident := c.place(ident)
-	opts = append(slices.Clone(opts), func(cfg *icebergcat.CreateTableCfg) {
-		if p.Location != "" {
-			cfg.Location = p.Location
+	p, there := c.place(ident)
+	if p.Table != "" {
+		t, err := c.Client.LoadTable(ctx, ident)
+		switch {
+		case err == nil:
+			opts = append(slices.Clone(opts), besides(t))
+		case !errors.Is(err, icebergcat.ErrNoSuchTable) && !errors.Is(err, icebergcat.ErrNoSuchNamespace):
+			return nil, err
 		}
-		props := maps.Clone(cfg.Properties)
-		if props == nil {
-			props = iceberg.Properties{}
-		}
-		maps.Copy(props, p.Properties)
-		cfg.Properties = props
-	})
-	if _, err := c.Client.CreateTable(ctx, ident, schema, opts...); err != nil {
+	}
+	if _, err := c.Client.CreateTable(ctx, there, schema, opts...); err != nil {
 		return nil, err
 	}
 	return c.LoadTable(ctx, ident)
+}
+
+// besides makes a table that can take another one's name.
+func besides(t *table.Table) icebergcat.CreateTableOpt {
+	return func(cfg *icebergcat.CreateTableCfg) {
+		cfg.Location = strings.TrimRight(t.Location(), "/") + "-" + uuid.NewString()[:8]
+		props := iceberg.Properties{identityProperty: Identity(t.Metadata())}
+		for key, value := range cfg.Properties {
+			if !slices.Contains(pathProperties, key) {
+				props[key] = value
+			}
+		}
+		cfg.Properties = props
+	}
 }
 
 // CommitTable implements Client.
@@ -184,7 +195,7 @@ func (p *Aside) updates(name string, updates []table.Update) ([]table.Update, er
 		case table.UpdateAddSchema, table.UpdateSetCurrentSchema:
 			return nil, &HaltError{
 				Reason: fmt.Sprintf("the rows on branch %s need columns that table %s does not have, or has with other types; a table has one schema for all its branches", p.Branch, name),
-				Decide: "let them become a table of their own",
+				Decide: "take the rebuild away with firn rebuild --abandon, and make it with --to table",
 			}
 		default:
 			return nil, fmt.Errorf("branch %s of table %s: a commit to it would do %s to the whole table", p.Branch, name, u.Action())

@@ -121,6 +121,12 @@ func (a *attempt) wait() effect {
 
 // look decides what became of a request in flight, then what to do with the group.
 func (a *attempt) look() effect {
+	if a.uuid != "" && a.uuid != a.view.table && a.view.rebuilt != nil {
+		return a.stop(&HaltError{
+			Reason: fmt.Sprintf("the table was made anew by a rebuild and is table %s now", a.view.table),
+			Decide: "start the job again, with the job file of the rebuild",
+		})
+	}
 	if a.uuid != "" && a.uuid != a.view.table {
 		return a.stop(&HaltError{
 			Reason: fmt.Sprintf("the table is %s, the job has known it as %s: it was dropped and created again", a.view.table, a.uuid),

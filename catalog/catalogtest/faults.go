@@ -212,6 +212,40 @@ func (f *Faulty) CreateNamespace(ctx context.Context, namespace table.Identifier
 	return f.do("create namespace", "", func() error { return f.client.CreateNamespace(ctx, namespace, props) })
 }
 
+// shelver is what a client must be for what follows.
+type shelver interface {
+	RenameTable(ctx context.Context, from, to table.Identifier) (*table.Table, error)
+	DropTable(ctx context.Context, ident table.Identifier) error
+}
+
+// RenameTable renames.
+func (f *Faulty) RenameTable(ctx context.Context, from, to table.Identifier) (*table.Table, error) {
+	var t *table.Table
+	err := f.do("rename table", "", func() (err error) {
+		client, ok := f.client.(shelver)
+		if !ok {
+			return errors.New("the client cannot rename")
+		}
+		t, err = client.RenameTable(ctx, from, to)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f.wrap(t), nil
+}
+
+// DropTable drops.
+func (f *Faulty) DropTable(ctx context.Context, ident table.Identifier) error {
+	return f.do("drop table", "", func() error {
+		client, ok := f.client.(shelver)
+		if !ok {
+			return errors.New("the client cannot drop")
+		}
+		return client.DropTable(ctx, ident)
+	})
+}
+
 // wrap gives the table files that fail.
 func (f *Faulty) wrap(t *table.Table) *table.Table {
 	return table.New(t.Identifier(), t.Metadata(), t.MetadataLocation(), func(ctx context.Context) (icebergio.IO, error) {

@@ -3,6 +3,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,7 +70,7 @@ func (c *Catalog) CreateTable(_ context.Context, ident table.Identifier, schema 
 	if _, ok := c.tables[name]; ok {
 		return nil, fmt.Errorf("%w: %s", icebergcat.ErrTableAlreadyExists, name)
 	}
-	meta, err := table.NewMetadata(schema, cfg.PartitionSpec, cfg.SortOrder, "mem://fake/"+name, cfg.Properties)
+	meta, err := table.NewMetadata(schema, cfg.PartitionSpec, cfg.SortOrder, cmp.Or(cfg.Location, "mem://fake/"+name), cfg.Properties)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +124,34 @@ func (c *Catalog) CommitTable(_ context.Context, ident table.Identifier, reqs []
 		return nil, "", err
 	}
 	return meta, location(name, c.tables[name].version), nil
+}
+
+// RenameTable gives a table another name.
+func (c *Catalog) RenameTable(_ context.Context, from, to table.Identifier) (*table.Table, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, name := strings.Join(from, "."), strings.Join(to, ".")
+	if _, ok := c.tables[old]; !ok {
+		return nil, fmt.Errorf("%w: %s", icebergcat.ErrNoSuchTable, old)
+	}
+	if _, ok := c.tables[name]; ok {
+		return nil, fmt.Errorf("%w: %s", icebergcat.ErrTableAlreadyExists, name)
+	}
+	c.tables[name] = c.tables[old]
+	delete(c.tables, old)
+	return c.load(to)
+}
+
+// DropTable removes a table; its files stay.
+func (c *Catalog) DropTable(_ context.Context, ident table.Identifier) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := strings.Join(ident, ".")
+	if _, ok := c.tables[name]; !ok {
+		return fmt.Errorf("%w: %s", icebergcat.ErrNoSuchTable, name)
+	}
+	delete(c.tables, name)
+	return nil
 }
 
 // Drop removes a table; its files stay.

@@ -20,11 +20,14 @@ type rebuildResult struct {
 	Job     string          `json:"job"`
 	Table   string          `json:"table"`
 	DryRun  bool            `json:"dry_run,omitempty"`
+	To      rebuild.Place   `json:"to,omitempty"`
+	Name    string          `json:"name,omitempty"` // of the branch, or of the table, in which it is made
+	Why     string          `json:"why,omitempty"`  // it is not made on a branch
 	Sources []rebuildSource `json:"sources,omitempty"`
 	Diff    *rebuild.Diff   `json:"diff,omitempty"`
 	// Outcome is planned, built, swapped, finished (that an earlier run has swapped in) or abandoned.
 	Outcome  string `json:"outcome"`
-	Replaced string `json:"replaced,omitempty"` // the tag of what was before, once it is swapped in
+	Replaced string `json:"replaced,omitempty"` // the tag, or the table, of what was before, once it is swapped in
 }
 
 // rebuildSource is what a rebuild has to do of one source partition.
@@ -41,6 +44,7 @@ type rebuildSource struct {
 type rebuildFlags struct {
 	tableFlags
 	table   string
+	to      string
 	memory  string
 	yes     bool
 	dry     bool
@@ -56,21 +60,25 @@ func (p *program) rebuildCommand() *cobra.Command {
 		Long: `Make a table of a job anew from the log, with a changed job file, and swap it in.
 
 After decoding or transforms have changed, old rows are as they were. A rebuild reads all that the log still has of the table's topic, makes
-rows of it as the job file says now, on a branch of the table, beside readers and the job at work. When it stands where the table stands, it
+rows of it as the job file says now, beside the table, its readers and the job at work. When it stands where the table stands, it
 shows what differs: rows, dead letters, and values and nulls of each column. Then it asks, catches up with what the job has committed
-meanwhile, and puts the branch in the place of main, in one commit that is pinned to the head it has caught up with. The job's
-position is that of the branch from then on: no record is lost and none comes twice.
+meanwhile, and swaps. The job's position is that of the rebuild from then on: no record is lost and none comes twice.
 
   1. change the job file
   2. firn rebuild -f job.yaml            the job may run, with the former file or with the new one
   3. start the job with the new file     with the former one it halts, for its rows would be as they were before
 
-What was before stays under a tag, before_rebuild_TIME, which it tells, until somebody drops that. Dead letters whose records are rows now, or
-are left out, are marked as resolved; records that are no rows any more become dead letters.
+Where the new rows are made, --to:
+  branch  of the table, firn_rebuild, if its columns and partitioning hold them: a table has one schema for all its branches. The swap is one
+          commit, pinned to the head that the rebuild has caught up with; what was before stays under a tag, before_rebuild_TIME.
+  table   of its own, TABLE__rebuild. The swap seals the old table, so that nobody commits to it any more, and renames both; for the moment
+          between the two renames there is no table of the name. What was before stays as TABLE__before_rebuild_TIME. The job halts, and
+          must be started again, also with the new file.
+  auto    by a sample of the log (default)
 
-The new rows must fit the columns and the partitioning that the table has, for a table has one schema for all its branches. Killed at any
-point, it goes on where it was when it is started again. Until the swap nothing changes for readers. --abandon takes away
-what there is of a rebuild that is not swapped in.
+Dead letters whose records are rows now, or are left out, are marked as resolved; records that are no rows any more become dead letters.
+Until the swap nothing changes for readers. Killed at any point, it goes on where it was when it is started again. --abandon
+takes away what there is of a rebuild that is not swapped in.
 
 Where the log does not have the table's first records any more, their rows cannot be made anew: it refuses, unless --partial. Exits with 0 when
 it has done what it was asked for, else with 1.`,
@@ -94,6 +102,9 @@ it has done what it was asked for, else with 1.`,
 					return err
 				}
 				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
+				if err := b.place(c.Context(), flags.to); err != nil {
+					return err
+				}
 				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
 				if err := b.run(c.Context(), &flags, result, func(d *rebuild.Diff) (bool, error) { return confirm(c, &flags, b.Table, d) }); err != nil {
 					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
@@ -104,6 +115,7 @@ it has done what it was asked for, else with 1.`,
 	}
 	flags.add(c)
 	c.Flags().StringVar(&flags.table, "table", "", "the `table`, namespace.table, if the job has several")
+	c.Flags().StringVar(&flags.to, "to", "auto", "where the new rows are made: branch, table or auto")
 	c.Flags().BoolVar(&flags.yes, "yes", false, "swap without asking")
 	c.Flags().BoolVar(&flags.dry, "dry-run", false, "say what would be done, and write nothing")
 	c.Flags().BoolVar(&flags.abandon, "abandon", false, "take away what there is of a rebuild that is not swapped in")
@@ -122,7 +134,9 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 	}
 	standing, err := b.Standing(ctx)
 	switch {
-	case errors.Is(err, rebuild.ErrSwapped) && !flags.dry:
+	case errors.Is(err, rebuild.ErrSwapped) && flags.dry:
+		return fmt.Errorf("%w: without --dry-run the command finishes it", err)
+	case errors.Is(err, rebuild.ErrSwapped):
 		result.Outcome = "finished"
 		return b.finish(ctx)
 	case errors.Is(err, rebuild.ErrOther):
@@ -133,8 +147,12 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 	if result.Sources, err = b.plan(ctx, standing, flags.partial); err != nil {
 		return err
 	}
+	result.To, result.Name, result.Why = b.To, b.name(), b.why
 	if result.Outcome = "planned"; flags.dry {
 		return nil
+	}
+	if err := b.probe(ctx, standing); err != nil {
+		return err
 	}
 	if standing, err = b.CatchUp(ctx); err != nil {
 		return b.explain(err)
@@ -186,7 +204,10 @@ func printRebuild(out io.Writer, r *rebuildResult, asJSON bool) error {
 		return printJSON(out, r)
 	}
 	if r.Outcome == "planned" {
-		fmt.Fprintf(out, "a dry run: table %s of job %s would be made anew on branch %s\n", r.Table, r.Job, rebuild.Branch)
+		fmt.Fprintf(out, "a dry run: table %s of job %s would be made anew in %s %s\n", r.Table, r.Job, r.To, r.Name)
+		if r.Why != "" {
+			fmt.Fprintf(out, "not on a branch of it: %s\n", r.Why)
+		}
 		return printTable(out, "TOPIC\tPARTITION\tFROM\tUNTIL\tTABLE BEGINS\tREBUILD STANDS", r.Sources, func(w io.Writer, s rebuildSource) {
 			at := "-"
 			if s.At >= 0 {
@@ -202,11 +223,11 @@ func printRebuild(out io.Writer, r *rebuildResult, asJSON bool) error {
 	}
 	switch r.Outcome {
 	case "built":
-		fmt.Fprintf(out, "table %s is as it was; the rebuild is on its branch %s. The same command with --yes swaps it in, --abandon takes it away.\n", r.Table, rebuild.Branch)
+		fmt.Fprintf(out, "table %s is as it was; the rebuild is in %s %s. The same command with --yes swaps it in, --abandon takes it away.\n", r.Table, r.To, r.Name)
 	case "swapped":
-		fmt.Fprintf(out, "table %s is the rebuilt one; what was before is under its tag %s. Start the job with this job file.\n", r.Table, r.Replaced)
+		fmt.Fprintf(out, "table %s is the rebuilt one; what was before is %s %s. Start the job with this job file.\n", r.Table, map[rebuild.Place]string{rebuild.OnBranch: "under its tag", rebuild.InTable: "table"}[r.To], r.Replaced)
 	case "finished":
-		fmt.Fprintf(out, "table %s had been rebuilt, and its dead letters are dealt with now.\n", r.Table)
+		fmt.Fprintf(out, "table %s had been rebuilt, and that is finished now. Start the job with the job file of the rebuild.\n", r.Table)
 	case "abandoned":
 		fmt.Fprintf(out, "nothing is left of a rebuild of table %s that was not swapped in.\n", r.Table)
 	}

@@ -26,6 +26,9 @@ type rebuilding struct {
 	program  *program
 	tables   *jobTables
 	topic    string
+	why      string // it is not made on a branch
+	begun    bool
+	auto     bool
 	progress io.Writer
 	settings host.Settings
 }
@@ -77,6 +80,48 @@ func (p *program) newRebuilding(ctx context.Context, j *jobTables, flags *rebuil
 	return b, nil
 }
 
+// place decides where the rebuild is made: where it has been begun, or where the flag says. What is left is decided when it is known what there is to read.
+func (b *rebuilding) place(ctx context.Context, flag string) error {
+	begun, err := b.Begun(ctx)
+	if err != nil {
+		return err
+	}
+	wanted := rebuild.Place(flag)
+	switch {
+	case flag != "auto" && wanted != rebuild.OnBranch && wanted != rebuild.InTable:
+		return fmt.Errorf("--to %q: use branch, table or auto", flag)
+	case flag != "auto" && begun != "" && begun != wanted:
+		return fmt.Errorf("--to %s: a rebuild has been begun in a %s; go on with that, or take it away with --abandon", flag, begun)
+	case begun != "":
+		b.begun, b.To = true, begun
+	case flag == "auto":
+		b.auto = true
+	default:
+		b.To = wanted
+	}
+	return nil
+}
+
+// name is what the place is called.
+func (b *rebuilding) name() string {
+	if b.To == rebuild.InTable {
+		return b.Anew()
+	}
+	return rebuild.Branch
+}
+
+// probe finds out whether the catalog can do what is needed, before anything is begun.
+func (b *rebuilding) probe(ctx context.Context, s *rebuild.Standing) error {
+	if s.Begun {
+		return nil
+	}
+	namespace, opts := b.Table[:strings.LastIndexByte(b.Table, '.')], catalog.Options{Writer: b.Writer}
+	if b.To == rebuild.InTable {
+		return b.Catalog.ProbeRename(ctx, namespace, opts)
+	}
+	return b.Catalog.ProbeBranches(ctx, namespace, opts)
+}
+
 // plan finds what there is to be read, and refuses what cannot be done.
 func (b *rebuilding) plan(ctx context.Context, s *rebuild.Standing, partial bool) ([]rebuildSource, error) {
 	ends, err := inspect.ReadEnds(ctx, b.Store)
@@ -102,35 +147,46 @@ func (b *rebuilding) plan(ctx context.Context, s *rebuild.Standing, partial bool
 		b.Starts[src] = all[at].Start
 		sources = append(sources, rebuildSource{Topic: src.Topic, Partition: src.Partition, From: all[at].Start, Until: of.Table.Next, At: of.At, First: of.Table.Base})
 	}
-	if len(refused) == 0 && !s.Begun {
-		refused = append(refused, b.fits(ctx))
+	if len(refused) > 0 || b.begun {
+		return sources, errors.Join(refused...)
 	}
-	return sources, errors.Join(refused...)
+	if b.why, err = b.unfit(ctx); err != nil {
+		return nil, err
+	}
+	switch {
+	case b.auto && b.why != "":
+		b.To = rebuild.InTable
+	case b.auto:
+		b.To = rebuild.OnBranch
+	case b.To == rebuild.OnBranch && b.why != "":
+		return nil, fmt.Errorf("--to branch: the table cannot hold what the job file makes: %s; use --to table", b.why)
+	}
+	return sources, nil
 }
 
-// fits refuses what a branch of the table cannot hold, by a sample.
-func (b *rebuilding) fits(ctx context.Context) error {
+// unfit tells why a branch of the table cannot hold the new rows, by a sample; "" if it can.
+func (b *rebuilding) unfit(ctx context.Context) (string, error) {
 	sample, err := inspect.TakeSample(ctx, b.Store, func(topic string) bool { return topic == b.topic }, sampleBytes)
 	if err != nil {
-		return err
+		return "", err
 	}
 	reports, err := planTables(ctx, b.tables.job, sample)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, t, err := b.Catalog.Account(ctx, b.Table, b.Store)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, r := range reports {
 		if r.Made == nil {
 			continue
 		}
 		if why := rebuild.Unfit(t.Metadata(), r.Made.Metadata()); why != "" {
-			return fmt.Errorf("the table cannot hold what the job file makes: %s", why)
+			return why, nil
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // fill runs the job beside itself.

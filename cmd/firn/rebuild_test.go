@@ -118,3 +118,65 @@ func TestRebuild(t *testing.T) {
 		t.Errorf("the log is held by %v, %v", held, err)
 	}
 }
+
+// shopAgain has columns of other types, and partitions.
+const shopAgain = `
+name: shop
+source: {topics: [events, orders]}
+decode: {value: {schema: [{name: id, type: string}, {name: price, type: string}, {name: vat, type: double}]}}
+table: {name: "lake.{topic}", partition: ["bucket(4, id)"]}
+`
+
+// TestRebuildInTable makes a table anew that cannot hold the new rows; then another rebuild is made on a branch of what has come of it.
+func TestRebuildInTable(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"id":0,"price":1.5}`, `{"id":"1","price":"2.5"}`, `nonsense`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.rebuild(shopAgain, "--to", "branch", "--yes"); err == nil || !strings.Contains(err.Error(), "column id of the table is long and cannot hold string") {
+		t.Errorf("on a branch: %v", err)
+	}
+	built, err := w.rebuild(shopAgain)
+	if err != nil || built.To != "table" || built.Name != "lake.events__rebuild" || built.Diff.Rows != [2]int64{1, 1} || built.Diff.Letters != [2]int64{2, 2} {
+		t.Fatalf("%+v, %v", built, err)
+	}
+	w.want("lake.events", map[int64]string{0: `{"id":0,"price":1.5}`})
+	if gone, err := w.rebuild(shopAgain, "--abandon"); err != nil || gone.Outcome != "abandoned" {
+		t.Fatalf("%+v, %v", gone, err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":"3","price":"4"}`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	swapped, err := w.rebuild(shopAgain, "--yes")
+	if err != nil || swapped.Outcome != "swapped" || !strings.HasPrefix(swapped.Replaced, "lake.events__before_rebuild_") {
+		t.Fatalf("%+v, %v", swapped, err)
+	}
+	rows := map[int64]string{1: `{"id":"1","price":"2.5"}`, 3: `{"id":"3","price":"4"}`}
+	w.want("lake.events", rows)
+	w.want(swapped.Replaced, map[int64]string{0: `{"id":0,"price":1.5}`})
+	if err := w.run(shopBefore); err == nil || !strings.Contains(err.Error(), "rebuilt with another job file") {
+		t.Errorf("the job with its former file: %v", err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":"4","vat":0.25}`))
+	if err := w.run(shopAgain); err != nil {
+		t.Fatal(err)
+	}
+	rows[4] = `{"id":"4","vat":0.25}`
+	w.want("lake.events", rows)
+	if out, err := w.verified(shopAgain, "--deep"); err != nil || strings.Contains(out, "note:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+
+	again, err := w.rebuild(shopAgain+"transform: [{drop: [vat]}]\n", "--yes")
+	if err != nil || again.Outcome != "swapped" || again.To != "branch" {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	rows[4] = `{"id":"4"}`
+	w.want("lake.events", rows)
+	if out, err := w.verified(shopAgain, "--deep"); err != nil || strings.Contains(out, "note:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -303,6 +303,12 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 func (s *Sink) evolve(ctx context.Context, want *iceberglib.Schema) (*table.Table, error) {
 	t, err := s.committer.Evolve(ctx, want)
 	if errors.Is(err, catalog.ErrNoTable) {
+		if known := s.committer.Known().Table; known != "" {
+			return nil, &catalog.HaltError{
+				Reason: fmt.Sprintf("table %s, which was %s, is gone: it was dropped, or is being renamed", s.spec.Name, known),
+				Decide: "bring it back; or finish what renames it; then start the job again",
+			}
+		}
 		if _, err = s.create(ctx, want); err == nil {
 			t, err = s.committer.Evolve(ctx, want) // another writer's table may be the one that is there
 		}

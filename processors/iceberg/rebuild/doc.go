@@ -6,7 +6,7 @@
 //
 // # How
 //
-// The new rows are committed to a branch of the table by the job's own pipeline and sink, under the job's own name: catalog.Aside shows
+// The new rows are committed to a branch of the table, or to a table of their own, by the job's own pipeline and sink, under the job's own name: catalog.Aside shows
 // them the branch as if it were main, with a progress of its own. So the branch has receipts and a position as main has, and the
 // commit protocol holds there word for word: killed, the rebuild goes on where the branch stands. Dead letters go to a branch of the
 // dead-letter table in the same way.
@@ -28,6 +28,17 @@
 //
 // Rows of backfills are among those of the branch, so their progress goes with the swap. A backfill at work halts, for the job now
 // accounts for its offsets.
+//
+// # A table of its own
+//
+// A table has one schema for all its branches. Where the new rows need another one, or other partitions, they go to a table {table}__rebuild,
+// which has a location of its own, and the identity of the table by which the job's object in the store knows it. When it stands where the
+// table stands, the table is sealed by a commit that is pinned to that head: no request lands behind it, and every job halts that looks at it.
+// From there on it goes forward only: the table is renamed to {table}__before_rebuild_…, then the other to its name. A catalog renames
+// one table at a time, so in between there is none of the name, in SQLite for the time between two transactions, in a REST catalog for that between
+// two requests: readers get an error, and no job makes a new table in the place of one that it has known. Killed there, the next run renames.
+//
+// Whether a catalog does what is needed, branches with pins of their own or renaming, is tried on a scratch table before anything is begun.
 //
 // # The job
 //

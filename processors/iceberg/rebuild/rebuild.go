@@ -30,6 +30,7 @@ type Rebuild struct {
 	Table   string // namespace.table
 	Letters string // the job's dead-letter table, likewise
 	Prefix  string // of the coordinate columns; "kafka_" if empty
+	To      Place  // where it is made; OnBranch if empty
 
 	// Fill brings the records of sources, as far as the log has them, up to these offsets into the tables of lake, with their dead letters,
 	// under the name of the job: from where lake's table stands, or else from the log's beginning.
@@ -40,6 +41,15 @@ type Rebuild struct {
 	Now   func() time.Time                           // time.Now if nil
 	Sleep func(context.Context, time.Duration) error // see catalog.Options
 }
+
+// Place is where a rebuild is made.
+type Place string
+
+// The places.
+const (
+	OnBranch Place = "branch" // of the table, whose schema and partitioning it has
+	InTable  Place = "table"  // of its own, which gets the table's name
+)
 
 // The bounds of a rebuild.
 const (
@@ -70,9 +80,38 @@ const Branch = "firn_rebuild"
 
 func (r *Rebuild) lettersBranch() string { return Branch + "_" + r.id() }
 
+// Anew is the table that the table is rebuilt in, where that is not a branch of it.
+func (r *Rebuild) Anew() string { return r.Table + "__rebuild" }
+
+func (r *Rebuild) lettersAnew() string { return r.Letters + "__rebuild_" + r.id() }
+
 // lake is the catalog in which the table and its dead letters are the rebuilt ones.
 func (r *Rebuild) lake() *catalog.Catalog {
+	if r.To == InTable {
+		return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Table: r.Anew()}, r.Letters: {Table: r.lettersAnew()}})
+	}
 	return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Branch: Branch}, r.Letters: {Branch: r.lettersBranch()}})
+}
+
+// Begun tells where a rebuild has been begun that is not finished; "" if none has.
+func (r *Rebuild) Begun(ctx context.Context) (Place, error) {
+	for _, name := range []string{r.Anew(), r.lettersAnew()} {
+		if a, err := r.account(ctx, r.Catalog, name); err != nil || a != nil {
+			return InTable, err
+		}
+	}
+	at := *r
+	at.To = OnBranch
+	for _, name := range []string{r.Table, r.Letters} {
+		if a, err := r.account(ctx, at.lake(), name); err != nil || a != nil && a.Head != 0 {
+			return OnBranch, err
+		}
+	}
+	live, err := r.account(ctx, r.Catalog, r.Table)
+	if err != nil || live == nil || live.Rebuilt[r.Job] == nil || !live.Rebuilt[r.Job].Unfinished {
+		return "", err
+	}
+	return OnBranch, nil // it has been swapped in, and had no dead letters
 }
 
 // sides are the catalog as readers see it, and the rebuild's.
@@ -120,19 +159,22 @@ func (s *Standing) ends() map[processor.Source]int64 {
 // Standing tells how far the rebuild is. ErrSwapped if it is swapped in and not finished, ErrOther if there is one with another job file;
 // an error beside that says that the table cannot be rebuilt.
 func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
-	live, _, err := r.Catalog.Account(ctx, r.Table, r.Store)
-	if errors.Is(err, catalog.ErrNoTable) {
-		return nil, fmt.Errorf("%w: there is nothing to rebuild; start the job", err)
-	}
+	live, err := r.account(ctx, r.Catalog, r.Table)
 	if err != nil {
 		return nil, err
 	}
-	aside, _, err := r.lake().Account(ctx, r.Table, r.Store)
-	if err != nil && !errors.Is(err, catalog.ErrNoTable) {
+	aside, err := r.account(ctx, r.lake(), r.Table)
+	if err != nil {
 		return nil, err
 	}
-	if rebuilt := live.Rebuilt[r.Job]; rebuilt != nil && rebuilt.Unfinished {
+	if r.swapped(live, aside) {
 		return nil, ErrSwapped
+	}
+	if live == nil {
+		return nil, fmt.Errorf("%s: %w: there is nothing to rebuild; start the job", r.Table, catalog.ErrNoTable)
+	}
+	if r.To == InTable && aside != nil && (aside.Table == live.Table || aside.Identity != live.Identity) {
+		return nil, fmt.Errorf("table %s is in the way: it is no rebuild of table %s", r.Anew(), r.Table)
 	}
 	progress := live.Progress[r.Job]
 	if progress == nil || live.Head == 0 {
@@ -177,6 +219,15 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 		s.Sources = append(s.Sources, one)
 	}
 	return s, nil
+}
+
+// swapped reports whether the rebuild is in the table's place, or on its way: nobody commits to what was before.
+func (r *Rebuild) swapped(live, aside *catalog.Account) bool {
+	if live == nil {
+		return r.To == InTable && aside != nil && aside.Rebuilt[r.Job] != nil
+	}
+	rebuilt := live.Rebuilt[r.Job]
+	return rebuilt != nil && rebuilt.Unfinished || live.Sealed != "" && live.Sealed == r.Anew()
 }
 
 // newest is a job's newest receipt that advances a source; nil if there is none.
@@ -321,18 +372,25 @@ func (r *Rebuild) swap(ctx context.Context, s *Standing) error {
 	if err != nil {
 		return err
 	}
-	return r.Catalog.Swap(ctx, catalog.Swap{
-		Table: r.Table, Job: r.Job, Branch: Branch, BranchHead: s.aside.Head, Head: s.live.Head,
-		Rebuilt: catalog.Rebuilt{
-			Commit: newest(s.aside, r.Job).Commit, Config: r.Config, Superseded: superseded,
-			Replaced: "before_rebuild_" + strings.ReplaceAll(r.now().UTC().Format("20060102_150405.000"), ".", "_"),
-		},
-	}, r.options())
+	rebuilt := catalog.Rebuilt{
+		Commit: newest(s.aside, r.Job).Commit, Config: r.Config, Superseded: superseded,
+		Replaced: "before_rebuild_" + strings.ReplaceAll(r.now().UTC().Format("20060102_150405.000"), ".", "_"),
+	}
+	if r.To == InTable {
+		rebuilt.Replaced = r.Table + "__" + rebuilt.Replaced
+		return r.Catalog.Seal(ctx, catalog.Replacement{Table: r.Table, Job: r.Job, By: r.Anew(), ByHead: s.aside.Head, Head: s.live.Head, Rebuilt: rebuilt}, r.options())
+	}
+	return r.Catalog.Swap(ctx, catalog.Swap{Table: r.Table, Job: r.Job, Branch: Branch, BranchHead: s.aside.Head, Head: s.live.Head, Rebuilt: rebuilt}, r.options())
 }
 
-// Finish deals with the dead letters that are left after the swap, and takes away what the rebuild needs no more. Without a swap that is
-// not finished it does nothing.
+// Finish gives the tables their names, deals with the dead letters that are left after the swap, and takes away what the rebuild needs no
+// more. Without a swap that is not finished it does nothing.
 func (r *Rebuild) Finish(ctx context.Context) error {
+	if r.To == InTable {
+		if err := r.rename(ctx); err != nil {
+			return err
+		}
+	}
 	live, err := r.account(ctx, r.Catalog, r.Table)
 	if err != nil || live == nil {
 		return err
@@ -347,7 +405,29 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	if err := r.Catalog.Finished(ctx, r.Table, r.Job, rebuilt, r.options()); err != nil {
 		return err
 	}
-	return r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), r.options())
+	return r.dropLetters(ctx)
+}
+
+// rename gives the table that was sealed another name, and its own to the one that takes its place.
+func (r *Rebuild) rename(ctx context.Context) error {
+	live, err := r.account(ctx, r.Catalog, r.Table)
+	if err != nil {
+		return err
+	}
+	anew, err := r.account(ctx, r.Catalog, r.Anew())
+	if err != nil || anew == nil || !r.swapped(live, anew) {
+		return err
+	}
+	rebuilt := anew.Rebuilt[r.Job]
+	if rebuilt == nil {
+		return fmt.Errorf("table %s is sealed for table %s, which says nothing of it", r.Table, r.Anew())
+	}
+	if live != nil {
+		if err := r.Catalog.Rename(ctx, r.Table, rebuilt.Replaced, live.Table, r.options()); err != nil {
+			return err
+		}
+	}
+	return r.Catalog.Rename(ctx, r.Anew(), r.Table, anew.Table, r.options())
 }
 
 // Abandon takes away what there is of a rebuild that was not swapped in. ErrSwapped if it was.
@@ -356,10 +436,34 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if live != nil && live.Rebuilt[r.Job] != nil && live.Rebuilt[r.Job].Unfinished {
-		return ErrSwapped
+	aside, err := r.account(ctx, r.lake(), r.Table)
+	if err != nil {
+		return err
 	}
-	return errors.Join(r.Catalog.DropRef(ctx, r.Table, Branch, r.options()), r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), r.options()))
+	switch {
+	case live == nil && aside == nil:
+		return nil
+	case live == nil || live.Rebuilt[r.Job] != nil && live.Rebuilt[r.Job].Unfinished:
+		return ErrSwapped
+	case r.To != InTable:
+		return errors.Join(r.Catalog.DropRef(ctx, r.Table, Branch, r.options()), r.dropLetters(ctx))
+	case aside != nil && aside.Identity != live.Identity:
+		return fmt.Errorf("table %s is no rebuild of table %s", r.Anew(), r.Table)
+	}
+	if live.Sealed == r.Anew() {
+		if err := r.Catalog.Unseal(ctx, r.Table, r.options()); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.Catalog.Purge(ctx, r.Anew(), r.options()), r.dropLetters(ctx))
+}
+
+// dropLetters takes the rebuild's dead letters away.
+func (r *Rebuild) dropLetters(ctx context.Context) error {
+	if r.To == InTable {
+		return r.Catalog.Purge(ctx, r.lettersAnew(), r.options())
+	}
+	return r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), r.options())
 }
 
 func (r *Rebuild) now() time.Time {

@@ -48,6 +48,7 @@ var (
 type bench struct {
 	t      *testing.T
 	client catalog.Client
+	to     rebuild.Place
 }
 
 func awake(ctx context.Context, _ time.Duration) error { return ctx.Err() }
@@ -135,7 +136,7 @@ func (f form) rows(span kfs.Span) arrow.RecordBatch {
 // rebuild is a rebuild under a form, whose requests go to client.
 func (b *bench) rebuild(client catalog.Client, f form) *rebuild.Rebuild {
 	return &rebuild.Rebuild{
-		Catalog: catalog.New(client), Job: "job", Config: f.config, Table: events, Letters: letters, Sleep: awake,
+		Catalog: catalog.New(client), Job: "job", Config: f.config, Table: events, Letters: letters, To: b.to, Sleep: awake,
 		Starts: map[processor.Source]int64{source: 0},
 		Fill: func(ctx context.Context, lake *catalog.Catalog, to map[processor.Source]int64) error {
 			return b.commit(ctx, lake, f, to[source])
@@ -208,7 +209,14 @@ func (b *bench) want(first form, split int64, second form, next int64) {
 // TestRebuild makes a table anew: some dead letters become rows, some rows become dead letters, and the job goes on, but not under its
 // former file.
 func TestRebuild(t *testing.T) {
-	b := &bench{t: t, client: catalogtest.NewFake()}
+	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
+		for name, client := range map[string]catalog.Client{"fake": catalogtest.NewFake(), "sqlite": catalogtest.NewSQLite(t)} {
+			t.Run(fmt.Sprintf("%s on %s", to, name), func(t *testing.T) { testRebuild(t, &bench{t: t, client: client, to: to}) })
+		}
+	}
+}
+
+func testRebuild(t *testing.T, b *bench) {
 	ctx, lake := t.Context(), catalog.New(b.client)
 	for _, next := range []int64{20, 30, 40} {
 		if err := b.commit(ctx, lake, before, next); err != nil {
@@ -235,7 +243,7 @@ func TestRebuild(t *testing.T) {
 	}
 	b.want(before, 50, after, 50)
 	var halt *processor.HaltError
-	if err := send(ctx, running, kfs.Span{Base: 50, Next: 60}, before.rows(kfs.Span{Base: 50, Next: 60})); !errors.As(err, &halt) || !strings.Contains(halt.Reason, "rebuilt") {
+	if err := send(ctx, running, kfs.Span{Base: 50, Next: 60}, before.rows(kfs.Span{Base: 50, Next: 60})); !errors.As(err, &halt) || !strings.Contains(halt.Reason, "rebuil") {
 		t.Errorf("the job that was at work goes on with its former file: %v", err)
 	}
 	if err := b.commit(ctx, lake, before, 60); !errors.As(err, &halt) {
@@ -258,7 +266,12 @@ func TestRebuild(t *testing.T) {
 
 // TestAbandon leaves everything as it was.
 func TestAbandon(t *testing.T) {
-	b := &bench{t: t, client: catalogtest.NewFake()}
+	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
+		t.Run(string(to), func(t *testing.T) { testAbandon(t, &bench{t: t, client: catalogtest.NewFake(), to: to}) })
+	}
+}
+
+func testAbandon(t *testing.T, b *bench) {
 	ctx, lake := t.Context(), catalog.New(b.client)
 	if err := b.commit(ctx, lake, before, 40); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,187 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/apache/iceberg-go"
+	icebergcat "github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/table"
+)
+
+// shelver is a client that gives tables other names, and takes them away. Every catalog of iceberg-go is one.
+type shelver interface {
+	RenameTable(ctx context.Context, from, to table.Identifier) (*table.Table, error)
+	DropTable(ctx context.Context, ident table.Identifier) error
+}
+
+// purger is a client that takes the files of a table away with it.
+type purger interface {
+	PurgeTable(ctx context.Context, ident table.Identifier) error
+}
+
+var _ shelver = icebergcat.Catalog(nil)
+
+// kindSeal marks the last snapshot of a table in whose place another one comes. It carries no receipt.
+const kindSeal = "seal"
+
+// Replacement puts a table in the place of another: at first it is marked and the other sealed, then both get their names.
+type Replacement struct {
+	Table   string // namespace.table
+	Job     string
+	By      string // that takes its place, likewise
+	ByHead  int64  // of By, and what its mark is pinned to
+	Head    int64  // of Table, and what the seal is pinned to
+	Rebuilt Rebuilt
+}
+
+// Seal ends the commits to a table, by one of its own: nobody's request lands behind it, and whoever looks at the table halts. Before that the
+// table that takes its place is told so. ErrMoved says that one of the two has another head: the table is not sealed. A table that is sealed stays so.
+func (c *Catalog) Seal(ctx context.Context, r Replacement, opts Options) error {
+	opts.Job = r.Job
+	if err := c.mark(ctx, r, opts); err != nil {
+		return fmt.Errorf("mark table %s: %w", r.By, err)
+	}
+	committer, err := c.Committer(r.Table, opts)
+	if err != nil {
+		return err
+	}
+	moved, sent := false, false
+	err = c.change(ctx, r.Table, opts, func(t *table.Table) (*request, error) {
+		moved = false
+		switch {
+		case t.Properties()[sealedProperty] == r.By:
+			return nil, nil
+		case headOf(t.Metadata(), table.MainBranch) != r.Head:
+			moved = true
+			return nil, nil
+		}
+		sent = true
+		return committer.emptyRequest(ctx, t, map[string]string{keyJob: r.Job, keyKind: kindSeal}, iceberg.Properties{sealedProperty: r.By})
+	})
+	switch {
+	case err != nil && sent:
+		return fmt.Errorf("seal table %s: %w: %w", r.Table, ErrUnknownOutcome, err)
+	case err != nil:
+		return fmt.Errorf("seal table %s: %w", r.Table, err)
+	case moved:
+		return fmt.Errorf("seal table %s: %w", r.Table, ErrMoved)
+	}
+	return nil
+}
+
+// mark tells a table that it takes another one's place.
+func (c *Catalog) mark(ctx context.Context, r Replacement, opts Options) error {
+	moved := false
+	err := c.change(ctx, r.By, opts, func(t *table.Table) (*request, error) {
+		r.Rebuilt.Progress = t.Properties()[progressPrefix+r.Job]
+		value, err := json.Marshal(r.Rebuilt)
+		if err != nil {
+			return nil, err
+		}
+		if moved = headOf(t.Metadata(), table.MainBranch) != r.ByHead; moved || t.Properties()[rebuiltPrefix+r.Job] == string(value) {
+			return nil, nil
+		}
+		return &request{
+			requirements: []table.Requirement{table.AssertTableUUID(t.Metadata().TableUUID()), table.AssertRefSnapshotID(table.MainBranch, &r.ByHead)},
+			updates: []table.Update{table.NewSetPropertiesUpdate(iceberg.Properties{
+				rebuiltPrefix + r.Job: string(value), lettersPrefix + r.Job: r.Rebuilt.Commit,
+			})},
+		}, nil
+	})
+	if err == nil && moved {
+		err = ErrMoved
+	}
+	return err
+}
+
+// Unseal lets a table be committed to again.
+func (c *Catalog) Unseal(ctx context.Context, name string, opts Options) error {
+	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
+		if _, sealed := t.Properties()[sealedProperty]; !sealed {
+			return nil, nil
+		}
+		return &request{
+			requirements: []table.Requirement{table.AssertTableUUID(t.Metadata().TableUUID())},
+			updates:      []table.Update{table.NewRemovePropertiesUpdate([]string{sealedProperty})},
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("unseal table %s: %w", name, err)
+	}
+	return nil
+}
+
+// Rename gives a table another name. It is tried until the table has it, by whose hand is all the same; a table that neither name leads to is
+// an error.
+func (c *Catalog) Rename(ctx context.Context, from, to, uuid string, opts Options) error {
+	s, ok := c.client.(shelver)
+	if !ok {
+		return errors.New("the catalog does not rename tables")
+	}
+	committer, err := c.Committer(to, opts)
+	if err != nil {
+		return err
+	}
+	var last error
+	for try := range maxSends {
+		if try > 0 {
+			if err := committer.wait(ctx, try-1); err != nil {
+				return err
+			}
+		}
+		t, err := committer.Load(ctx)
+		switch {
+		case err == nil && t.Metadata().TableUUID().String() == uuid:
+			return nil
+		case err == nil:
+			return fmt.Errorf("rename table %s to %s: there is another table of that name", from, to)
+		case !errors.Is(err, ErrNoTable):
+			last = err
+			continue
+		}
+		_, last = s.RenameTable(ctx, icebergcat.ToIdentifier(from), slices.Clone(committer.ident))
+	}
+	if t, err := committer.Load(ctx); err == nil && t.Metadata().TableUUID().String() == uuid {
+		return nil
+	}
+	return fmt.Errorf("rename table %s to %s: %w", from, to, last)
+}
+
+// Purge takes a table away, and its files where the catalog does that. One that is not there is as good.
+func (c *Catalog) Purge(ctx context.Context, name string, opts Options) error {
+	s, ok := c.client.(shelver)
+	if !ok {
+		return errors.New("the catalog does not drop tables")
+	}
+	drop := s.DropTable
+	if p, ok := c.client.(purger); ok {
+		drop = p.PurgeTable
+	}
+	committer, err := c.Committer(name, opts)
+	if err != nil {
+		return err
+	}
+	var last error
+	for try := range maxSends {
+		if try > 0 {
+			if err := committer.wait(ctx, try-1); err != nil {
+				return err
+			}
+		}
+		_, last = committer.Load(ctx)
+		if errors.Is(last, ErrNoTable) {
+			return nil
+		}
+		if last == nil {
+			last = drop(ctx, slices.Clone(committer.ident))
+		}
+	}
+	if _, err := committer.Load(ctx); errors.Is(err, ErrNoTable) {
+		return nil
+	}
+	return fmt.Errorf("drop table %s: %w", name, last)
+}

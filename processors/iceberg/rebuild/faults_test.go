@@ -1,0 +1,138 @@
+package rebuild_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
+	"github.com/firn-io/firn/processors/iceberg/verify"
+	"github.com/firn-io/firn/runtime/processor"
+)
+
+// obstacle is something in the way of an operation of a rebuild.
+type obstacle string
+
+// Beside the faults of an operation: the process dies before it, or after it.
+const (
+	diesBefore obstacle = "dies before"
+	diesAfter  obstacle = "dies after"
+	commits    obstacle = "the job commits before" // with its former file
+	restarts   obstacle = "the job starts before"  // with the new one
+)
+
+func obstacles() []obstacle {
+	all := []obstacle{diesBefore, diesAfter, commits, restarts}
+	for _, f := range catalogtest.Faults {
+		all = append(all, obstacle(f))
+	}
+	return all
+}
+
+func (o obstacle) fault(n, at int) catalogtest.Fault {
+	switch {
+	case o == diesBefore && at >= n, o == diesAfter && at > n:
+		return catalogtest.FailBefore
+	case o == diesAfter && at == n:
+		return catalogtest.LoseReply
+	case at != n || o == diesBefore || o == commits || o == restarts:
+		return catalogtest.None
+	}
+	return catalogtest.Fault(o)
+}
+
+// TestFaults rebuilds with something in the way of each operation in turn: whatever it is, each offset is in the tables once, before the
+// next try as well as after it. Each operation has one obstacle only; all of them are among the slow tests.
+func TestFaults(t *testing.T) {
+	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
+		t.Run(string(to), func(t *testing.T) {
+			walk(t, to, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, false)
+		})
+	}
+}
+
+func walk(t *testing.T, to rebuild.Place, open func(*testing.T) catalog.Client, all bool) {
+	trace := rebuildAmid(t, &bench{t: t, client: open(t), to: to}, -1, "")
+	t.Logf("%d operations", len(trace))
+	for n, op := range trace {
+		name, _, _ := strings.Cut(op, " assert")
+		for i, o := range obstacles() {
+			if !all && (n%6 != 0 || i != n/6%len(obstacles())) {
+				continue
+			}
+			t.Run(fmt.Sprintf("%03d %s %s", n, o, name), func(t *testing.T) {
+				rebuildAmid(t, &bench{t: t, client: open(t), to: to}, n, o)
+			})
+		}
+	}
+}
+
+// rebuildAmid rebuilds with an obstacle before its n-th operation, and the job goes on. It gives the operations of the first try.
+func rebuildAmid(t *testing.T, b *bench, n int, o obstacle) []string {
+	ctx, lake := t.Context(), catalog.New(b.client)
+	for _, next := range []int64{20, 30} {
+		if err := b.commit(ctx, lake, before, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := int64(30)
+	r := b.rebuild(nil, after)
+	faulty := catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if op.N == n && (o == commits || o == restarts) {
+			f := map[obstacle]form{commits: before, restarts: after}[o]
+			err := b.commit(ctx, lake, f, next+5)
+			var halt *processor.HaltError
+			switch {
+			case err == nil:
+				next += 5
+			case errors.Is(err, catalog.ErrNoTable) || errors.As(err, &halt): // it is being swapped, or was
+			default:
+				t.Errorf("the job: %v", err)
+			}
+		}
+		return o.fault(n, op.N)
+	})
+	r.Catalog = catalog.New(faulty)
+	err := r.Swap(ctx)
+	faulty.Settle()
+	if _, _, missing := lake.Account(ctx, events, nil); missing == nil { // else it is between two renames
+		b.readable()
+	}
+	for try := 0; err != nil; try++ {
+		if try == 3 {
+			t.Fatal(err)
+		}
+		again := b.rebuild(b.client, after)
+		if begun, err := again.Begun(ctx); err != nil {
+			t.Fatal(err)
+		} else if begun != "" && begun != b.to {
+			t.Fatalf("it has begun on %s", begun)
+		}
+		err = again.Swap(ctx)
+	}
+	if err := b.commit(ctx, lake, after, next+5); err != nil {
+		t.Fatal(err)
+	}
+	b.want(after, 0, after, next+5)
+	if begun, err := r.Begun(ctx); err != nil && n < 0 || n < 0 && begun != "" {
+		t.Errorf("a rebuild that is finished has begun on %q, %v", begun, err)
+	}
+	return faulty.Trace()
+}
+
+// readable checks that readers find no fault with the table, wherever a rebuild has been left.
+func (b *bench) readable() {
+	b.t.Helper()
+	for _, deep := range []bool{true, false} {
+		r, err := verify.Table(b.t.Context(), verify.Config{Catalog: catalog.New(b.client), Table: events, Job: "job", DeadLetters: letters, Whole: true, Deep: deep})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if len(r.Findings) > 0 {
+			b.t.Errorf("amid it, deep %t: %v", deep, r.Findings)
+		}
+	}
+}

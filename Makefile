@@ -43,7 +43,7 @@ chaos-process: build tools ## four workers on one job killed, paused, without et
 
 integration-rest: .tools/iceberg-rest-1.10.1/ok ## the catalog suite, and a fault at every request of ten commits, on Iceberg's own REST catalog; REST_URI=http://… takes another one, which nobody must need
 	$(if $(REST_URI),FIRN_TEST_REST_URI=$(REST_URI),ICEBERG_REST=$(CURDIR)/$(<D) catalog/catalogtest/rest/serve.sh "$$(mktemp -d)") \
-	  $(GO) test -count=1 -timeout 60m -tags integration -run REST ./catalog/catalogtest ./processors/iceberg
+	  $(GO) test -count=1 -timeout 60m -tags integration -run REST ./catalog/catalogtest ./processors/iceberg ./processors/iceberg/rebuild
 
 lint: tools ## vet, gofmt and staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -1,0 +1,102 @@
+package catalogtest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
+)
+
+// testAside fills a branch beside main, with commits to main in between, and puts it in the place of main.
+func testAside(t *testing.T, client catalog.Client) {
+	const name, branch, tag = "default.aside", "anew", "before"
+	ctx, lake := t.Context(), catalog.New(client)
+	main := NewCommitter(t, client, name, catalog.Options{})
+	create(t, main)
+	must(t, main.Commit(ctx, Group("a/0", 0, 10)))
+	must(t, NewCommitter(t, client, name, catalog.Options{Job: catalog.Backfill("job", "1")}).Commit(ctx, Group("b/0", 0, 5)))
+
+	// A commit to main takes the sequence number that the branch's has.
+	var once sync.Once
+	racing := NewFaulty(client, func(op Op) Fault {
+		if op.Name == "commit" {
+			once.Do(func() { must(t, main.Commit(ctx, Group("a/0", 10, 20))) })
+		}
+		return None
+	})
+	places := map[string]catalog.Aside{name: {Branch: branch}}
+	aside := NewCommitter(t, catalog.New(client).Aside(places).Client(), name, catalog.Options{Config: "new"})
+	must(t, aside.Commit(ctx, Group("a/0", 0, 5)))
+	aside = NewCommitter(t, catalog.New(racing).Aside(places).Client(), name, catalog.Options{Config: "new"})
+	must(t, aside.Commit(ctx, Group("a/0", 5, 20)))
+	wantPosition(t, main, map[string]int64{"a/0": 20})
+	wantPosition(t, aside, map[string]int64{"a/0": 20})
+	wantFiles(t, aside, Group("a/0", 0, 5), Group("a/0", 5, 20))
+	var halt *catalog.HaltError
+	if _, err := aside.Evolve(ctx, iceberg.NewSchema(0, iceberg.NestedField{ID: 1, Name: "more", Type: iceberg.PrimitiveTypes.Int64})); !errors.As(err, &halt) {
+		t.Errorf("another schema for a branch: %v", err)
+	}
+
+	account := func(c *catalog.Catalog) *catalog.Account {
+		a, _, err := c.Account(ctx, name, nil)
+		must(t, err)
+		return a
+	}
+	anew, live := account(lake.Aside(places)), account(lake)
+	if len(anew.Progress) != 1 || len(live.Progress) != 2 {
+		t.Errorf("the branch has progress of %d jobs, main of %d, want 1 and 2", len(anew.Progress), len(live.Progress))
+	}
+	swap := catalog.Swap{Table: name, Job: "job", Branch: branch, BranchHead: anew.Head, Head: anew.Head,
+		Rebuilt: catalog.Rebuilt{Commit: anew.Branch[0].Receipt.Commit, Config: "new", Replaced: tag}}
+	if err := lake.Swap(ctx, swap, catalog.Options{Job: "job"}); !errors.Is(err, catalog.ErrMoved) {
+		t.Errorf("a swap for another head: %v", err)
+	}
+	swap.Head = live.Head
+	for range 2 {
+		must(t, lake.Swap(ctx, swap, catalog.Options{Job: "job"}))
+	}
+	wantFiles(t, main, Group("a/0", 0, 5), Group("a/0", 5, 20))
+	if err := main.Commit(ctx, Group("a/0", 20, 25)); err != nil {
+		t.Errorf("a job that tells no configuration: %v", err)
+	}
+	old := NewCommitter(t, client, name, catalog.Options{Config: "old"})
+	if err := old.Commit(ctx, Group("a/0", 25, 30)); err != nil {
+		t.Errorf("a job after one has gone on: %v", err)
+	}
+	wantPosition(t, main, map[string]int64{"a/0": 30})
+	if got := account(lake); len(got.Progress) != 1 || got.Rebuilt["job"] == nil || !got.Rebuilt["job"].Unfinished {
+		t.Errorf("the table says %+v", got)
+	}
+	must(t, lake.Finished(ctx, name, "job", account(lake).Rebuilt["job"], catalog.Options{Job: "job"}))
+	for range 2 {
+		must(t, lake.DropRef(ctx, name, tag, catalog.Options{Job: "job"}))
+	}
+	loaded, err := main.Load(ctx)
+	must(t, err)
+	refs := 0
+	for name := range loaded.Metadata().Refs() {
+		if refs++; name != table.MainBranch {
+			t.Errorf("ref %s is left", name)
+		}
+	}
+	if n := len(loaded.Metadata().Snapshots()); n != 5 || refs != 1 {
+		t.Errorf("%d snapshots and %d refs are left, want the rebuild's three and two of the job, and main", n, refs)
+	}
+	wantFiles(t, main, Group("a/0", 0, 5), Group("a/0", 5, 20), Group("a/0", 20, 25), Group("a/0", 25, 30))
+}
+
+// testProbes tries what a rebuild asks of a catalog, and leaves nothing behind.
+func testProbes(t *testing.T, client catalog.Client) {
+	ctx, lake := t.Context(), catalog.New(client)
+	must(t, lake.ProbeBranches(ctx, "default", catalog.Options{}))
+	must(t, lake.ProbeRename(ctx, "default", catalog.Options{}))
+	left, err := lake.List(ctx, "default")
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("tables are left: %v", left)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firn-io/firn/broker/journal"
 	"github.com/firn-io/firn/kfs/lease"
 )
 
@@ -26,7 +27,7 @@ import (
 var (
 	brokersSeed    = flag.Uint64("brokers.seed", 0, "run the simulation of brokers with this seed only, and say what happens")
 	brokersMistake = flag.String("brokers.mistake", "", "with -brokers.seed: the mistake of brokers_zoo_test.go that is made")
-	brokersSeeds   = flag.Uint64("brokers.seeds", 300, "how many seeds the simulation of brokers runs")
+	brokersSeeds   = flag.Uint64("brokers.seeds", journal.DefaultSeeds, "how many seeds the simulation of brokers runs")
 )
 
 // world is all that there is. What is wrong it collects.
@@ -288,14 +289,14 @@ func TestBrokers(t *testing.T) {
 // TestBrokersReplay runs seeds twice: a finding can be run again.
 func TestBrokersReplay(t *testing.T) {
 	hashes := map[uint64]bool{}
-	for seed := range uint64(50) {
+	for seed := range uint64(journal.ReplaySeeds) {
 		a, b := runWorld(t, seed+1, mistake{}, false).hash, runWorld(t, seed+1, mistake{}, false).hash
 		if a != b {
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed+1, a, b)
 		}
 		hashes[a] = true
 	}
-	if len(hashes) != 50 {
-		t.Errorf("50 seeds have %d traces", len(hashes))
+	if len(hashes) != journal.ReplaySeeds {
+		t.Errorf("%d seeds have %d traces", journal.ReplaySeeds, len(hashes))
 	}
 }

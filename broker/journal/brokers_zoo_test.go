@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 // what is done with what it says, or in its memory: nothing in the product itself could turn one on.
 type mistake struct {
 	name, what string
+	seed       uint64 // that has noticed it: it is tried first; 0 is 1
 
 	of       func(*world) journal.Mistake            // around each step of a journal
 	takeover func(*journal.Stepped)                  // when a journal was taken over
@@ -35,7 +37,7 @@ func (m *mistake) overwrites(key string) bool { return m.puts != nil && m.puts(k
 var brokersZoo = []mistake{
 	{name: "lease-for-ever", what: "a broker answers although its lease has passed", leaseForEver: true},
 	{name: "free-early", what: "the name of a topic is free before all journals have ended it", freeEarly: true},
-	{name: "ended-on-hope", what: "a journal tells that it has ended a topic before that is durable", endedOnHope: true},
+	{name: "ended-on-hope", seed: 25, what: "a journal tells that it has ended a topic before that is durable", endedOnHope: true},
 	{name: "offsets-on-hope", what: "committed offsets are acknowledged before they are durable", offsetsOnHope: true},
 	{name: "old-news", what: "what a follower read before replaces what the owner of journal 0 knew", oldNews: true},
 	{name: "forget-producers", what: "a takeover knows no idempotent producers", takeover: func(s *journal.Stepped) { s.Forget(true, false) }},
@@ -69,7 +71,7 @@ var brokersZoo = []mistake{
 		}
 		return m.Created
 	})},
-	{name: "segments-at-once", what: "segments that nobody needs are deleted at once", of: func(*world) journal.Mistake {
+	{name: "segments-at-once", seed: 90, what: "segments that nobody needs are deleted at once", of: func(*world) journal.Mistake {
 		return journal.Mistake{Before: func(s *journal.Stepped) { s.Unnote() }}
 	}},
 }
@@ -110,9 +112,10 @@ func TestBrokersZoo(t *testing.T) {
 	const within = 500
 	for _, m := range brokersZoo {
 		t.Run(m.name, func(t *testing.T) {
-			for seed := range uint64(within) {
-				if w := runWorld(t, seed+1, m, false); len(w.wrongs) > 0 {
-					t.Logf("%s: seed %d: %s", m.what, seed+1, w.wrongs[0])
+			for n := range uint64(within + 1) {
+				seed := cmp.Or(n, m.seed, 1)
+				if w := runWorld(t, seed, m, false); len(w.wrongs) > 0 {
+					t.Logf("%s: seed %d: %s", m.what, seed, w.wrongs[0])
 					return
 				}
 			}

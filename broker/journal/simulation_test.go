@@ -19,7 +19,7 @@ import (
 var (
 	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and say what happens")
 	simMistake = flag.String("sim.mistake", "", "with -sim.seed: the mistake of zoo_test.go that all owners make")
-	simSeeds   = flag.Uint64("sim.seeds", 300, "how many seeds the simulation runs")
+	simSeeds   = flag.Uint64("sim.seeds", DefaultSeeds, "how many seeds the simulation runs")
 )
 
 // simulation drives several cores on one goroutine: one store with its own clock, a network that delays, loses, repeats late and
@@ -344,14 +344,14 @@ func TestSimulation(t *testing.T) {
 // TestSimulationReplays runs seeds twice: a finding can be run again.
 func TestSimulationReplays(t *testing.T) {
 	hashes := map[uint64]bool{}
-	for seed := range uint64(50) {
+	for seed := range uint64(ReplaySeeds) {
 		a, b := simulate(t, seed+1, mistake{}, false).hash, simulate(t, seed+1, mistake{}, false).hash
 		if a != b {
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed+1, a, b)
 		}
 		hashes[a] = true
 	}
-	if len(hashes) != 50 {
-		t.Errorf("50 seeds have %d traces", len(hashes))
+	if len(hashes) != ReplaySeeds {
+		t.Errorf("%d seeds have %d traces", ReplaySeeds, len(hashes))
 	}
 }

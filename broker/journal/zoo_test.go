@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 // is told and what is done with what it says, or in the core's memory: nothing in the core itself could turn one on.
 type mistake struct {
 	name, what string
+	seed       uint64 // that has noticed it: it is tried first; 0 is 1
 
 	before func(*simulation, *simOwner, event)             // before each event
 	after  func(*simulation, *simOwner, []effect) []effect // after it, before its effects take place
@@ -29,15 +31,15 @@ const zooSeeds = 500
 var zoo = []mistake{
 	{name: "acknowledge-early", what: "batches are acknowledged before their PUT has an answer", after: acknowledgeEarly},
 	{name: "lease-only", what: "the lease is trusted: a PUT has no condition", puts: isObject},
-	{name: "no-limit", what: "what is known of the end counts however old it is", before: func(s *simulation, o *simOwner, _ event) {
+	{name: "no-limit", seed: 130, what: "what is known of the end counts however old it is", before: func(s *simulation, o *simOwner, _ event) {
 		o.core.known = s.clock.UnixMilli()
 	}},
-	{name: "slow-read", what: "a read of the end counts from its last answer on, not from its first LIST", before: func(s *simulation, o *simOwner, _ event) {
+	{name: "slow-read", seed: 40, what: "a read of the end counts from its last answer on, not from its first LIST", before: func(s *simulation, o *simOwner, _ event) {
 		if o.core.end != nil {
 			o.core.end.time = s.clock.UnixMilli()
 		}
 	}},
-	{name: "own-clock", what: "the owner's clock stands in for the store's Date", answer: func(_ *simulation, a *simAnswer) bool {
+	{name: "own-clock", seed: 54, what: "the owner's clock stands in for the store's Date", answer: func(_ *simulation, a *simAnswer) bool {
 		a.time = a.owner.now.UnixMilli()
 		return false
 	}},
@@ -59,14 +61,14 @@ var zoo = []mistake{
 		}
 	})},
 	{name: "forget-groups", what: "a takeover knows no committed offsets", after: atTakeover(func(c *core) { clear(c.state.groups) })},
-	{name: "overwrite-segment", what: "a segment is put over one that is there", puts: isSegment},
-	{name: "trust-segment", what: "a segment that is there is taken for ours, unseen", answer: trustSegment},
-	{name: "segment-on-hope", what: "a segment is entered in the journal though the outcome of its PUT is unknown", answer: segmentOnHope},
-	{name: "no-grace", what: "what is released is deleted at once", before: graceFrom(func(*simulation, uint64) int64 { return 1 })},
+	{name: "overwrite-segment", seed: 25, what: "a segment is put over one that is there", puts: isSegment},
+	{name: "trust-segment", seed: 16, what: "a segment that is there is taken for ours, unseen", answer: trustSegment},
+	{name: "segment-on-hope", seed: 16, what: "a segment is entered in the journal though the outcome of its PUT is unknown", answer: segmentOnHope},
+	{name: "no-grace", seed: 110, what: "what is released is deleted at once", before: graceFrom(func(*simulation, uint64) int64 { return 1 })},
 	// By the store's own date of the object this is not noticed. Whoever could still acknowledge N knew the end before N was written, so N is
 	// younger than LIMIT. It would harm only one who begins to read at an N that was written longer than grace ago and is released, named by
 	// two checkpoints and deleted before his read is over: seeds do not get there.
-	{name: "grace-from-created", what: "grace is counted from when an object says that it was created", before: graceFrom(func(s *simulation, sequence uint64) int64 {
+	{name: "grace-from-created", seed: 110, what: "grace is counted from when an object says that it was created", before: graceFrom(func(s *simulation, sequence uint64) int64 {
 		m, _, err := kfs.Open(s.first[kfs.ObjectKey(0, sequence)])
 		if err != nil {
 			return 0
@@ -266,9 +268,10 @@ func mistakeNamed(t *testing.T, name string) mistake {
 func TestZoo(t *testing.T) {
 	for _, m := range zoo {
 		t.Run(m.name, func(t *testing.T) {
-			for seed := range uint64(zooSeeds) {
-				if s := simulate(t, seed+1, m, false); len(s.wrongs) > 0 {
-					t.Logf("%s: seed %d: %s", m.what, seed+1, s.wrongs[0])
+			for n := range uint64(zooSeeds + 1) {
+				seed := cmp.Or(n, m.seed, 1)
+				if s := simulate(t, seed, m, false); len(s.wrongs) > 0 {
+					t.Logf("%s: seed %d: %s", m.what, seed, s.wrongs[0])
 					return
 				}
 			}

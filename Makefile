@@ -20,8 +20,8 @@ quick: ## the quick tests: Go and nothing else
 
 test: tools quick simulate integration plugins ## the whole suite, installing what it needs
 
-race: ## the quick tests with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./...
+race: ## the quick tests with the race detector; of simulations and walks over faults, which run whole without it, a part
+	CGO_ENABLED=1 $(GO) test -timeout 30m -race ./...
 
 # Only packages that have such tests are built and linked with them. The tests wait for others most of the time: four at once.
 INTEGRATION = $(sort $(dir $(shell grep -rl --include='*_test.go' --exclude-dir=.tools --exclude-dir=custom-processor '^func TestIntegration' .)))

@@ -64,7 +64,7 @@ type wholeBroker struct {
 	store   *blobtest.Fault
 	stop    context.CancelFunc
 	ended   chan error
-	gone    bool // nothing reaches it, and it reaches nothing
+	gone    bool // nothing reaches it, and it reaches nothing; whole.mu guards it
 }
 
 // place is where a record is.
@@ -154,8 +154,9 @@ func (w *whole) dial(ctx context.Context, network, address string) (net.Conn, er
 	refused := &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", address, syscall.ECONNREFUSED)}
 	w.mu.Lock()
 	b := w.brokers[int32(id)]
+	gone := b == nil || b.gone
 	w.mu.Unlock()
-	if err != nil || b == nil || b.gone {
+	if err != nil || gone {
 		return nil, refused
 	}
 	client, server := net.Pipe()

@@ -18,7 +18,7 @@ import (
 func memoryBroker(t *testing.T) string {
 	t.Helper()
 	b, err := broker.New(broker.Config{
-		Store: blob.NewMemory(time.Now), Leases: lease.NewMemory().Service("", time.Second), Listen: "127.0.0.1:0", Flush: 10 * time.Millisecond, Journals: 1,
+		Store: blob.NewMemory(time.Now), Leases: lease.NewMemory().Service("", time.Hour), Listen: "127.0.0.1:0", Flush: 10 * time.Millisecond, Journals: 1,
 	})
 	if err != nil {
 		t.Fatal(err)

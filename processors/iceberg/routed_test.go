@@ -112,7 +112,7 @@ func driveRouted(t *testing.T, open func() *route.Sink, again bool, mem memory.A
 	}
 }
 
-// walkRouted lets operations of a run into several tables, one of stride, fail in every way; afterwards each offset is in its table once.
+// walkRouted lets operations of a run into several tables, one of stride times oneOf, fail in every way; afterwards each offset is in its table once.
 func walkRouted(t *testing.T, client func(t *testing.T) catalog.Client, stride int) {
 	run := func(t *testing.T, again bool, inject func(catalogtest.Op) catalogtest.Fault) *catalogtest.Faulty {
 		truth := client(t)
@@ -139,7 +139,7 @@ func walkRouted(t *testing.T, client func(t *testing.T) catalog.Client, stride i
 		return faulty
 	}
 	trace := run(t, false, nil).Trace()
-	for n := 0; n < len(trace); n += stride {
+	for n := 0; n < len(trace); n += stride * oneOf {
 		name, _, _ := strings.Cut(trace[n], " assert")
 		for _, fault := range catalogtest.Faults {
 			for _, again := range []bool{false, true} {

@@ -24,11 +24,11 @@ var (
 	parallel  = flag.Int("at-once", 8, "how many sequences are played at the same time")
 )
 
-// startFirn runs a broker in this process until the test ends.
+// startFirn runs a broker in this process until the test ends. It keeps its leases also where the machine stands still for a moment.
 func startFirn(t *testing.T) *Server {
 	t.Helper()
 	b, err := broker.New(broker.Config{
-		Store: blob.NewMemory(time.Now), Leases: lease.NewMemory().Service("", time.Second), Listen: "127.0.0.1:0", AutoCreate: true,
+		Store: blob.NewMemory(time.Now), Leases: lease.NewMemory().Service("", time.Hour), Listen: "127.0.0.1:0", AutoCreate: true,
 		Flush: 5 * time.Millisecond,
 	})
 	if err != nil {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package deadletter_test
+
+// oneOf says of how many operations one fails in the walks over faults.
+const oneOf = 1

@@ -1,0 +1,6 @@
+//go:build race
+
+package deadletter_test
+
+// oneOf says of how many operations one fails: the race detector makes the walks over faults slow, and sees much the same in each.
+const oneOf = 7

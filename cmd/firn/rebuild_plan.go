@@ -68,16 +68,23 @@ func (p *program) newRebuilding(ctx context.Context, j *jobTables, flags *rebuil
 	case !ok:
 		return nil, fmt.Errorf("--table %s is none of the job's tables; it has %s", table, strings.Join(slices.Sorted(maps.Keys(topics)), ", "))
 	}
+	b := &rebuilding{program: p, tables: j, topic: topic, progress: progress}
+	if b.Rebuild, err = rebuildOf(j, table); err != nil {
+		return nil, err
+	}
+	b.Fill, b.Starts = b.fill, map[processor.Source]int64{}
+	return b, nil
+}
+
+// rebuildOf is a rebuild of a table of a job that fills nothing.
+func rebuildOf(j *jobTables, table string) (*rebuild.Rebuild, error) {
 	hash, err := j.job.Hash()
 	if err != nil {
 		return nil, err
 	}
-	b := &rebuilding{program: p, tables: j, topic: topic, progress: progress}
-	b.Rebuild = &rebuild.Rebuild{
+	return &rebuild.Rebuild{
 		Catalog: j.catalog, Store: j.store, Job: j.job.Name, Config: hash, Writer: writerName(), Table: table, Letters: j.job.DeadLetterTable(),
-		Fill: b.fill, Starts: map[processor.Source]int64{},
-	}
-	return b, nil
+	}, nil
 }
 
 // place decides where the rebuild is made: where it has been begun, or where the flag says. What is left is decided when it is known what there is to read.

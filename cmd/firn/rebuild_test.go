@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
@@ -90,9 +92,15 @@ func TestRebuild(t *testing.T) {
 	}
 
 	// The job goes on meanwhile.
+	if got := w.status("lake.events").Rebuild; got == nil || *got != (rebuildStatus{To: rebuild.OnBranch, Offsets: 4}) {
+		t.Errorf("status says %+v", got)
+	}
 	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":4,"price":4}`, `{"id":5,"price":"5"}`))
 	if err := w.run(shopBefore); err != nil {
 		t.Fatal(err)
+	}
+	if got := w.status("lake.events").Rebuild; got == nil || *got != (rebuildStatus{To: rebuild.OnBranch, Offsets: 4, Left: 2}) {
+		t.Errorf("status says %+v", got)
 	}
 	swapped, err := w.rebuild(shopAfter, "--table", "lake.events", "--yes")
 	if err != nil || swapped.Outcome != "swapped" || !strings.HasPrefix(swapped.Replaced, "before_rebuild_") {
@@ -107,6 +115,9 @@ func TestRebuild(t *testing.T) {
 	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":6,"price":"6"}`))
 	if err := w.run(shopAfter); err != nil {
 		t.Fatal(err)
+	}
+	if got := w.status("lake.events"); got.Rebuild != nil || got.Rows != 4 {
+		t.Errorf("status says %+v", got)
 	}
 	// By the new file numbers are no prices.
 	w.want("lake.events", map[int64]string{1: `{"id":1,"price":2.5}`, 2: `{"id":2}`, 5: `{"id":5,"price":5}`, 6: `{"id":6,"price":6}`})
@@ -126,6 +137,28 @@ source: {topics: [events, orders]}
 decode: {value: {schema: [{name: id, type: string}, {name: price, type: string}, {name: vat, type: double}]}}
 table: {name: "lake.{topic}", partition: ["bucket(4, id)"]}
 `
+
+// status is what `firn status` says of a table of the job that was run last.
+func (w *workbench) status(table string) tableStatus {
+	w.t.Helper()
+	var out bytes.Buffer
+	c := statusCommand()
+	c.SetOut(&out)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetArgs([]string{"-f", filepath.Join(w.dir, "rebuild.yaml"), "--data", w.dir, "--json"})
+	err := c.ExecuteContext(w.t.Context())
+	var all []jobStatus
+	if err := errors.Join(err, json.Unmarshal(out.Bytes(), &all)); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, t := range all[0].Tables {
+		if t.Table == table {
+			return t
+		}
+	}
+	w.t.Fatalf("status says nothing of %s: %+v", table, all)
+	return tableStatus{}
+}
 
 // TestRebuildInTable makes a table anew that cannot hold the new rows; then another rebuild is made on a branch of what has come of it.
 func TestRebuildInTable(t *testing.T) {

@@ -15,8 +15,10 @@ import (
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/inspect"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/iceberg/rebuild"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
@@ -40,6 +42,53 @@ type tableStatus struct {
 	Sources     []sourceStatus `json:"sources"`
 	// Backfills are what was brought in from before the job began.
 	Backfills []backfillStatus `json:"backfills,omitempty"`
+	// Rebuild is a rebuild of the table that is not finished.
+	Rebuild *rebuildStatus `json:"rebuild,omitempty"`
+}
+
+// rebuildStatus is how far a rebuild has come.
+type rebuildStatus struct {
+	To      rebuild.Place `json:"to"`
+	Swapped bool          `json:"swapped"` // it is the table, or about to be; firn rebuild has to finish it
+	Other   bool          `json:"other"`   // another job file than this one has begun it
+	Offsets int64         `json:"offsets"` // that it accounts for
+	Left    int64         `json:"left"`    // that the table accounts for beyond
+	Problem string        `json:"problem,omitempty"`
+}
+
+// rebuildOf tells of a rebuild of a table; nil if there is none.
+func (j *jobTables) rebuildOf(ctx context.Context, table string) (*rebuildStatus, error) {
+	r, err := rebuildOf(j, table)
+	if err != nil {
+		return nil, err
+	}
+	// As long as there is a rebuild, the log is held for it.
+	if _, _, err := blob.ReadAll(ctx, j.store, kfs.JobKey(r.Name()), blob.All, kfs.MaxJobBytes); errors.Is(err, blob.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if r.To, err = r.Begun(ctx); err != nil || r.To == "" {
+		return nil, err
+	}
+	s := &rebuildStatus{To: r.To}
+	standing, err := r.Standing(ctx)
+	switch {
+	case errors.Is(err, rebuild.ErrSwapped):
+		s.Swapped = true
+		return s, nil
+	case errors.Is(err, rebuild.ErrOther):
+		s.Other = true
+		return s, nil
+	case err != nil:
+		s.Problem = err.Error()
+		return s, nil
+	}
+	for _, source := range standing.Sources {
+		at := max(source.At, source.Table.Base)
+		s.Offsets, s.Left = s.Offsets+at-source.Table.Base, s.Left+source.Table.Next-at
+	}
+	return s, nil
 }
 
 // backfillStatus is how far a backfill has come.
@@ -161,6 +210,9 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 				one.Rows += n
 			}
 		}
+		if one.Rebuild, err = j.rebuildOf(ctx, t.Table); err != nil {
+			return s, err
+		}
 		if one.Commit, one.Freshness, err = lastCommit(ctx, j.job.Name, account, ends, now); err != nil {
 			return s, err
 		}
@@ -269,6 +321,19 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 	for _, r := range rows {
 		for _, b := range r.table.Backfills {
 			fmt.Fprintf(out, "\n%s: backfill %s: %d offsets, %s rows\n", r.table.Table, b.ID, b.Offsets, orUnknown(b.Rows))
+		}
+	}
+	for _, r := range rows {
+		switch b := r.table.Rebuild; {
+		case b == nil:
+		case b.Swapped:
+			fmt.Fprintf(out, "\n%s: a rebuild has been swapped in and is not finished: run firn rebuild again\n", r.table.Table)
+		case b.Other:
+			fmt.Fprintf(out, "\n%s: a rebuild with another job file has been begun in a %s\n", r.table.Table, b.To)
+		case b.Problem != "":
+			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %s\n", r.table.Table, b.To, b.Problem)
+		default:
+			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %d offsets, %d left\n", r.table.Table, b.To, b.Offsets, b.Left)
 		}
 	}
 	if err == nil {

@@ -59,6 +59,12 @@ func eachOnce(t *testing.T, data, table string, acknowledged []int) error {
 	if err != nil {
 		return err
 	}
+	return eachRowOnce(t, table, rows, acknowledged)
+}
+
+// eachRowOnce is eachOnce for rows that were read.
+func eachRowOnce(t *testing.T, table string, rows []killRow, acknowledged []int) error {
+	t.Helper()
 	ids, offsets := map[int]int{}, map[[2]int64]int{}
 	for _, r := range rows {
 		ids[r.ID]++

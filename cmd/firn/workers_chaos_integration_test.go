@@ -91,6 +91,34 @@ func TestIntegrationWorkersSurvive(t *testing.T) {
 	c.audit(p.stop(t))
 }
 
+// TestIntegrationRoutedWorkersSurvive is the same for a job whose records name their tables.
+func TestIntegrationRoutedWorkersSurvive(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	c := newRoutedCrew(t, 2)
+	p := startProducer(t, c.broker, "load", 0)
+	c.shares(4, 4)
+	c.handed(3)
+	for _, name := range blowNames() {
+		t.Log(name)
+		blows[name](c, random)
+	}
+	c.shares(4, 4)
+	c.audit(p.stop(t))
+}
+
+// TestIntegrationRoutedWorkersApart runs two copies of such a job, none of which knows of the other.
+func TestIntegrationRoutedWorkersApart(t *testing.T) {
+	c := newRoutedCrew(t, 0)
+	p := startProducer(t, c.broker, "load", 0)
+	for range 2 {
+		c.workers = append(c.workers, start(t, "process", "-f", c.job, "--data", c.data))
+	}
+	time.Sleep(12 * time.Second)
+	c.audit(p.stop(t))
+}
+
 // TestIntegrationWorkersApart runs three copies of a job, none of which knows of the others.
 func TestIntegrationWorkersApart(t *testing.T) {
 	t.Parallel()

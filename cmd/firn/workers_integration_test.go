@@ -15,11 +15,18 @@ import (
 	"time"
 )
 
+const (
+	plainCrew = "name: crew\nsource: {topics: [load]}\ncommit: {freshness: 1s}\n"
+	// routedCrew has a new table every ten seconds of a producer's time, and writes to three at a time.
+	routedCrew = plainCrew + "transform: [{compute: {kind: id % 3 + id / 20000}}]\ntable: {name: \"default.{topic}_{field:kind}\"}\n"
+)
+
 // crew is a broker, an etcd and several processes that work on one job, whose topic "load" a producer fills.
 type crew struct {
 	t       *testing.T
 	data    string
 	job     string
+	tables  func(records int) []string // that those who were produced go to
 	etcd    *embeddedEtcd
 	addr    string // where etcd is, also after it was replaced
 	broker  *process
@@ -27,10 +34,24 @@ type crew struct {
 }
 
 func newCrew(t *testing.T, workers int) *crew {
-	c := &crew{t: t, data: t.TempDir(), etcd: newEtcd(t), workers: make([]*process, workers)}
+	return newCrewOf(t, plainCrew, func(int) []string { return []string{"default.load"} }, workers)
+}
+
+// newRoutedCrew is a crew whose records name their tables.
+func newRoutedCrew(t *testing.T, workers int) *crew {
+	return newCrewOf(t, routedCrew, func(records int) (all []string) {
+		for kind := range 3 + (records-1)/20000 {
+			all = append(all, fmt.Sprintf("default.load_%d", kind))
+		}
+		return all
+	}, workers)
+}
+
+func newCrewOf(t *testing.T, job string, tables func(int) []string, workers int) *crew {
+	c := &crew{t: t, data: t.TempDir(), tables: tables, etcd: newEtcd(t), workers: make([]*process, workers)}
 	c.addr = c.etcd.Addr()
 	c.job = filepath.Join(c.data, "job.yaml")
-	if err := os.WriteFile(c.job, []byte("name: crew\nsource: {topics: [load]}\ncommit: {freshness: 1s}\n"), 0o644); err != nil {
+	if err := os.WriteFile(c.job, []byte(job), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c.broker = start(t, "broker", "--store", c.store(), "--kafka", "127.0.0.1:0", "--journals", "2")
@@ -105,10 +126,39 @@ func (c *crew) shares(want ...int) {
 	})
 }
 
-// audit waits until all that was acknowledged is in the table, stops the workers, and has the table verified.
+// handed waits until so many groups were handed over.
+func (c *crew) handed(want float64) {
+	c.t.Helper()
+	eventually(c.t, func() error {
+		handed := 0.0
+		for i := range c.workers {
+			n, err := c.metric(i, "firn_work_groups_handed_total")
+			if err != nil {
+				return err
+			}
+			handed += n
+		}
+		if handed < want {
+			return fmt.Errorf("%v groups were handed over", handed)
+		}
+		return nil
+	})
+}
+
+// audit waits until all that was acknowledged is in the tables, stops the workers, and has the tables verified.
 func (c *crew) audit(acknowledged []int) {
 	c.t.Helper()
-	eventually(c.t, func() error { return eachOnce(c.t, c.data, "default.load", acknowledged) })
+	eventually(c.t, func() error {
+		var rows []killRow
+		for _, table := range c.tables(len(acknowledged)) {
+			some, err := readTable(c.t, c.data, table)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, some...)
+		}
+		return eachRowOnce(c.t, "of load", rows, acknowledged)
+	})
 	for i, w := range c.workers {
 		if w != nil {
 			w.stop(c.t)
@@ -128,20 +178,7 @@ func TestIntegrationWorkers(t *testing.T) {
 	c := newCrew(t, 2)
 	p := startProducer(t, c.broker, "load", 0)
 	c.shares(4, 4)
-	eventually(t, func() error {
-		handed := 0.0
-		for i := range c.workers {
-			n, err := c.metric(i, "firn_work_groups_handed_total")
-			if err != nil {
-				return err
-			}
-			handed += n
-		}
-		if handed < 3 {
-			return fmt.Errorf("%v groups were handed over", handed)
-		}
-		return nil
-	})
+	c.handed(3)
 
 	eventually(t, func() error {
 		out, err := run(t, fromEnv(t, "FIRN_BIN"), "status", "-f", c.job, "--data", c.data, "--json")

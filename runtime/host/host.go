@@ -167,56 +167,43 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if err != nil {
 		return nil, err
 	}
-	openOne := opener(j, tables)
+	openTable := opener(j, tables)
 	// A job file that names no possible table fails before there is data.
-	sink, err := openOne(ctx, template.Of("topic").Sample(), nil, kfs.TopicID{})
+	sink, err := openTable(ctx, template.Of("topic").Sample(), nil, kfs.TopicID{})
 	if c, ok := sink.(io.Closer); ok && err == nil {
 		err = c.Close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	shared := route.NewTables(j.Table.Max, j.DeadLetterTable())
-	of := newRoutes(template, shared)
+	made := route.NewTables(j.Table.Max, j.DeadLetterTable())
+	of := newRoutes(template, made)
 	cfg.Store, cfg.Logger, cfg.Route = store, logger, of.name
 	if template.ByContent() {
 		cfg.Fills = of.fills
 	}
-	if cfg.OpenSink, err = of.openSink(tables, openOne, j.Inferred(), logger); err != nil {
-		return nil, err
-	}
-	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
-		return tables.Open(ctx, plugin.Table{Name: j.DeadLetterTable(), Lineage: lineageOf(lineage)})
-	}
-	cfg.OpenTransforms = of.steps(openTransforms(j, logger))
-	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, shared, logger) }
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
 	if p.Leases != nil && !cfg.Until.Bounded() {
-		if err := p.share(r, &cfg, j.DeadLetterTable()); err != nil {
+		if r.member, err = p.member(&cfg); err != nil {
 			return nil, err
 		}
+		cfg.Assignment = r.member
 	}
+	if cfg.OpenSink, err = of.openSink(tables, openTable, r.member, j.Inferred(), logger); err != nil {
+		return nil, err
+	}
+	openLetters := shared(r.member, func(ctx context.Context, table string, _ map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
+		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage)})
+	})
+	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+		return openLetters(ctx, j.DeadLetterTable(), nil, lineage)
+	}
+	cfg.OpenTransforms = of.steps(openTransforms(j, logger))
+	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, made, logger) }
 	r.Pipeline, err = pipeline.New(cfg)
 	return r, err
-}
-
-// share makes the process one of the workers of a job.
-func (p *Program) share(r *Job, cfg *pipeline.Config, deadLetters string) (err error) {
-	r.member, err = work.New(work.Config{Job: cfg.Name, Hash: cfg.Hash, Leases: p.Leases, Store: cfg.Store, Name: p.Name, Logger: cfg.Logger, Registerer: cfg.Registerer})
-	if err != nil {
-		return err
-	}
-	cfg.Assignment = r.member
-	openSink, openLetters := cfg.OpenSink, cfg.OpenDeadLetters
-	cfg.OpenSink = func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
-		return r.member.Wrap(ctx, table, func(ctx context.Context) (processor.Sink, error) { return openSink(ctx, table, lineage) })
-	}
-	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
-		return r.member.Wrap(ctx, deadLetters, func(ctx context.Context) (processor.Sink, error) { return openLetters(ctx, lineage) })
-	}
-	return nil
 }
 
 // own closes v with the job, if it is to be closed.

@@ -16,6 +16,7 @@ import (
 	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/route"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 // routes are the routes of a job's topics, by the name that the pipeline calls the table by.
@@ -78,11 +79,13 @@ func opener(j *job.Job, tables plugin.Tables) openTable {
 	}
 }
 
-// openSink opens the sink of a topic's table, or of its tables.
-func (r *routes) openSink(tables plugin.Tables, open openTable, inferred bool, logger *slog.Logger) (func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error), error) {
+// openSink opens the sink of a topic's table, or of its tables. If the process is a worker of the job, which commits to a table for all of
+// them may be one that has no rows for it.
+func (r *routes) openSink(tables plugin.Tables, open openTable, member *work.Member, inferred bool, logger *slog.Logger) (func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error), error) {
+	wrapped := shared(member, open)
 	if !r.template.ByContent() {
 		return func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
-			return open(ctx, table, nil, lineage)
+			return wrapped(ctx, table, nil, lineage)
 		}, nil
 	}
 	listing, ok := tables.(plugin.Listing)
@@ -94,13 +97,16 @@ func (r *routes) openSink(tables plugin.Tables, open openTable, inferred bool, l
 		if of == nil {
 			return nil, fmt.Errorf("table %s: no topic has it", table)
 		}
+		if member != nil {
+			member.Serve(table, of.Matches, func(ctx context.Context, name string) (processor.Sink, error) { return open(ctx, name, nil, lineage) })
+		}
 		return route.NewSink(route.Config{
 			Route: of, Tables: r.tables, Inferred: inferred, Allocator: memory.DefaultAllocator,
 			Open: func(ctx context.Context, name, label string) (processor.Sink, error) {
 				if label != "" {
 					logger.Info("records have made a table", "table", name, "of", label)
 				}
-				return open(ctx, name, map[string]string{route.Label: label}, lineage)
+				return wrapped(ctx, name, map[string]string{route.Label: label}, lineage)
 			},
 			List: func(ctx context.Context) ([]string, error) { return listing.List(ctx, of.Namespace()) },
 		}), nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/route"
 )
 
 // fakeTable is a table that keeps its rows and its position together.
@@ -24,10 +25,13 @@ type fakeTable struct {
 	lake *lake // nil: none
 
 	mu      sync.Mutex
+	made    bool
+	label   string // by whom it was made
 	next    processor.Positions
 	rows    map[processor.Source][]row  // in order of commits
 	configs map[processor.Source]string // by which the position was reached
 	commits []string
+	sealed  []fakeStaged                          // by all of its sinks: what one has sealed another can commit
 	fault   func(op string) (before, after error) // lost replies are errors after
 }
 
@@ -44,11 +48,11 @@ func newFakeTable(name string) *fakeTable {
 type fakeSink struct {
 	table  *fakeTable
 	inUse  bool   // under the table's lock
+	label  string // of the table, should this sink make it
 	config string // of the job
 
 	spans  map[processor.Source]kfs.Span
 	staged map[processor.Source][]row
-	sealed []fakeStaged
 	held   int64
 }
 
@@ -58,10 +62,12 @@ type fakeStaged struct {
 }
 
 var (
-	_ processor.Sink      = (*fakeSink)(nil)
-	_ processor.Recalling = (*fakeSink)(nil)
-	_ processor.Buffering = (*fakeSink)(nil)
-	_ processor.Deciding  = (*fakeSink)(nil)
+	_ processor.Sink       = (*fakeSink)(nil)
+	_ processor.Recalling  = (*fakeSink)(nil)
+	_ processor.Buffering  = (*fakeSink)(nil)
+	_ processor.Deciding   = (*fakeSink)(nil)
+	_ processor.Portable   = (*fakeSink)(nil)
+	_ processor.Propertied = (*fakeSink)(nil)
 )
 
 func (f *fakeTable) open() *fakeSink {
@@ -134,6 +140,11 @@ func (s *fakeSink) stage(b processor.Batch) error {
 	if b.Records == nil {
 		return nil
 	}
+	s.table.mu.Lock()
+	if !s.table.made {
+		s.table.made, s.table.label = true, s.label
+	}
+	s.table.mu.Unlock()
 	for _, r := range rowsOf(b.Records) {
 		if !b.Span.Contains(r.offset) {
 			return fmt.Errorf("row at %d in span %s", r.offset, b.Span)
@@ -159,6 +170,14 @@ func rowsOf(batch arrow.RecordBatch) []row {
 
 func (s *fakeSink) Buffered() int64 { return s.held }
 
+func (s *fakeSink) Portable() bool { return true }
+
+func (s *fakeSink) Property(key string) (string, bool) {
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	return s.table.label, key == route.Label && s.table.label != ""
+}
+
 func (s *fakeSink) Seal(context.Context) (processor.Staged, error) {
 	after, leave, err := s.enter("seal")
 	defer leave()
@@ -166,8 +185,10 @@ func (s *fakeSink) Seal(context.Context) (processor.Staged, error) {
 		s.reset()
 		return processor.Staged{}, err
 	}
-	s.sealed = append(s.sealed, fakeStaged{s.spans, s.staged})
-	out := processor.Staged{Spans: s.spans, Data: fmt.Append(nil, len(s.sealed)-1)}
+	s.table.mu.Lock()
+	s.table.sealed = append(s.table.sealed, fakeStaged{s.spans, s.staged})
+	out := processor.Staged{Spans: s.spans, Data: fmt.Append(nil, len(s.table.sealed)-1)}
+	s.table.mu.Unlock()
 	s.reset()
 	return out, nil
 }
@@ -190,7 +211,7 @@ func (s *fakeSink) Commit(_ context.Context, from, to processor.Positions, stage
 	for _, one := range staged {
 		var n int
 		fmt.Sscan(string(one.Data), &n)
-		for source, span := range s.sealed[n].spans {
+		for source, span := range f.sealed[n].spans {
 			if covered[source] != span.Base {
 				return fmt.Errorf("a group %s begins behind %d", span, covered[source])
 			}
@@ -203,7 +224,7 @@ func (s *fakeSink) Commit(_ context.Context, from, to processor.Positions, stage
 	for _, one := range staged {
 		var n int
 		fmt.Sscan(string(one.Data), &n)
-		for source, rows := range s.sealed[n].rows {
+		for source, rows := range f.sealed[n].rows {
 			f.rows[source] = append(f.rows[source], rows...)
 		}
 	}
@@ -245,7 +266,10 @@ func (s *fakeSink) Amend(ctx context.Context, staged processor.Staged, offsets m
 	}
 	var n int
 	fmt.Sscan(string(staged.Data), &n)
-	for source, rows := range s.sealed[n].rows {
+	s.table.mu.Lock()
+	sealed := s.table.sealed[n]
+	s.table.mu.Unlock()
+	for source, rows := range sealed.rows {
 		at := offsets[source]
 		if len(at) != len(rows) || at[len(at)-1] >= s.table.next[source] {
 			return fmt.Errorf("%d rows of offsets %v are amended, the position is %d", len(rows), at, s.table.next[source])
@@ -262,7 +286,7 @@ func (s *fakeSink) Amend(ctx context.Context, staged processor.Staged, offsets m
 	}
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()
-	for source, rows := range s.sealed[n].rows {
+	for source, rows := range sealed.rows {
 		s.table.rows[source] = append(s.table.rows[source], rows...)
 	}
 	return after

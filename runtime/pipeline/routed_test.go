@@ -24,6 +24,19 @@ import (
 // routed makes a job whose records name their tables, as a program does that runs it.
 func routed(t *testing.T, cfg Config, l *lake, template string, most int) Config {
 	t.Helper()
+	return routedBy(t, cfg, l, template, most, func(_ context.Context, table, label string) (processor.Sink, error) {
+		sink := l.table(table).open()
+		sink.label = label
+		return sink, nil
+	})
+}
+
+// openLabelled opens a table of the values that label says.
+type openLabelled func(ctx context.Context, table, label string) (processor.Sink, error)
+
+// routedBy is routed with tables that are opened in a way of their own.
+func routedBy(t *testing.T, cfg Config, l *lake, template string, most int, open openLabelled) Config {
+	t.Helper()
 	parsed, err := route.Parse(template, cfg.Pattern)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +63,7 @@ func routed(t *testing.T, cfg Config, l *lake, template string, most int) Config
 	cfg.OpenSink = func(_ context.Context, name string, _ kfs.TopicID) (processor.Sink, error) {
 		return route.NewSink(route.Config{
 			Route: of(name), Tables: tables, Inferred: true, Allocator: l.mem,
-			Open: func(_ context.Context, table, _ string) (processor.Sink, error) { return l.table(table).open(), nil },
+			Open: open,
 			List: func(context.Context) ([]string, error) { return l.names(), nil },
 		}), nil
 	}

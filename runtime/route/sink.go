@@ -44,6 +44,9 @@ type Config struct {
 // A table counts for a source from the span on in which it first got a row of it: before any table gets rows of such a span, the new one gets
 // a position at its begin. From then on, what the sink as a whole has is the least of what the tables have. Tables for which spans have
 // nothing are moved over them at most once a minute, and by CatchUp; while this sink alone moves them, it knows that they lack nothing.
+//
+// Several processes may fill the tables, each from sources of its own. Two that believe a source to be theirs cannot both move a table over
+// the same span, nor begin it at two places; the one that comes second has to read the tables again.
 type Sink struct {
 	cfg      Config
 	children map[string]*child
@@ -56,6 +59,7 @@ type child struct {
 	name   string
 	sink   processor.Sink
 	next   processor.Positions // of the table, as last seen
+	other  string              // a topic that fills it, too; "" if there is none
 	staged processor.Positions // ends of what was staged since the last Seal
 	bases  processor.Positions // and where that began
 	last   time.Time           // when it was last committed to
@@ -131,13 +135,12 @@ func (s *Sink) load(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.sorted() {
-		if len(c.next) > 0 {
-			label := ""
-			if p, ok := c.sink.(processor.Propertied); ok {
-				label, _ = p.Property(Label)
-			}
-			s.cfg.Tables.know(s.cfg.Route.Topic, c.name, label)
+		switch {
+		case len(c.next) > 0:
+			s.cfg.Tables.know(s.cfg.Route.Topic, c.name, c.label())
 			continue
+		case c.other != "":
+			s.cfg.Tables.know(c.other, c.name, c.label())
 		}
 		delete(s.children, c.name)
 		if err := c.close(); err != nil {
@@ -162,13 +165,24 @@ func (c *child) load(ctx context.Context, topic string) error {
 	if err != nil {
 		return fmt.Errorf("position of table %s: %w", c.name, err)
 	}
-	c.next = processor.Positions{}
+	c.next, c.other = processor.Positions{}, ""
 	for source, next := range committed {
 		if source.Topic == topic {
 			c.next[source] = next
+		} else {
+			c.other = source.Topic
 		}
 	}
 	return nil
+}
+
+// label is what the values are that have made the table; "" if that is not known.
+func (c *child) label() string {
+	label := ""
+	if p, ok := c.sink.(processor.Propertied); ok {
+		label, _ = p.Property(Label)
+	}
+	return label
 }
 
 func (c *child) close() error {
@@ -259,6 +273,10 @@ func (s *Sink) child(ctx context.Context, d dest) (*child, error) {
 			return nil, fmt.Errorf("table %s counts for %s/%d since the tables of %s were read: %w", d.name, source.Topic, source.Partition, s.cfg.Route.Name(), processor.ErrMoved)
 		}
 	}
+	if c.other != "" && len(c.next) == 0 {
+		s.cfg.Tables.know(c.other, c.name, c.label())
+		return nil, fmt.Errorf("table %s was made for topic %s meanwhile: %w", c.name, c.other, processor.ErrMoved)
+	}
 	return c, nil
 }
 
@@ -281,7 +299,14 @@ func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, a *ass
 	if rows == nil && !ok {
 		return nil
 	}
-	return c.stage(ctx, processor.Batch{Source: b.Source, Span: kfs.Span{Base: from, Next: b.Span.Next}, Records: rows})
+	if err := c.stage(ctx, processor.Batch{Source: b.Source, Span: kfs.Span{Base: from, Next: b.Span.Next}, Records: rows}); err != nil {
+		return err
+	}
+	if label := c.label(); label != "" && label != a.dests[which].label { // another process has made it for values that this one did not know of
+		s.cfg.Tables.know(s.cfg.Route.Topic, c.name, label)
+		return fmt.Errorf("table %s was made for %s meanwhile, not for %s: %w", c.name, label, a.dests[which].label, processor.ErrMoved)
+	}
+	return nil
 }
 
 func (c *child) stage(ctx context.Context, b processor.Batch) error {

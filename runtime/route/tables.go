@@ -9,7 +9,8 @@ import (
 const MaxTables = 100
 
 // Tables are the tables that the records of one job have made: shared by its topics, safe for concurrent use. They last as long as the
-// process; what a later one must know it learns from the tables.
+// process; what a later one must know, or another one beside it, it learns from the tables. So processes that share a job may make more than
+// max between them before they know of each other's.
 type Tables struct {
 	max int
 
@@ -22,13 +23,14 @@ type owner struct {
 	name  string
 	topic string
 	label string // the values that have made it; "" if that is not known
+	there bool   // it is there; else rows are to make it
 }
 
 // NewTables is the tables of a job, max of them at most. reserved are names that belong to something else.
 func NewTables(max int, reserved ...string) *Tables {
 	t := &Tables{max: max, owners: map[string]*owner{}}
 	for _, name := range reserved {
-		t.owners[strings.ToLower(name)] = &owner{name: name}
+		t.owners[strings.ToLower(name)] = &owner{name: name, there: true}
 	}
 	t.max += len(t.owners)
 	return t
@@ -43,7 +45,7 @@ func (t *Tables) admit(topic, name, label string) *refusal {
 	case !ok && len(t.owners) >= t.max:
 		return refuse(Limit, "table %s would be more than the %d that the job's records may make: raise table.max, or name tables by something that has fewer values", name, t.max)
 	case !ok:
-		t.owners[strings.ToLower(name)] = &owner{name, topic, label}
+		t.owners[strings.ToLower(name)] = &owner{name: name, topic: topic, label: label}
 	case o.topic != topic:
 		return refuse(Collision, "table %s is not of topic %s", o.name, topic)
 	case o.name != name:
@@ -56,11 +58,12 @@ func (t *Tables) admit(topic, name, label string) *refusal {
 	return nil
 }
 
-// know notes a table that is there.
+// know notes a table that is there, and of what topic and values it is: another process may have made it for others than this one has admitted.
 func (t *Tables) know(topic, name, label string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if o, ok := t.owners[strings.ToLower(name)]; !ok || o.topic == topic && o.label == "" {
-		t.owners[strings.ToLower(name)] = &owner{name, topic, label}
+	o, ok := t.owners[strings.ToLower(name)]
+	if !ok || !o.there || o.topic == topic && o.label == "" {
+		t.owners[strings.ToLower(name)] = &owner{name, topic, label, true}
 	}
 }

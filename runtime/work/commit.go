@@ -137,7 +137,7 @@ func (m *Member) take(t take) {
 		defer m.mu.Unlock()
 		judgeLocked(v)
 	}
-	if m.spawn == nil || m.lanes[t.handed.Table] == nil {
+	if m.spawn == nil || m.lane(t.handed.Table) == nil {
 		judgeLocked(yourself)
 		return
 	}

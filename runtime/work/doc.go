@@ -52,6 +52,9 @@
 //
 // Only sinks that are processor.Portable hand over; the staged output of others means nothing elsewhere, and each commits for itself.
 //
+// Where records name their tables (package route), each of those is a table of its own here: it has a committer, which opens it by what
+// Serve was told if it has no rows for it itself.
+//
 // # Dead letters
 //
 // The dead-letter table is a table like others. Letters are committed before the rows of their span, also through a committer, because a

@@ -53,6 +53,7 @@ type Member struct {
 	groupsValue string
 	waits       map[string]chan verdict // for what was handed over
 	lanes       map[string]*lane        // by table
+	served      map[string]served       // tables that others may make
 	distrusted  map[string]time.Time    // committers that did not answer, and until when they are not asked
 	leaving     bool
 	spawn       func(func(ctx context.Context)) // starts a goroutine of Run; nil before and after
@@ -77,7 +78,7 @@ func New(cfg Config) (*Member, error) {
 	}
 	return &Member{cfg: cfg, id: id, metrics: metrics, putWorker: make(chan struct{}, 1), putGroups: make(chan struct{}, 1),
 		claims: newClaims(id), exchange: newExchange(id), held: set{}, changed: make(chan struct{}), waits: map[string]chan verdict{},
-		lanes: map[string]*lane{}, distrusted: map[string]time.Time{}}, nil
+		lanes: map[string]*lane{}, served: map[string]served{}, distrusted: map[string]time.Time{}}, nil
 }
 
 // leavePatience is how long a worker that ends still answers groups that it is committing for others.
@@ -327,6 +328,34 @@ func (m *Member) Settled(turn uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.apply(m.claims.step(settled{turn}))
+}
+
+// served are tables that are committed to here though no sink of them was wrapped.
+type served struct {
+	has  func(table string) bool
+	open func(ctx context.Context, table string) (processor.Sink, error)
+}
+
+// Serve says how the sinks of tables are opened that records make, in any of the workers: as the committer of one this worker commits what
+// others hand over, whether or not it has rows for it itself. What is served under the same name again replaces that.
+func (m *Member) Serve(name string, has func(table string) bool, open func(ctx context.Context, table string) (processor.Sink, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.served[name] = served{has, open}
+}
+
+// lane is that of a table; nil if nobody here knows how to commit to it. m.mu is held.
+func (m *Member) lane(table string) *lane {
+	if l := m.lanes[table]; l != nil {
+		return l
+	}
+	for _, name := range sortedKeys(m.served) {
+		if s := m.served[name]; s.has(table) {
+			m.lanes[table] = &lane{member: m, table: table, open: func(ctx context.Context) (processor.Sink, error) { return s.open(ctx, table) }}
+			return m.lanes[table]
+		}
+	}
+	return nil
 }
 
 // Wrap opens a sink of a table. If what it stages is portable, its commits are left to the table's committer where there is one.

@@ -30,6 +30,7 @@ var (
 	_ processor.Buffering  = (*sink)(nil)
 	_ processor.Identified = (*sink)(nil)
 	_ processor.Deciding   = (*sink)(nil)
+	_ processor.Propertied = (*sink)(nil)
 	_ io.Closer            = (*sink)(nil)
 	_ processor.Recalling  = recallingSink{}
 )
@@ -77,6 +78,14 @@ func (s *sink) Decided(src processor.Source) (next int64, config string, ok bool
 		return d.Decided(src)
 	}
 	return 0, "", false
+}
+
+// Property implements processor.Propertied.
+func (s *sink) Property(key string) (value string, ok bool) {
+	if p, is := s.Sink.(processor.Propertied); is {
+		return p.Property(key)
+	}
+	return "", false
 }
 
 // Close implements io.Closer.

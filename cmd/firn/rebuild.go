@@ -102,9 +102,6 @@ it has done what it was asked for, else with 1.`,
 					return err
 				}
 				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
-				if err := b.place(c.Context(), flags.to); err != nil {
-					return err
-				}
 				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
 				if err := b.run(c.Context(), &flags, result, func(d *rebuild.Diff) (bool, error) { return confirm(c, &flags, b.Table, d) }); err != nil {
 					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
@@ -132,6 +129,9 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 		}
 		return b.abandon(ctx)
 	}
+	if err := b.place(ctx, flags); err != nil {
+		return err
+	}
 	standing, err := b.Standing(ctx)
 	switch {
 	case errors.Is(err, rebuild.ErrSwapped) && flags.dry:
@@ -151,8 +151,11 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 	if result.Outcome = "planned"; flags.dry {
 		return nil
 	}
-	if err := b.probe(ctx, standing); err != nil {
-		return err
+	if !b.begun {
+		// An object that an earlier rebuild has left would be taken for what this one has committed.
+		if err := errors.Join(b.probe(ctx), b.tables.release(ctx, b.Name())); err != nil {
+			return err
+		}
 	}
 	if standing, err = b.CatchUp(ctx); err != nil {
 		return b.explain(err)
@@ -280,7 +283,10 @@ func (b *rebuilding) finish(ctx context.Context) error {
 	return b.tables.release(ctx, b.Name())
 }
 
-func (b *rebuilding) abandon(ctx context.Context) error {
+func (b *rebuilding) abandon(ctx context.Context) (err error) {
+	if b.To, err = b.Begun(ctx); err != nil {
+		return err
+	}
 	if err := b.Abandon(ctx); errors.Is(err, rebuild.ErrSwapped) {
 		return fmt.Errorf("%w already: the same command without --abandon finishes it", err)
 	} else if err != nil {

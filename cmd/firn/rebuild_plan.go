@@ -88,10 +88,24 @@ func rebuildOf(j *jobTables, table string) (*rebuild.Rebuild, error) {
 }
 
 // place decides where the rebuild is made: where it has been begun, or where the flag says. What is left is decided when it is known what there is to read.
-func (b *rebuilding) place(ctx context.Context, flag string) error {
+func (b *rebuilding) place(ctx context.Context, flags *rebuildFlags) error {
+	flag := flags.to
 	begun, err := b.Begun(ctx)
 	if err != nil {
 		return err
+	}
+	if begun != "" {
+		b.To = begun
+		switch s, err := b.Standing(ctx); {
+		case errors.Is(err, rebuild.ErrSwapped), errors.Is(err, rebuild.ErrOther):
+		case err != nil:
+			return err
+		case !s.Begun && !flags.dry: // it has not come to its first commit
+			if err := b.Abandon(ctx); err != nil {
+				return err
+			}
+			begun, b.To = "", ""
+		}
 	}
 	wanted := rebuild.Place(flag)
 	switch {
@@ -100,7 +114,7 @@ func (b *rebuilding) place(ctx context.Context, flag string) error {
 	case flag != "auto" && begun != "" && begun != wanted:
 		return fmt.Errorf("--to %s: a rebuild has been begun in a %s; go on with that, or take it away with --abandon", flag, begun)
 	case begun != "":
-		b.begun, b.To = true, begun
+		b.begun = true
 	case flag == "auto":
 		b.auto = true
 	default:
@@ -118,10 +132,7 @@ func (b *rebuilding) name() string {
 }
 
 // probe finds out whether the catalog can do what is needed, before anything is begun.
-func (b *rebuilding) probe(ctx context.Context, s *rebuild.Standing) error {
-	if s.Begun {
-		return nil
-	}
+func (b *rebuilding) probe(ctx context.Context) error {
 	namespace, opts := b.Table[:strings.LastIndexByte(b.Table, '.')], catalog.Options{Writer: b.Writer}
 	if b.To == rebuild.InTable {
 		return b.Catalog.ProbeRename(ctx, namespace, opts)

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg/deadletter"
 	"github.com/firn-io/firn/processors/iceberg/rebuild"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
@@ -212,4 +214,59 @@ func TestRebuildInTable(t *testing.T) {
 	if out, err := w.verified(shopAgain, "--deep"); err != nil || strings.Contains(out, "note:") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestRebuildPartial refuses where the log has lost what the table has, and goes without it where it is told to; the letters of those
+// records stay as they are.
+func TestRebuildPartial(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `nonsense`, `{"id":1}`, `{"id":2}`, `{"id":3,"price":"3"}`, `nonsense`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	w.journal.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, Partition: 0, LogStart: 2}})
+	w.journal.Checkpoint(t) // from here on nobody reads what was trimmed
+	if _, err := w.rebuild(shopAfter, "--yes"); err == nil || !strings.Contains(err.Error(), "the table begins at offset 0 and the log at 2: the rows of 2 offsets would be lost") {
+		t.Errorf("a rebuild of a part: %v", err)
+	}
+	w.want("lake.events", map[int64]string{1: `{"id":1}`, 2: `{"id":2}`})
+	done, err := w.rebuild(shopAfter, "--yes", "--partial")
+	if err != nil || done.Outcome != "swapped" || done.Sources[0].From != 2 || done.Sources[0].First != 0 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	w.want("lake.events", map[int64]string{2: `{"id":2}`, 3: `{"id":3,"price":3}`})
+	if out, err := w.verified(shopAfter, "--deep"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	lake, _, err := openCatalog(t.Context(), nil, w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lake.Close()
+	_, letters, err := lake.Account(t.Context(), "lake.shop_dead_letter", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dead []int64
+	for l, err := range deadletter.Read(t.Context(), letters, deadletter.Selection{Dead: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead = append(dead, l.Offset)
+	}
+	if slices.Sort(dead); !slices.Equal(dead, []int64{0, 4}) {
+		t.Errorf("dead letters of %v, want 0 and 4", dead)
+	}
+
+	// The rest of the log is trimmed too: there is nothing to read, and the position must come along all the same.
+	w.journal.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, Partition: 0, LogStart: 5}})
+	if done, err = w.rebuild(shopBefore, "--yes", "--partial"); err != nil || done.Outcome != "swapped" || done.Diff.Rows != [2]int64{2, 0} {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":5}`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	w.want("lake.events", map[int64]string{5: `{"id":5}`})
 }

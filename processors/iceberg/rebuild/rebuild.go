@@ -386,10 +386,8 @@ func (r *Rebuild) swap(ctx context.Context, s *Standing) error {
 // Finish gives the tables their names, deals with the dead letters that are left after the swap, and takes away what the rebuild needs no
 // more. Without a swap that is not finished it does nothing.
 func (r *Rebuild) Finish(ctx context.Context) error {
-	if r.To == InTable {
-		if err := r.rename(ctx); err != nil {
-			return err
-		}
+	if err := r.rename(ctx); err != nil {
+		return err
 	}
 	live, err := r.account(ctx, r.Catalog, r.Table)
 	if err != nil || live == nil {
@@ -415,8 +413,11 @@ func (r *Rebuild) rename(ctx context.Context) error {
 		return err
 	}
 	anew, err := r.account(ctx, r.Catalog, r.Anew())
-	if err != nil || anew == nil || !r.swapped(live, anew) {
+	if err != nil || !r.swapped(live, anew) || anew == nil && live.Sealed == "" {
 		return err
+	}
+	if anew == nil {
+		return fmt.Errorf("table %s is sealed, and table %s, which was to take its place, is gone: --abandon breaks the seal", r.Table, r.Anew())
 	}
 	rebuilt := anew.Rebuilt[r.Job]
 	if rebuilt == nil {
@@ -445,15 +446,16 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 		return nil
 	case live == nil || live.Rebuilt[r.Job] != nil && live.Rebuilt[r.Job].Unfinished:
 		return ErrSwapped
-	case r.To != InTable:
-		return errors.Join(r.Catalog.DropRef(ctx, r.Table, Branch, r.options()), r.dropLetters(ctx))
-	case aside != nil && aside.Identity != live.Identity:
+	case r.To == InTable && aside != nil && aside.Identity != live.Identity:
 		return fmt.Errorf("table %s is no rebuild of table %s", r.Anew(), r.Table)
 	}
 	if live.Sealed == r.Anew() {
 		if err := r.Catalog.Unseal(ctx, r.Table, r.options()); err != nil {
 			return err
 		}
+	}
+	if r.To != InTable {
+		return errors.Join(r.Catalog.DropRef(ctx, r.Table, Branch, r.options()), r.dropLetters(ctx))
 	}
 	return errors.Join(r.Catalog.Purge(ctx, r.Anew(), r.options()), r.dropLetters(ctx))
 }

@@ -316,3 +316,43 @@ func testAbandon(t *testing.T, b *bench) {
 	}
 	b.want(before, 60, after, 60)
 }
+
+// TestSealed breaks the seal of a table whose successor is gone.
+func TestSealed(t *testing.T) {
+	b := &bench{t: t, client: catalogtest.NewFake(), to: rebuild.InTable}
+	ctx, lake := t.Context(), catalog.New(b.client)
+	if err := b.commit(ctx, lake, before, 40); err != nil {
+		t.Fatal(err)
+	}
+	var halt *processor.HaltError
+	r := b.rebuild(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if op.Name == "rename table" {
+			return catalogtest.FailBefore
+		}
+		return catalogtest.None
+	}), after)
+	if err := r.Swap(ctx); err == nil {
+		t.Fatal("it was swapped in without renaming")
+	}
+	if err := b.commit(ctx, lake, before, 50); !errors.As(err, &halt) || !strings.Contains(halt.Reason, "being replaced by db.events__rebuild") {
+		t.Errorf("a job commits to a table that is sealed: %v", err)
+	}
+	if err := lake.Purge(ctx, r.Anew(), catalog.Options{Job: "job", Sleep: awake}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rebuild(b.client, after).Swap(ctx); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("without the table that takes its place: %v", err)
+	}
+	if err := b.rebuild(b.client, after).Abandon(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.commit(ctx, lake, before, 50); err != nil {
+		t.Fatal(err)
+	}
+	// Letters of the rebuild are there beside rows, until a retry or another rebuild sees to them.
+	b.readable()
+	if err := b.rebuild(b.client, after).Swap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.want(before, 50, after, 50)
+}

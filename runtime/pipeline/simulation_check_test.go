@@ -260,6 +260,14 @@ func (s *simulation) headRows(t *simTable) map[string]map[int64]simRow {
 	return all
 }
 
+// checkKept checks that a table whose snapshots the job has removed says that it stands where it stood.
+func (l *simLake) checkKept(t *simTable, before icetable.Metadata) {
+	was, _ := l.s.position(before)
+	if is, _ := l.s.position(t.now()); !maps.Equal(is, was) {
+		l.s.wrong("table %s stood at %v, and when snapshots were removed at %v", t.name, was, is)
+	}
+}
+
 // landed checks a table whose branch has moved.
 func (s *simulation) landed(t *simTable) {
 	head := t.now().CurrentSnapshot()

@@ -102,8 +102,16 @@ func (l *simLake) apply(who, name string, reqs []icetable.Requirement, updates [
 		l.s.Schemas++
 		l.s.say("%s: commit to %s: its columns are %s", who, name, columnNames(after))
 	}
+	if len(after.Snapshots()) < len(before.Snapshots()) && who != "another engine" {
+		l.s.Removals++
+		l.s.say("%s: %d snapshots of %s are removed", who, len(before.Snapshots())-len(after.Snapshots()), name)
+		l.checkKept(t, before)
+	}
 	l.s.foreign = who == "another engine"
 	if head := after.CurrentSnapshot(); head != nil && (before.CurrentSnapshot() == nil || before.CurrentSnapshot().SnapshotID != head.SnapshotID) {
+		if head.Summary.Properties["firn.kind"] == "merge" {
+			l.s.Merges++
+		}
 		l.s.say("%s: commit to %s: %s %s %s", who, name, head.Summary.Operation, head.Summary.Properties["firn.kind"], head.Summary.Properties["firn.ranges"])
 		l.s.landed(t)
 	}

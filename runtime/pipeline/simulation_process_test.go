@@ -221,10 +221,13 @@ func (p *simProcess) drive(w *worker, ctx, last context.Context) error {
 // openSink opens the sink of a table. own says that what it commits is the process's own.
 func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.TopicID, own bool) (processor.Sink, error) {
 	sink, err := p.openIceberg(ctx, name, lineage, own)
-	if err == nil && p.simulation.mistake.sink != nil {
+	switch {
+	case err != nil:
+		return nil, err
+	case p.simulation.mistake.sink != nil:
 		return p.simulation.mistake.sink(p, name, sink), nil
 	}
-	return sink, err
+	return p.keeping(name, sink, own)
 }
 
 // openIceberg opens the sink of a table as cmd/firn does it.
@@ -236,14 +239,44 @@ func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.T
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
 	}
-	sink, err := iceberg.New(iceberg.Config{
-		Catalog: catalog.New(simClient{p, own}),
-		Options: catalog.Options{Job: simJob, Writer: p.name(), Config: p.file, Store: simStore{p}, Rand: random},
-	}).Open(ctx, spec)
+	sink, err := iceberg.New(iceberg.Config{Catalog: catalog.New(simClient{p, own}), Options: p.options(random)}).Open(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	return sink.(*iceberg.Sink), nil
+}
+
+// options are what a process tells catalogs of itself.
+func (p *simProcess) options(random io.Reader) catalog.Options {
+	return catalog.Options{Job: simJob, Writer: p.name(), Config: p.file, Store: simStore{p}, Rand: random}
+}
+
+// keeping is a sink that does its table's upkeep after every second commit, and leaves little: an Iceberg sink does it after a hundred.
+type keeping struct {
+	*iceberg.Sink
+	committer *catalog.Committer
+	commits   int
+}
+
+func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (processor.Sink, error) {
+	opts := p.options(rand.NewChaCha8([32]byte{byte(p.simulation.seed), byte(p.n), p.opened, 1}))
+	opts.Upkeep = catalog.Upkeep{Manifests: 4, Snapshots: 3, Age: time.Minute}
+	committer, err := catalog.New(simClient{p, own}).Committer(name, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &keeping{Sink: sink, committer: committer}, nil
+}
+
+// Commit implements processor.Sink.
+func (k *keeping) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	if err := k.Sink.Commit(ctx, from, to, all); err != nil {
+		return err
+	}
+	if k.commits++; k.commits%2 == 0 {
+		_ = k.committer.Upkeep(ctx) // what it has not done it does later
+	}
+	return nil
 }
 
 // simStore is the bucket as a process sees it.

@@ -63,7 +63,7 @@ type simulation struct {
 
 // simCounts say whether the simulation meets what it is made for.
 type simCounts struct {
-	Turns, Records, Commits, Rows, Letters, Late, Moved, Foreign, Compactions, Expiries, Rollbacks, Schemas, Trims, Kills, Persons, Handed, Leases int
+	Turns, Records, Commits, Rows, Letters, Late, Moved, Foreign, Compactions, Expiries, Rollbacks, Schemas, Trims, Kills, Persons, Handed, Leases, Merges, Removals int
 }
 
 func (a *simCounts) add(b simCounts) {
@@ -71,6 +71,7 @@ func (a *simCounts) add(b simCounts) {
 	a.Late, a.Moved, a.Foreign, a.Compactions, a.Expiries = a.Late+b.Late, a.Moved+b.Moved, a.Foreign+b.Foreign, a.Compactions+b.Compactions, a.Expiries+b.Expiries
 	a.Rollbacks, a.Schemas, a.Trims, a.Kills = a.Rollbacks+b.Rollbacks, a.Schemas+b.Schemas, a.Trims+b.Trims, a.Kills+b.Kills
 	a.Persons, a.Handed, a.Leases = a.Persons+b.Persons, a.Handed+b.Handed, a.Leases+b.Leases
+	a.Merges, a.Removals = a.Merges+b.Merges, a.Removals+b.Removals
 }
 
 // simStop is where a goroutine of a process waits until the scheduler lets it go on.
@@ -318,7 +319,7 @@ func TestSimulation(t *testing.T) {
 		t.Errorf("%d seeds have %d traces", min(*simSeeds, simReplays), len(hashes))
 	}
 	if *simSeeds >= 100 && (sum.Letters == 0 || sum.Late == 0 || sum.Moved == 0 || sum.Compactions == 0 || sum.Expiries == 0 || sum.Rollbacks == 0 ||
-		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0 || sum.Handed == 0 || sum.Leases == 0) {
+		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0 || sum.Handed == 0 || sum.Leases == 0 || sum.Merges == 0 || sum.Removals == 0) {
 		t.Error("the simulation does not meet what it is made for")
 	}
 }

@@ -58,9 +58,10 @@ var zoo = []mistake{
 		return sink
 	}},
 	{name: "ids-of-two", seed: 234, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
-	{name: "delete-handed", seed: 99, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
+	{name: "delete-handed", seed: 71, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
 		return deletingHanded{sink.(wholeSink)}
 	}},
+	{name: "unpinned-merge", seed: 135, what: "manifests are merged whatever was committed meanwhile", commit: unpinnedMerge},
 	{name: "hold-on-reply", seed: 2, what: "the hold goes by what commits have answered", work: func(w *worker) {
 		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
 	}},
@@ -305,6 +306,16 @@ func unpinnedHead(reqs []icetable.Requirement, updates []icetable.Update) ([]ice
 			snapshot.SequenceNumber += 1000
 			out[i] = icetable.NewAddSnapshotUpdate(snapshot)
 			return nil, out
+		}
+	}
+	return reqs, updates
+}
+
+// unpinnedMerge does so where manifests are merged.
+func unpinnedMerge(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
+	for _, u := range updates {
+		if snapshot, ok := added(u); ok && snapshot.Summary.Properties["firn.kind"] == "merge" {
+			return unpinnedHead(reqs, updates)
 		}
 	}
 	return reqs, updates

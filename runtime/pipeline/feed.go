@@ -167,6 +167,14 @@ func (f *feed) offer(ctx context.Context, it item) error {
 		it.object.release()
 		return nil
 	}
+	switch { // before chance decides between that and a place in the queue
+	case !f.alive():
+		it.object.release()
+		return errClosed
+	case ctx.Err() != nil:
+		it.object.release()
+		return context.Cause(ctx)
+	}
 	f.mu.Lock()
 	f.offered++
 	f.mu.Unlock()

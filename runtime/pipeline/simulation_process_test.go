@@ -308,7 +308,7 @@ func (st simStore) Get(ctx context.Context, key string, r blob.Range) (body io.R
 	if key == kfs.RestoringKey { // several readers ask for it at the same time; nobody restores
 		return st.p.simulation.store.Get(ctx, key, r)
 	}
-	err = st.do(ctx, "get "+key, func() (err error) {
+	err = st.do(ctx, "get "+st.p.simulation.named(key), func() (err error) {
 		body, info, err = st.p.simulation.store.Get(ctx, key, r)
 		return err
 	})
@@ -320,7 +320,7 @@ func (st simStore) Get(ctx context.Context, key string, r blob.Range) (body io.R
 
 // Put implements blob.Store.
 func (st simStore) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (info blob.Info, err error) {
-	err = st.do(ctx, "put "+key, func() (err error) {
+	err = st.do(ctx, "put "+st.p.simulation.named(key), func() (err error) {
 		if info, err = st.p.simulation.store.Put(ctx, key, body, ifAbsent); err == nil {
 			if strings.HasPrefix(key, work.GroupsPrefix(simJob)) {
 				st.p.simulation.Handed++
@@ -349,5 +349,5 @@ func (st simStore) List(ctx context.Context, prefix, after string) iter.Seq2[blo
 
 // Delete implements blob.Store.
 func (st simStore) Delete(ctx context.Context, key string) error {
-	return st.do(ctx, "delete "+key, func() error { return st.p.simulation.store.Delete(ctx, key) })
+	return st.do(ctx, "delete "+st.p.simulation.named(key), func() error { return st.p.simulation.store.Delete(ctx, key) })
 }

@@ -2,7 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"testing/cryptotest"
 
 	"github.com/firn-io/firn/kfs"
@@ -16,8 +20,25 @@ import (
 
 // gather makes the processes of a simulation workers.
 func (s *simulation) gather() {
-	s.leases = lease.NewMemory()
-	cryptotest.SetGlobalRandom(s.t, s.seed) // which ids of workers and groups are made of
+	s.leases, s.groups = lease.NewMemory(), map[string][]string{}
+}
+
+// named is a key of the bucket as the trace has it: which of two workers draws the id of its group first is left to chance, so groups are
+// numbered.
+func (s *simulation) named(key string) string {
+	name, ok := strings.CutPrefix(key, work.GroupsPrefix(simJob))
+	if !ok {
+		return key
+	}
+	worker, group, _ := strings.Cut(name, "/")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := slices.Index(s.groups[worker], group)
+	if n < 0 {
+		n = len(s.groups[worker])
+		s.groups[worker] = append(s.groups[worker], group)
+	}
+	return fmt.Sprintf("group %d of %s", n, worker)
 }
 
 // share makes a process one of the workers, and says how it runs its job.
@@ -26,11 +47,13 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) 
 	if s.leases == nil {
 		return func(ctx context.Context, job *Job) error { return job.Run(ctx) }
 	}
+	cryptotest.SetGlobalRandom(s.t, s.seed<<8|uint64(p.n)) // the worker's id is made of it
 	member, err := work.New(work.Config{Job: simJob, Hash: cfg.Hash, Leases: s.leases.Service("", 0), Store: cfg.Store, Name: p.name(), Logger: cfg.Logger})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.member, cfg.Assignment = member, member
+	share := newSimShare(member)
+	p.member, cfg.Assignment = member, share
 	wrap := func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
 		own := true // and later ones are those with which it commits for others
 		sink, err := member.Wrap(ctx, table, func(ctx context.Context) (processor.Sink, error) {
@@ -46,7 +69,55 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) 
 	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 		return wrap(ctx, simLetters, lineage)
 	}
-	return func(ctx context.Context, job *Job) error { return member.Run(ctx, job.Run) }
+	return func(ctx context.Context, job *Job) error {
+		return member.Run(ctx, func(ctx context.Context) error {
+			following, stop := context.WithCancel(ctx)
+			var follower sync.WaitGroup
+			follower.Go(func() { share.follow(following, p) })
+			defer follower.Wait()
+			defer stop()
+			return job.Run(ctx)
+		})
+	}
+}
+
+// simShare is what a worker reads, as it learns of it: when the scheduler says so. Of what happens at one moment in etcd's memory the order
+// is left to chance; that it must not decide what a worker does first.
+type simShare struct {
+	*work.Member
+
+	mu      sync.Mutex // guards what follows
+	turn    uint64
+	reads   func(kfs.PartitionID) bool
+	changed chan struct{}
+}
+
+func newSimShare(member *work.Member) *simShare {
+	s := &simShare{Member: member, changed: make(chan struct{})}
+	s.turn, s.reads, _ = member.Share()
+	return s
+}
+
+// Share implements Assignment.
+func (s *simShare) Share() (uint64, func(kfs.PartitionID) bool, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.turn, s.reads, s.changed
+}
+
+// follow lets the worker learn of its share until ctx has ended.
+func (s *simShare) follow(ctx context.Context, p *simProcess) {
+	news := func() bool {
+		turn, _, _ := s.Member.Share()
+		return turn > s.turn // which nobody else changes
+	}
+	for !p.stop(ctx, "share", news).gone {
+		s.mu.Lock()
+		s.turn, s.reads, _ = s.Member.Share()
+		close(s.changed)
+		s.changed = make(chan struct{})
+		s.mu.Unlock()
+	}
 }
 
 // loseLease ends the session of a worker, which learns of it later.

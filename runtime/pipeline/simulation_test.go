@@ -55,8 +55,9 @@ type simulation struct {
 	calm      bool   // nothing fails, nobody interferes
 	foreign   bool   // the commit that has landed last was another engine's
 
-	mu    sync.Mutex // guards what follows
-	stops []*simStop // where goroutines wait for the scheduler
+	mu     sync.Mutex          // guards what follows
+	stops  []*simStop          // where goroutines wait for the scheduler
+	groups map[string][]string // that each worker has handed over
 
 	simCounts
 }

@@ -260,7 +260,7 @@ type keeping struct {
 
 func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (processor.Sink, error) {
 	opts := p.options(rand.NewChaCha8([32]byte{byte(p.simulation.seed), byte(p.n), p.opened, 1}))
-	opts.Upkeep = catalog.Upkeep{Manifests: 4, Snapshots: 3, Age: time.Minute}
+	opts.Upkeep = catalog.Upkeep{Manifests: 2, Snapshots: 3, Age: time.Minute}
 	committer, err := catalog.New(simClient{p, own}).Committer(name, opts)
 	if err != nil {
 		return nil, err

@@ -319,7 +319,7 @@ func TestSimulation(t *testing.T) {
 	if len(hashes) != int(min(*simSeeds, simReplays)) {
 		t.Errorf("%d seeds have %d traces", min(*simSeeds, simReplays), len(hashes))
 	}
-	if *simSeeds >= 100 && (sum.Letters == 0 || sum.Late == 0 || sum.Moved == 0 || sum.Compactions == 0 || sum.Expiries == 0 || sum.Rollbacks == 0 ||
+	if *simSeeds >= 300 && (sum.Letters == 0 || sum.Late == 0 || sum.Moved == 0 || sum.Compactions == 0 || sum.Expiries == 0 || sum.Rollbacks == 0 ||
 		sum.Schemas == 0 || sum.Trims == 0 || sum.Kills == 0 || sum.Persons == 0 || sum.Handed == 0 || sum.Leases == 0 || sum.Merges == 0 || sum.Removals == 0) {
 		t.Error("the simulation does not meet what it is made for")
 	}

@@ -84,6 +84,7 @@ func (j *jobTables) letters(ctx context.Context, want deadletter.Selection, do f
 type letterGroup struct {
 	Job     string `json:"job"`
 	Topic   string `json:"topic"`
+	TopicID string `json:"topic_id,omitempty"` // which of the topics that had the name
 	Class   string `json:"class"`
 	Letters int64  `json:"letters"`
 	// Resolved is how many of them are rows after all, or were found to be.
@@ -115,8 +116,8 @@ func dlqLsCommand() *cobra.Command {
 			if flags.asJSON {
 				return printJSON(c.OutOrStdout(), groups)
 			}
-			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.Class, g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
+			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tTOPIC ID\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.TopicID, g.Class, g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
 			})
 		},
 	}
@@ -128,12 +129,13 @@ func dlqLsCommand() *cobra.Command {
 
 func groupLetters(ctx context.Context, j *jobTables, want deadletter.Selection) ([]letterGroup, error) {
 	want.Coordinates = true
-	byKind := map[[2]string]*letterGroup{}
+	byKind := map[[3]string]*letterGroup{}
 	err := j.letters(ctx, want, func(l deadletter.Letter) bool {
-		g := byKind[[2]string{l.Topic, l.Class}]
+		kind := [3]string{l.Topic, topicID(&l), l.Class}
+		g := byKind[kind]
 		if g == nil {
-			g = &letterGroup{Job: j.job.Name, Topic: l.Topic, Class: l.Class, First: l.Time, Last: l.Time, Example: l.Message}
-			byKind[[2]string{l.Topic, l.Class}] = g
+			g = &letterGroup{Job: j.job.Name, Topic: l.Topic, TopicID: kind[1], Class: l.Class, First: l.Time, Last: l.Time, Example: l.Message}
+			byKind[kind] = g
 		}
 		g.Letters++
 		if !l.Resolved.IsZero() {
@@ -149,11 +151,19 @@ func groupLetters(ctx context.Context, j *jobTables, want deadletter.Selection) 
 	})
 	var all []letterGroup
 	for _, g := range slices.SortedFunc(maps.Values(byKind), func(a, b *letterGroup) int {
-		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(b.Letters, a.Letters), strings.Compare(a.Class, b.Class))
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), strings.Compare(a.TopicID, b.TopicID), cmp.Compare(b.Letters, a.Letters), strings.Compare(a.Class, b.Class))
 	}) {
 		all = append(all, *g)
 	}
 	return all, err
+}
+
+// topicID is "" where a letter does not say.
+func topicID(l *deadletter.Letter) string {
+	if l.TopicID.IsZero() {
+		return ""
+	}
+	return l.TopicID.String()
 }
 
 func dlqShowCommand() *cobra.Command {
@@ -197,6 +207,7 @@ type letterLine struct {
 	Job     string `json:"job"`
 	Class   string `json:"class"`
 	Message string `json:"message"`
+	TopicID string `json:"topic_id,omitempty"` // which of the topics that had the name
 	// Resolved is when the record became a row after all, RFC 3339.
 	Resolved string `json:"resolved_at,omitempty"`
 	recordLine
@@ -204,7 +215,7 @@ type letterLine struct {
 
 func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) error {
 	if asJSON {
-		line := letterLine{Job: job, Class: l.Class, Message: l.Message, recordLine: recordLine{
+		line := letterLine{Job: job, Class: l.Class, Message: l.Message, TopicID: topicID(l), recordLine: recordLine{
 			Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Timestamp: l.Time.UnixMilli(),
 		}}
 		if !l.Resolved.IsZero() {
@@ -220,6 +231,9 @@ func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) e
 		return json.NewEncoder(out).Encode(line)
 	}
 	fmt.Fprintf(out, "%s/%d offset %d, %s: %s: %s\n", l.Topic, l.Partition, l.Offset, l.Time.Format(time.RFC3339Nano), l.Class, l.Message)
+	if id := topicID(l); id != "" {
+		fmt.Fprintf(out, "  topic id %s\n", id)
+	}
 	if !l.Resolved.IsZero() {
 		fmt.Fprintf(out, "  resolved %s\n", l.Resolved.Format(time.RFC3339))
 	}

@@ -37,6 +37,7 @@ is, the job may run, and a retry that was interrupted, or two at once, do no har
   superseded  it was a row already: the letter is marked as resolved, nothing else
   left out    the job's filters leave it out now: likewise
   ahead       the job has not committed to the table as far as this record yet: try again later
+  former      the record is of a topic that was deleted, and the table is filled from the one of that name that was created again
   dead        it still is no row; the reasons are listed
 
 Run it with the same job file that the running job has: change the file, restart the job, then retry.
@@ -111,8 +112,8 @@ func printRetries(out io.Writer, lines []retryLine, dry bool) error {
 	if dry {
 		fmt.Fprintln(out, "a dry run: nothing was written")
 	}
-	err := printTable(out, "JOB\tTABLE\tLETTERS\tREPAIRED\tSUPERSEDED\tLEFT OUT\tAHEAD\tDEAD", lines, func(w io.Writer, l retryLine) {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", l.Job, l.Table, l.Letters, l.Repaired, l.Superseded, l.LeftOut, l.Ahead, l.Dead)
+	err := printTable(out, "JOB\tTABLE\tLETTERS\tREPAIRED\tSUPERSEDED\tLEFT OUT\tAHEAD\tFORMER\tDEAD", lines, func(w io.Writer, l retryLine) {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", l.Job, l.Table, l.Letters, l.Repaired, l.Superseded, l.LeftOut, l.Ahead, l.Former, l.Dead)
 	})
 	for _, l := range lines {
 		for _, r := range l.Reasons {

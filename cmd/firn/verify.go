@@ -97,7 +97,7 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 		}
 		switch {
 		case t.Table == letters:
-			cfg.DeadLetters, cfg.Whole = "", false
+			cfg.DeadLetters, cfg.Whole, cfg.Letters = "", false, true
 		case template.ByContent() && len(t.Sources) > 0:
 			name := template.Of(t.Sources[0].Topic).Name()
 			if divisions[name] == nil {

@@ -138,8 +138,11 @@ func (s *Sink) files(ctx context.Context, all []*staged) ([]iceberglib.DataFile,
 	return files, nil
 }
 
-// recreated halts where the table was filled from another incarnation of a topic.
+// recreated halts where the table was filled from another incarnation of a topic: nothing in it would tell their rows apart.
 func (s *Sink) recreated(to processor.Positions) error {
+	if s.spec.DeadLetters {
+		return nil
+	}
 	known := s.committer.Known().Positions
 	for _, key := range slices.Sorted(maps.Keys(known)) {
 		before, err := ParseSource(key)

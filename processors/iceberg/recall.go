@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	iceberglib "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -20,9 +21,14 @@ import (
 // letter's record is a row of the job's table, or one that the job leaves out.
 const ResolvedColumn = "resolved_at"
 
+// TopicIDColumn is the column of dead-letter tables that says which topic a letter is of, where several have had its name. Letters from before
+// there was the column have null.
+const TopicIDColumn = "topic_id"
+
 // DeadOffsets gives the offsets of a source in span that the dead-letter table holds and that are not resolved, ascending: the records
 // whose fate is decided. A resolved letter decides nothing: if its row is in the table the position is behind it, and if a rollback has
-// taken the row away it must come again. A table that does not exist holds none.
+// taken the row away it must come again. Letters without a topic id are the source's if the table knows no other topic of its name. A table
+// that does not exist holds none.
 func (s *Sink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.Span) ([]int64, error) {
 	if span.Empty() {
 		return nil, nil
@@ -35,7 +41,7 @@ func (s *Sink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.S
 		return nil, err
 	}
 	var out []int64
-	for at, err := range s.offsets(ctx, t, src, []kfs.Span{span}, ResolvedColumn) {
+	for at, err := range s.offsets(ctx, t, src, []kfs.Span{span}, true) {
 		if err != nil {
 			return nil, err
 		}
@@ -55,13 +61,13 @@ func (s *Sink) RowsOf(ctx context.Context, src processor.Source, wanted []int64)
 	if err != nil {
 		return nil, err
 	}
-	return s.rowsOf(ctx, t, src, wanted, "")
+	return s.rowsOf(ctx, t, src, wanted, false)
 }
 
-// rowsOf leaves rows out that have a value in the column unset, if one is named.
-func (s *Sink) rowsOf(ctx context.Context, t *table.Table, src processor.Source, wanted []int64, unset string) ([]int64, error) {
+// rowsOf is RowsOf; letters says that the rows are dead letters, as in offsets.
+func (s *Sink) rowsOf(ctx context.Context, t *table.Table, src processor.Source, wanted []int64, letters bool) ([]int64, error) {
 	var out []int64
-	for at, err := range s.offsets(ctx, t, src, clusters(wanted), unset) {
+	for at, err := range s.offsets(ctx, t, src, clusters(wanted), letters) {
 		if err != nil {
 			return nil, err
 		}
@@ -100,9 +106,9 @@ func clusters(offsets []int64) []kfs.Span {
 	return spans
 }
 
-// offsets gives the offsets of a source in spans, in no order, as often as they are there; but not those of rows that have a value in the
-// column unset, if one is named and the table has it.
-func (s *Sink) offsets(ctx context.Context, t *table.Table, src processor.Source, spans []kfs.Span, unset string) iter.Seq2[int64, error] {
+// offsets gives the offsets of a source in spans, in no order, as often as they are there. If the rows are dead letters, those that are resolved
+// and those of another topic of the name are not among them.
+func (s *Sink) offsets(ctx context.Context, t *table.Table, src processor.Source, spans []kfs.Span, letters bool) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
 		if len(spans) == 0 {
 			return
@@ -115,37 +121,33 @@ func (s *Sink) offsets(ctx context.Context, t *table.Table, src processor.Source
 		}
 		filter := iceberglib.NewAnd(iceberglib.EqualTo(column("topic"), src.Topic), iceberglib.EqualTo(column("partition"), src.Partition), within)
 		columns := []string{s.cfg.Prefix + "topic", s.cfg.Prefix + "partition", s.cfg.Prefix + "offset"}
-		if _, ok := t.Schema().FindFieldByName(unset); ok && unset != "" {
-			columns = append(columns, unset)
+		if letters {
+			for _, name := range []string{ResolvedColumn, TopicIDColumn} {
+				if _, ok := t.Schema().FindFieldByName(name); ok {
+					columns = append(columns, name)
+				}
+			}
 		}
+		nameless := letters && s.knowsAnother(src)
 		for rec, err := range Rows(ctx, t, filter, columns...) {
+			var c *coordinates
+			if err == nil {
+				c, err = coordinatesOf(rec, s.cfg.Prefix)
+			}
 			if err != nil {
 				yield(0, fmt.Errorf("offsets of table %s: %w", s.spec.Name, err))
 				return
 			}
-			at := make([]int, len(columns))
-			for i, name := range columns {
-				found := rec.Schema().FieldIndices(name)
-				if len(found) != 1 {
-					yield(0, fmt.Errorf("offsets of table %s: rows without the column %s: %s", s.spec.Name, name, rec.Schema()))
-					return
-				}
-				at[i] = found[0]
-			}
-			topics, okTopic := rec.Column(at[0]).(array.StringLike)
-			partitions, okPartition := rec.Column(at[1]).(*array.Int32)
-			offsets, okOffset := rec.Column(at[2]).(*array.Int64)
-			if !okTopic || !okPartition || !okOffset {
-				yield(0, fmt.Errorf("offsets of table %s: the columns are %s", s.spec.Name, rec.Schema()))
-				return
-			}
 			for i := range int(rec.NumRows()) {
-				if len(at) == 4 && rec.Column(at[3]).IsValid(i) || offsets.IsNull(i) || partitions.IsNull(i) || topics.IsNull(i) {
+				at, ok := c.place(i)
+				if !ok || at.Topic != src.Topic || at.Partition != src.Partition {
 					continue
 				}
-				offset := offsets.Value(i)
-				if topics.Value(i) != src.Topic || partitions.Value(i) != src.Partition ||
-					!slices.ContainsFunc(spans, func(s kfs.Span) bool { return s.Contains(offset) }) {
+				if letters && (c.resolved(i) || at.ID != src.ID && (nameless || !at.ID.IsZero())) {
+					continue
+				}
+				offset := c.offsets.Value(i)
+				if !slices.ContainsFunc(spans, func(s kfs.Span) bool { return s.Contains(offset) }) {
 					continue
 				}
 				if !yield(offset, nil) {
@@ -155,3 +157,64 @@ func (s *Sink) offsets(ctx context.Context, t *table.Table, src processor.Source
 		}
 	}
 }
+
+// knowsAnother reports whether the table has a position of another topic of the source's name.
+func (s *Sink) knowsAnother(src processor.Source) bool {
+	for key := range s.committer.Known().Positions {
+		if o, err := ParseSource(key); err == nil && o.Topic == src.Topic && o.ID != src.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// coordinates are columns that say where rows come from and, of dead letters, what has become of them.
+type coordinates struct {
+	topics     array.StringLike
+	partitions *array.Int32
+	offsets    *array.Int64
+	ids        array.StringLike // nil: not read, or not there
+	resolvedAt *array.Timestamp // likewise
+}
+
+func coordinatesOf(rec arrow.RecordBatch, prefix string) (*coordinates, error) {
+	column := func(name string) arrow.Array {
+		if at := rec.Schema().FieldIndices(name); len(at) == 1 {
+			return rec.Column(at[0])
+		}
+		return nil
+	}
+	c := &coordinates{}
+	var okTopic, okPartition, okOffset bool
+	okID, okResolved := true, true
+	c.topics, okTopic = column(prefix + "topic").(array.StringLike)
+	c.partitions, okPartition = column(prefix + "partition").(*array.Int32)
+	c.offsets, okOffset = column(prefix + "offset").(*array.Int64)
+	if ids := column(TopicIDColumn); ids != nil {
+		c.ids, okID = ids.(array.StringLike)
+	}
+	if resolved := column(ResolvedColumn); resolved != nil {
+		c.resolvedAt, okResolved = resolved.(*array.Timestamp)
+	}
+	if !okTopic || !okPartition || !okOffset || !okID || !okResolved {
+		return nil, fmt.Errorf("the columns are %s", rec.Schema())
+	}
+	return c, nil
+}
+
+// place is where a row comes from, without a topic id if it does not say which; ok is false where it does not say where from at all.
+func (c *coordinates) place(i int) (at processor.Source, ok bool) {
+	if c.topics.IsNull(i) || c.partitions.IsNull(i) || c.offsets.IsNull(i) {
+		return at, false
+	}
+	at = processor.Source{Topic: c.topics.Value(i), Partition: c.partitions.Value(i)}
+	if c.ids != nil && c.ids.IsValid(i) {
+		var err error
+		if at.ID, err = kfs.ParseTopicID(c.ids.Value(i)); err != nil {
+			return at, false // no topic's: nothing here has written it
+		}
+	}
+	return at, true
+}
+
+func (c *coordinates) resolved(i int) bool { return c.resolvedAt != nil && c.resolvedAt.IsValid(i) }

@@ -76,7 +76,7 @@ func TestAmend(t *testing.T) {
 	if err := amend(15); !errors.Is(err, ErrRowsThere) {
 		t.Errorf("a letter that is there: %v", err)
 	}
-	if _, err := s.Resolve(t.Context(), map[Place][]int64{{"events", 0}: {13, 15}}, time.Unix(1, 0)); err != nil {
+	if _, err := s.Resolve(t.Context(), map[processor.Source][]int64{{Topic: "events"}: {13, 15}}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	want(12, 16)

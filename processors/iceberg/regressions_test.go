@@ -1,6 +1,7 @@
 package iceberg_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 	"github.com/firn-io/firn/kfs/record"
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/processors/iceberg/deadletter"
+	"github.com/firn-io/firn/processors/iceberg/verify"
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/processor"
@@ -42,6 +45,7 @@ type whole struct {
 	inject  func(catalogtest.Op) catalogtest.Fault // what the catalog does to the job
 
 	assignment pipeline.Assignment // nil: all partitions
+	table      string              // "" is events
 }
 
 func newWhole(t *testing.T) *whole {
@@ -71,14 +75,14 @@ func (w *whole) runIn(ctx context.Context) error {
 	client := catalogtest.NewFaulty(w.lake, w.inject)
 	factory := iceberg.New(iceberg.Config{Catalog: catalog.New(client), Options: catalog.Options{Job: "job", Writer: "test", Store: w.store}})
 	open := func(ctx context.Context, name string, lineage kfs.TopicID) (processor.Sink, error) {
-		return factory.Open(ctx, processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{
+		return factory.Open(ctx, processors.Table{Name: name, Lineage: lineage.String(), DeadLetters: name == "default.job_dead_letter", Properties: map[string]string{
 			"write.parquet.compression-codec": "snappy", // zstd's encoders are shared beyond a test's bubble
 		}})
 	}
 	j, err := pipeline.New(pipeline.Config{
 		Name: "job", Store: w.store, Topics: []string{"events"}, Decode: w.decode, Until: pipeline.Until{Latest: true}, MemoryBytes: 64 << 20,
 		Assignment: w.assignment,
-		Route:      func(topic string) string { return "default." + topic },
+		Route:      func(topic string) string { return "default." + cmp.Or(w.table, topic) },
 		OpenSink:   open,
 		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 			return open(ctx, "default.job_dead_letter", lineage)
@@ -95,7 +99,7 @@ func (w *whole) runIn(ctx context.Context) error {
 // rows is each row of a table by partition/offset: its n, or all of its own columns as JSON.
 func (w *whole) rows() map[string]string {
 	w.t.Helper()
-	t, err := w.lake.LoadTable(w.t.Context(), table.Identifier{"default", "events"})
+	t, err := w.lake.LoadTable(w.t.Context(), table.Identifier{"default", cmp.Or(w.table, "events")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -329,6 +333,48 @@ func TestRegressionTopicRecreated(t *testing.T) {
 			t.Errorf("after the topic was created again the run says %v", err)
 		}
 		w.want(10)
+	})
+}
+
+// The dead letters of a topic that was deleted stay, those of the one that was created again are told apart from them, and neither is taken for
+// the other: not in a replay, nor by verify, which knows of both tables that each of their records is a row or a dead letter.
+func TestRegressionLettersOfTopicRecreated(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"n": 0}`, `-`, `{"n": 2}`, `-`))
+		w.must(w.run())
+		gone := w.events
+		gone.State = kfs.TopicDeleting
+		w.events = tailtest.Topic("events", 2, 0, 0)
+		w.journal.Append(t, []kfs.Entry{gone, kfs.Ended{Topic: gone.ID}, w.events}, tailtest.Values(w.events, 0, `-`, `{"n": 1}`, `{"n": 2}`, `{"n": 3}`, `-`))
+		if err := w.run(); err == nil || !strings.Contains(err.Error(), "created again") {
+			t.Errorf("after the topic was created again the run says %v", err)
+		}
+		w.table = "events_2"
+		w.must(w.run())
+		if got, want := w.rows(), map[string]string{"0/1": `{"n":1}`, "0/2": `{"n":2}`, "0/3": `{"n":3}`}; !maps.Equal(got, want) {
+			t.Errorf("rows %v, want %v", got, want)
+		}
+		letters, err := w.lake.LoadTable(t.Context(), table.Identifier{"default", "job_dead_letter"})
+		w.must(err)
+		got := map[string][]int64{}
+		for l, err := range deadletter.Read(t.Context(), letters, deadletter.Selection{}) {
+			w.must(err)
+			got[l.TopicID.String()] = append(got[l.TopicID.String()], l.Offset)
+		}
+		for _, offsets := range got {
+			slices.Sort(offsets)
+		}
+		if want := map[string][]int64{gone.ID.String(): {1, 3}, w.events.ID.String(): {0, 4}}; !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("dead letters %v, want %v", got, want)
+		}
+		for name, dead := range map[string]string{"default.events": "default.job_dead_letter", "default.events_2": "default.job_dead_letter", "default.job_dead_letter": ""} {
+			report, err := verify.Table(t.Context(), verify.Config{Catalog: catalog.New(w.lake), Store: w.store, Job: "job", Table: name,
+				DeadLetters: dead, Letters: dead == "", Whole: dead != "", Deep: true})
+			w.must(err)
+			if len(report.Findings) > 0 || len(report.Notes) > 0 {
+				t.Errorf("verify of %s: %+v, %q", name, report.Findings, report.Notes)
+			}
+		}
 	})
 }
 

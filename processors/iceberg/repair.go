@@ -22,14 +22,14 @@ var ErrRowsThere = catalog.ErrRowsThere
 // Errors: ErrRowsThere; processor.ErrMoved where the job has not accounted for an offset, or where the staged files do not fit the table any
 // more: nothing was committed. After any other the outcome may be unknown, and RowsOf tells.
 func (s *Sink) Repair(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64) error {
-	return s.add(ctx, sealed, offsets, "")
+	return s.add(ctx, sealed, offsets, false)
 }
 
 // Amend implements processor.Recalling. Letters that are resolved do not count as there: their rows were, and are not any more. Errors are
 // those of Repair; a *processor.HaltError where the dead-letter table begins behind an offset: a rollback of the other tables has reached
 // back to where nothing was accounted for.
 func (s *Sink) Amend(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64) error {
-	err := s.add(ctx, sealed, offsets, ResolvedColumn)
+	err := s.add(ctx, sealed, offsets, true)
 	if errors.Is(err, catalog.ErrUnaccounted) {
 		return fmt.Errorf("%w", &processor.HaltError{
 			Reason: fmt.Sprintf("a record that was a row is none now, and the dead-letter table %s begins behind it: %v", s.spec.Name, err),
@@ -39,16 +39,16 @@ func (s *Sink) Amend(ctx context.Context, sealed processor.Staged, offsets map[p
 	return err
 }
 
-// add is Repair; rows in which the column unset has a value do not count as there.
-func (s *Sink) add(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64, unset string) error {
-	if err := s.repair(ctx, sealed, offsets, unset); err != nil {
+// add is Repair of rows, or of dead letters.
+func (s *Sink) add(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64, letters bool) error {
+	if err := s.repair(ctx, sealed, offsets, letters); err != nil {
 		s.stale = true
 		return asProcessor(err)
 	}
 	return nil
 }
 
-func (s *Sink) repair(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64, unset string) error {
+func (s *Sink) repair(ctx context.Context, sealed processor.Staged, offsets map[processor.Source][]int64, letters bool) error {
 	p, err := parseStaged(sealed.Data)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *Sink) repair(ctx context.Context, sealed processor.Staged, offsets map[
 	r.Fits = func(meta table.Metadata) error { return errors.Join(p.fresh(s.now()), p.fits(meta)) }
 	r.Absent = func(ctx context.Context, t *table.Table) error {
 		for source, all := range offsets {
-			there, err := s.rowsOf(ctx, t, source, all, unset)
+			there, err := s.rowsOf(ctx, t, source, all, letters)
 			if err != nil {
 				return err
 			}

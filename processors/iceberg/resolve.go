@@ -15,16 +15,11 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // Dead letters are marked by writing their files again, with a time in the column resolved_at: delete files would be cheaper to write, and
 // make every reader of the table pay. Letters are few.
-
-// Place is where letters come from, as their columns say.
-type Place struct {
-	Topic     string
-	Partition int32
-}
 
 var resolvedField = arrow.Field{Name: ResolvedColumn, Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true}
 
@@ -36,8 +31,9 @@ var ErrDeletes = errors.New("rows of the table were deleted with delete files: c
 
 // Resolve marks the letters of some offsets, which are in order, as resolved at a time, and gives how many it has marked: all of them or,
 // with an error, some. Those that are marked already keep their time. Every commit is pinned to the head that it was made for; the job may
-// go on writing letters beside it. Letters that are not there are none.
-func (s *Sink) Resolve(ctx context.Context, offsets map[Place][]int64, at time.Time) (marked int64, err error) {
+// go on writing letters beside it. Letters that are not there are none;
+// those that do not say which topic of the name they are of have a zero id.
+func (s *Sink) Resolve(ctx context.Context, offsets map[processor.Source][]int64, at time.Time) (marked int64, err error) {
 	if len(offsets) == 0 {
 		return 0, nil
 	}
@@ -65,7 +61,7 @@ func (s *Sink) Resolve(ctx context.Context, offsets map[Place][]int64, at time.T
 }
 
 // Reopen takes the mark off letters that are resolved: their records are no rows after all. For the rest see Resolve.
-func (s *Sink) Reopen(ctx context.Context, offsets map[Place][]int64) (reopened int64, err error) {
+func (s *Sink) Reopen(ctx context.Context, offsets map[processor.Source][]int64) (reopened int64, err error) {
 	return s.Resolve(ctx, offsets, time.Time{})
 }
 
@@ -101,7 +97,7 @@ func (s *Sink) withoutDeletes(manifests []iceberglib.ManifestFile) error {
 // resolution is one call of Resolve.
 type resolution struct {
 	sink    *Sink
-	offsets map[Place][]int64
+	offsets map[processor.Source][]int64
 	at      time.Time           // zero to take marks off
 	again   map[string]*outcome // by the path of the old file: what came of it. Files never change, so one look is enough
 }
@@ -195,7 +191,7 @@ func (r *resolution) count(ctx context.Context, c *copier, pf *file.Reader) (int
 	if err != nil {
 		return 0, err
 	}
-	names := append(r.coordinates(), ResolvedColumn)
+	names := append(r.coordinates(), ResolvedColumn, TopicIDColumn)
 	var leaves []int
 	for i := range pf.MetaData().Schema.NumColumns() {
 		leaf := pf.MetaData().Schema.Column(i)
@@ -232,26 +228,20 @@ func (r *resolution) coordinates() []string {
 
 // column is resolved_at for some letters, and how many of them it marks that were not marked. old is nil if none was.
 func (r *resolution) column(rows arrow.RecordBatch, old arrow.Array) (arrow.Array, int64, error) {
-	var columns [3]arrow.Array
-	for i, name := range r.coordinates() {
-		at := rows.Schema().FieldIndices(name)
-		if len(at) != 1 {
-			return nil, 0, fmt.Errorf("column %s is missing: this is no dead-letter table", name)
-		}
-		columns[i] = rows.Column(at[0])
-	}
-	topics, okTopic := columns[0].(array.StringLike)
-	partitions, okPartition := columns[1].(*array.Int32)
-	offsets, okOffset := columns[2].(*array.Int64)
+	c, err := coordinatesOf(rows, r.sink.cfg.Prefix)
 	before, okBefore := old.(*array.Timestamp)
-	if !okTopic || !okPartition || !okOffset || old != nil && !okBefore {
+	if err != nil || old != nil && !okBefore {
 		return nil, 0, fmt.Errorf("the columns are %s: this is no dead-letter table", rows.Schema())
 	}
 	b := array.NewTimestampBuilder(r.sink.cfg.Allocator, resolvedField.Type.(*arrow.TimestampType))
 	defer b.Release()
 	var marked int64
 	for i := range int(rows.NumRows()) {
-		_, wanted := slices.BinarySearch(r.offsets[Place{topics.Value(i), partitions.Value(i)}], offsets.Value(i))
+		at, ok := c.place(i)
+		wanted := false
+		if ok {
+			_, wanted = slices.BinarySearch(r.offsets[at], c.offsets.Value(i))
+		}
 		switch {
 		case r.at.IsZero() && wanted:
 			b.AppendNull()

@@ -42,6 +42,7 @@ func deadLetterPayload() schema.Schema {
 		{Name: "error_class", Type: text, Required: true},
 		{Name: "error_message", Type: text, Required: true},
 		{Name: "job", Type: text, Required: true},
+		{Name: "topic_id", Type: text},                                     // of the topic that had the name; null in letters from before there was the column
 		{Name: "resolved_at", Type: schema.Type{Kind: schema.Timestamptz}}, // null until the record has become a row after all
 	}}
 }

@@ -122,7 +122,7 @@ func deadLetterConfig(prefix string) Config {
 }
 
 // DeadLetterSchema is the columns of a dead-letter table: the coordinates with a binary key, the value as it was, error_class,
-// error_message, the job, and resolved_at, null. prefix is the coordinates', "" means "kafka_".
+// error_message, the job, topic_id and resolved_at, null. prefix is the coordinates', "" means "kafka_".
 func DeadLetterSchema(prefix string) *arrow.Schema {
 	fields := deadLetterConfig(prefix).coordinateFields()
 	return arrow.NewSchema(append(fields, deadLetterPayload().Arrow()...), nil)
@@ -136,7 +136,7 @@ func DeadLetterBatch(prefix, job string, letters []DeadLetter, mem memory.Alloca
 	root := newColumn(schema.Field{Type: schema.StructOf(deadLetterPayload().Fields...)}, mem)
 	for i, l := range letters {
 		coords.addLetter(i, &l)
-		for j, v := range [][]byte{l.Value, []byte(l.Class), []byte(l.Message), []byte(job)} {
+		for j, v := range [][]byte{l.Value, []byte(l.Class), []byte(l.Message), []byte(job), []byte(l.Source.ID.String())} {
 			if v != nil {
 				root.fields[j].seek(i)
 				root.fields[j].setBytes(i, v)

@@ -195,7 +195,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return nil, err
 	}
 	openLetters := shared(r.member, func(ctx context.Context, table string, _ map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
-		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage)})
+		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), DeadLetters: true})
 	})
 	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 		return openLetters(ctx, j.DeadLetterTable(), nil, lineage)

@@ -29,6 +29,9 @@ type Table struct {
 	Lineage    string            // of the source that it is filled from; empty if the source has none
 	Partition  []string          // expressions such as day(kafka_timestamp); used when the table is made
 	Properties map[string]string // of the table; used when the table is made
+	// DeadLetters says that these are the job's dead letters, of all its topics. A topic that was deleted and created again goes on in the
+	// same table: the column topic_id tells the letters of the two apart. In other tables nothing does, so a sink must refuse.
+	DeadLetters bool
 }
 
 // Tables opens the sinks of one job. It is closed when the job has ended, if it is an io.Closer.

@@ -29,7 +29,7 @@ type retrying struct {
 	letters  *table.Table
 	spec     processors.Table
 	remake   *pipeline.Remake
-	resolved map[iceberg.Place][]int64 // letters to be marked
+	resolved map[processor.Source][]int64 // letters to be marked
 	reasons  map[string]*Reason
 	out      Retried
 	done     int
@@ -37,7 +37,7 @@ type retrying struct {
 }
 
 // run tries letters, source by source.
-func (t *retrying) run(ctx context.Context, places []iceberg.Place, wanted map[iceberg.Place][]int64) (err error) {
+func (t *retrying) run(ctx context.Context, places []processor.Source, wanted map[processor.Source][]int64) (err error) {
 	for _, at := range places {
 		t.total += len(wanted[at])
 	}
@@ -54,8 +54,8 @@ func (t *retrying) run(ctx context.Context, places []iceberg.Place, wanted map[i
 		return err
 	}
 	defer func() { err = errors.Join(err, pipeline.CloseSteps(t.remake.Transforms)) }()
-	slices.SortFunc(places, func(a, b iceberg.Place) int {
-		return strings.Compare(fmt.Sprintf("%s/%010d", a.Topic, a.Partition), fmt.Sprintf("%s/%010d", b.Topic, b.Partition))
+	slices.SortFunc(places, func(a, b processor.Source) int {
+		return a.Compare(b)
 	})
 	for _, at := range places {
 		if err := t.source(ctx, account, at, wanted[at]); err != nil {
@@ -66,10 +66,15 @@ func (t *retrying) run(ctx context.Context, places []iceberg.Place, wanted map[i
 }
 
 // source tries the letters of one source: those that the job, or a backfill of it, has accounted for.
-func (t *retrying) source(ctx context.Context, account *catalog.Account, at iceberg.Place, offsets []int64) error {
-	src, err := sourceOf(account, t.Job, at)
+func (t *retrying) source(ctx context.Context, account *catalog.Account, at processor.Source, offsets []int64) error {
+	src, others, err := sourceOf(account, t.Job, at)
 	if err != nil {
 		return err
+	}
+	if src == nil && others {
+		t.out.Former += int64(len(offsets))
+		t.told(len(offsets))
+		return nil
 	}
 	left := slices.Clone(offsets)
 	if src != nil {
@@ -79,7 +84,7 @@ func (t *retrying) source(ctx context.Context, account *catalog.Account, at iceb
 			if first == end {
 				continue
 			}
-			if err := t.owned(ctx, job, *src, slices.Clone(left[first:end])); err != nil {
+			if err := t.owned(ctx, job, at, *src, slices.Clone(left[first:end])); err != nil {
 				return err
 			}
 			left = slices.Delete(left, first, end)
@@ -90,9 +95,9 @@ func (t *retrying) source(ctx context.Context, account *catalog.Account, at iceb
 	return nil
 }
 
-// sourceOf finds the source whose records lie in a place; nil if the jobs have none.
-func sourceOf(account *catalog.Account, job string, at iceberg.Place) (*processor.Source, error) {
-	var found *processor.Source
+// sourceOf finds the source whose letters lie in a place; nil if the jobs have none. others says that they have one of another topic of the
+// same name.
+func sourceOf(account *catalog.Account, job string, at processor.Source) (found *processor.Source, others bool, err error) {
 	for name, p := range account.Progress {
 		if name != job && !catalog.OwnBackfill(job, name) {
 			continue
@@ -100,22 +105,29 @@ func sourceOf(account *catalog.Account, job string, at iceberg.Place) (*processo
 		for key := range p.Sources {
 			s, err := iceberg.ParseSource(key)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
-			if s.Topic != at.Topic || s.Partition != at.Partition {
+			if s.Topic != at.Topic {
+				continue
+			}
+			if !at.ID.IsZero() && s.ID != at.ID {
+				others = true
+				continue
+			}
+			if s.Partition != at.Partition {
 				continue
 			}
 			if found != nil && found.ID != s.ID {
-				return nil, fmt.Errorf("the table has rows of two topics of this name: which one letters are of cannot be told")
+				return nil, false, fmt.Errorf("the table has rows of two topics of this name: which one letters are of cannot be told")
 			}
 			found = &s
 		}
 	}
-	return found, nil
+	return found, others, nil
 }
 
 // owned tries letters of offsets that one job has accounted for, some at a time.
-func (t *retrying) owned(ctx context.Context, job string, src processor.Source, offsets []int64) (err error) {
+func (t *retrying) owned(ctx context.Context, job string, place processor.Source, src processor.Source, offsets []int64) (err error) {
 	sink, err := t.open(ctx, t.spec, job)
 	if err != nil {
 		return err
@@ -125,7 +137,7 @@ func (t *retrying) owned(ctx context.Context, job string, src processor.Source, 
 		return err
 	}
 	for chunk := range slices.Chunk(offsets, chunkLetters) {
-		if err := t.chunk(ctx, sink, src, chunk); err != nil {
+		if err := t.chunk(ctx, sink, place, src, chunk); err != nil {
 			return err
 		}
 	}
@@ -136,17 +148,17 @@ func (t *retrying) owned(ctx context.Context, job string, src processor.Source, 
 var errLarge = errors.New("the letters are too large for one commit")
 
 // chunk tries some letters. Where they are too large together it tries the halves.
-func (t *retrying) chunk(ctx context.Context, sink *iceberg.Sink, src processor.Source, offsets []int64) error {
-	letters, err := t.read(ctx, src, offsets)
+func (t *retrying) chunk(ctx context.Context, sink *iceberg.Sink, place processor.Source, src processor.Source, offsets []int64) error {
+	letters, err := t.read(ctx, place, offsets)
 	if err == nil {
-		err = t.rounds(ctx, sink, src, letters)
+		err = t.rounds(ctx, sink, place, src, letters)
 	}
 	if (errors.Is(err, errLarge) || errors.Is(err, decode.ErrFull)) && len(offsets) > 1 {
 		half := len(offsets) / 2
-		if err := t.chunk(ctx, sink, src, offsets[:half]); err != nil {
+		if err := t.chunk(ctx, sink, place, src, offsets[:half]); err != nil {
 			return err
 		}
-		return t.chunk(ctx, sink, src, offsets[half:])
+		return t.chunk(ctx, sink, place, src, offsets[half:])
 	}
 	if err == nil {
 		t.told(len(offsets))
@@ -161,8 +173,9 @@ func (t *retrying) told(n int) {
 }
 
 // read reads letters whole, in order of offset, each once.
-func (t *retrying) read(ctx context.Context, src processor.Source, offsets []int64) ([]Letter, error) {
-	want := Selection{Topic: src.Topic, Partition: &src.Partition, Span: kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}, Prefix: t.Prefix}
+func (t *retrying) read(ctx context.Context, place processor.Source, offsets []int64) ([]Letter, error) {
+	want := Selection{Topic: place.Topic, TopicID: &place.ID, Partition: &place.Partition, Prefix: t.Prefix,
+		Span: kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}}
 	letters := make([]Letter, len(offsets))
 	bytes := 0
 	for l, err := range Read(ctx, t.letters, want) {
@@ -182,9 +195,9 @@ func (t *retrying) read(ctx context.Context, src processor.Source, offsets []int
 }
 
 // rounds brings letters to an end, beginning anew where others have changed the table in between.
-func (t *retrying) rounds(ctx context.Context, sink *iceberg.Sink, src processor.Source, letters []Letter) error {
+func (t *retrying) rounds(ctx context.Context, sink *iceberg.Sink, place processor.Source, src processor.Source, letters []Letter) error {
 	for round := 1; ; round++ {
-		err := t.round(ctx, sink, src, letters)
+		err := t.round(ctx, sink, place, src, letters)
 		var unfit processor.Unfit
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -207,7 +220,7 @@ type fate struct {
 }
 
 // round decides what becomes of letters and commits those that are rows.
-func (t *retrying) round(ctx context.Context, sink *iceberg.Sink, src processor.Source, letters []Letter) error {
+func (t *retrying) round(ctx context.Context, sink *iceberg.Sink, place processor.Source, src processor.Source, letters []Letter) error {
 	offsets := make([]int64, len(letters))
 	for i, l := range letters {
 		offsets[i] = l.Offset
@@ -233,7 +246,7 @@ func (t *retrying) round(ctx context.Context, sink *iceberg.Sink, src processor.
 			return err
 		}
 	}
-	t.note(src, &f)
+	t.note(place, &f)
 	return nil
 }
 
@@ -288,8 +301,7 @@ func (t *retrying) offsets(rows arrow.RecordBatch) ([]int64, error) {
 }
 
 // note counts what became of letters.
-func (t *retrying) note(src processor.Source, f *fate) {
-	at := iceberg.Place{Topic: src.Topic, Partition: src.Partition}
+func (t *retrying) note(at processor.Source, f *fate) {
 	t.out.Superseded += int64(len(f.there))
 	t.out.Repaired += int64(len(f.rows))
 	t.out.LeftOut += int64(len(f.leftOut))
@@ -298,7 +310,7 @@ func (t *retrying) note(src processor.Source, f *fate) {
 	for _, d := range f.dead {
 		reason := t.reasons[d.Class]
 		if reason == nil {
-			reason = &Reason{Class: d.Class, Example: fmt.Sprintf("%s/%d offset %d: %s", src.Topic, src.Partition, d.Offset, d.Message)}
+			reason = &Reason{Class: d.Class, Example: fmt.Sprintf("%s/%d offset %d: %s", at.Topic, at.Partition, d.Offset, d.Message)}
 			t.reasons[d.Class] = reason
 		}
 		reason.Letters++

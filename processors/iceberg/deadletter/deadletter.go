@@ -20,6 +20,7 @@ import (
 // Letter is a dead letter. Key and Value are nil where the record's were null.
 type Letter struct {
 	Topic     string
+	TopicID   kfs.TopicID // which of the topics that had the name; zero in letters that do not say
 	Partition int32
 	Offset    int64
 	Time      time.Time // of the record
@@ -40,6 +41,7 @@ type Header struct {
 // Selection says which letters are wanted. Zero values select all.
 type Selection struct {
 	Topic     string
+	TopicID   *kfs.TopicID // zero: of letters that do not say
 	Partition *int32
 	Offset    *int64
 	Class     string
@@ -48,7 +50,7 @@ type Selection struct {
 	Prefix    string   // of the coordinate columns; "kafka_" if empty
 	// Coordinates leaves out keys, values and headers, which then are not read.
 	Coordinates bool
-	// Offsets leaves out all but topic, partition, offset and what else the selection asks for.
+	// Offsets leaves out all but topic, its id, partition, offset and what else the selection asks for.
 	Offsets bool
 }
 
@@ -59,8 +61,10 @@ func Read(ctx context.Context, t *table.Table, want Selection) iter.Seq2[Letter,
 	}
 	return func(yield func(Letter, error) bool) {
 		columns := want.columns()
-		if _, ok := t.Schema().FindFieldByName(iceberg.ResolvedColumn); ok {
-			columns = append(columns, iceberg.ResolvedColumn)
+		for _, name := range []string{iceberg.ResolvedColumn, iceberg.TopicIDColumn} {
+			if _, ok := t.Schema().FindFieldByName(name); ok {
+				columns = append(columns, name)
+			}
 		}
 		for rec, err := range iceberg.Rows(ctx, t, want.filter(), columns...) {
 			if err != nil {
@@ -120,7 +124,7 @@ func (s *Selection) filter() iceberglib.BooleanExpression {
 
 // selects reports whether a letter is wanted.
 func (s *Selection) selects(l *Letter) bool {
-	return (s.Topic == "" || s.Topic == l.Topic) && (s.Class == "" || s.Class == l.Class) &&
+	return (s.Topic == "" || s.Topic == l.Topic) && (s.TopicID == nil || *s.TopicID == l.TopicID) && (s.Class == "" || s.Class == l.Class) &&
 		(s.Partition == nil || *s.Partition == l.Partition) && (s.Offset == nil || *s.Offset == l.Offset) &&
 		(s.Span.Empty() || s.Span.Contains(l.Offset)) && (!s.Dead || l.Resolved.IsZero())
 }
@@ -137,6 +141,7 @@ func (s *Selection) batch(rec arrow.RecordBatch, yield func(Letter, error) bool)
 		if !s.Offsets || s.Class != "" {
 			l.Class = r.text("error_class")
 		}
+		l.TopicID = r.topicID()
 		if at := rec.Schema().FieldIndices(iceberg.ResolvedColumn); len(at) == 1 && rec.Column(at[0]).IsValid(i) {
 			l.Resolved = time.UnixMicro(r.number(iceberg.ResolvedColumn)).UTC()
 		}
@@ -177,6 +182,21 @@ func (r *row) fail(name, what string) {
 	if r.err == nil {
 		r.err = fmt.Errorf("dead letters: column %s %s: this is no dead-letter table", name, what)
 	}
+}
+
+func (r *row) topicID() (id kfs.TopicID) {
+	if !r.rec.Schema().HasField(iceberg.TopicIDColumn) {
+		return id
+	}
+	text := r.text(iceberg.TopicIDColumn)
+	if text == "" {
+		return id
+	}
+	id, err := kfs.ParseTopicID(text)
+	if err != nil {
+		r.fail(iceberg.TopicIDColumn, "holds no topic id")
+	}
+	return id
 }
 
 func (r *row) text(name string) string { return string(r.bytes(name)) }

@@ -50,11 +50,11 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := []deadletter.Letter{
-		{Topic: "events", Partition: 3, Offset: 5, Time: time.UnixMilli(1_700_000_000_123).UTC(), Key: []byte{0xff}, Value: []byte("nonsense"), Class: "invalid_json", Message: "no value",
+		{Topic: "events", TopicID: kfs.TopicID{1}, Partition: 3, Offset: 5, Time: time.UnixMilli(1_700_000_000_123).UTC(), Key: []byte{0xff}, Value: []byte("nonsense"), Class: "invalid_json", Message: "no value",
 			Headers: []deadletter.Header{{Key: "a", Value: []byte("1")}, {Key: "b"}}},
-		{Topic: "events", Partition: 3, Offset: 7, Time: time.UnixMilli(1_700_000_000_456).UTC(), Class: "null_value", Message: "a tombstone"},
+		{Topic: "events", TopicID: kfs.TopicID{1}, Partition: 3, Offset: 7, Time: time.UnixMilli(1_700_000_000_456).UTC(), Class: "null_value", Message: "a tombstone"},
 	}
-	bare := deadletter.Letter{Topic: "events", Partition: 3, Offset: 5, Time: whole[0].Time, Class: "invalid_json", Message: "no value"}
+	bare := deadletter.Letter{Topic: "events", TopicID: kfs.TopicID{1}, Partition: 3, Offset: 5, Time: whole[0].Time, Class: "invalid_json", Message: "no value"}
 	partition, other, offset := int32(3), int32(4), int64(7)
 	for name, c := range map[string]struct {
 		selection deadletter.Selection

@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // Retry takes dead letters through decoding and transforms again, as a job does now. Records that have become good are committed as rows,
@@ -46,6 +47,7 @@ type Retried struct {
 	Superseded int64    `json:"superseded"` // were rows already
 	LeftOut    int64    `json:"left_out"`   // the job's transforms leave them out
 	Ahead      int64    `json:"ahead"`      // the job has not committed their offsets to the table yet: later
+	Former     int64    `json:"former"`     // are of a topic that was deleted; the table is filled from the one that was created again
 	Dead       int64    `json:"dead"`       // are still no rows
 	Reasons    []Reason `json:"reasons,omitempty"`
 }
@@ -78,7 +80,7 @@ func (r *Retry) Run(ctx context.Context) (all []Retried, err error) {
 	if err != nil {
 		return nil, err
 	}
-	letters, err := r.open(ctx, processors.Table{Name: r.Letters}, r.Job)
+	letters, err := r.open(ctx, processors.Table{Name: r.Letters, DeadLetters: true}, r.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -90,22 +92,22 @@ func (r *Retry) Run(ctx context.Context) (all []Retried, err error) {
 	}
 	want := r.Select
 	want.Prefix, want.Offsets, want.Dead = r.Prefix, true, !r.Resolved
-	wanted := map[iceberg.Place][]int64{}
+	wanted := map[processor.Source][]int64{}
 	for l, err := range Read(ctx, t, want) {
 		if err != nil {
 			return nil, err
 		}
-		at := iceberg.Place{Topic: l.Topic, Partition: l.Partition}
+		at := processor.Source{Topic: l.Topic, ID: l.TopicID, Partition: l.Partition}
 		wanted[at] = append(wanted[at], l.Offset)
 	}
-	tables := map[string][]iceberg.Place{}
+	tables := map[string][]processor.Source{}
 	for at := range wanted {
 		slices.Sort(wanted[at])
 		wanted[at] = slices.Compact(wanted[at])
 		name := r.Table(at.Topic).Name
 		tables[name] = append(tables[name], at)
 	}
-	resolved := map[iceberg.Place][]int64{}
+	resolved := map[processor.Source][]int64{}
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
 		one := &retrying{Retry: r, letters: t, spec: r.Table(tables[name][0].Topic), resolved: resolved, reasons: map[string]*Reason{}, out: Retried{Table: name}}
 		failed := one.run(ctx, tables[name], wanted)

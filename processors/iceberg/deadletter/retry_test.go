@@ -46,7 +46,7 @@ type lake struct {
 
 func (l *lake) sink(client catalog.Client, name string) *iceberg.Sink {
 	l.t.Helper()
-	s, err := iceberg.New(iceberg.Config{Catalog: catalog.New(client), Options: catalog.Options{Job: "job", Sleep: awake, Replay: true}}).Open(l.t.Context(), processors.Table{Name: name})
+	s, err := iceberg.New(iceberg.Config{Catalog: catalog.New(client), Options: catalog.Options{Job: "job", Sleep: awake, Replay: true}}).Open(l.t.Context(), processors.Table{Name: name, DeadLetters: name == letters})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -77,7 +77,9 @@ func rows(base, next int64, but ...int64) arrow.RecordBatch {
 }
 
 // dead makes letters of offsets. Odd ones are good once the job is changed; even ones never will be.
-func dead(offsets ...int64) arrow.RecordBatch {
+func dead(offsets ...int64) arrow.RecordBatch { return deadOf(source, offsets...) }
+
+func deadOf(source processor.Source, offsets ...int64) arrow.RecordBatch {
 	var all []decode.DeadLetter
 	for _, at := range offsets {
 		value := "nonsense"
@@ -89,8 +91,13 @@ func dead(offsets ...int64) arrow.RecordBatch {
 	return decode.DeadLetterBatch("", "job", all, memory.DefaultAllocator)
 }
 
-// commit brings a span into a table.
+// commit brings a span of the source into a table.
 func (l *lake) commit(name string, base, next int64, batch arrow.RecordBatch) {
+	l.t.Helper()
+	l.commitOf(source, name, base, next, batch)
+}
+
+func (l *lake) commitOf(source processor.Source, name string, base, next int64, batch arrow.RecordBatch) {
 	l.t.Helper()
 	s, ctx := l.sink(l.client, name), l.t.Context()
 	defer s.Close()
@@ -196,7 +203,7 @@ func (l *lake) verified() string {
 	var notes []string
 	for _, deep := range []bool{false, true} {
 		for name, dead := range map[string]string{events: letters, letters: ""} {
-			r, err := verify.Table(l.t.Context(), verify.Config{Catalog: catalog.New(l.client), Table: name, Job: "job", DeadLetters: dead, Whole: dead != "", Deep: deep})
+			r, err := verify.Table(l.t.Context(), verify.Config{Catalog: catalog.New(l.client), Table: name, Job: "job", DeadLetters: dead, Letters: name == letters, Whole: dead != "", Deep: deep})
 			if err != nil {
 				l.t.Fatal(err)
 			}
@@ -207,6 +214,34 @@ func (l *lake) verified() string {
 		}
 	}
 	return strings.Join(notes, "\n")
+}
+
+// TestRetryOfATopicCreatedAgain leaves letters alone that are of a topic which had the name before, or has it since.
+func TestRetryOfATopicCreatedAgain(t *testing.T) {
+	l := newLake(t, catalogtest.NewFake())
+	other := source
+	other.ID = kfs.TopicID{7}
+	l.commitOf(other, letters, 0, 10, deadOf(other, 1, 5, 9))
+	l.fill()
+	got, err := l.retry(l.client).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Letters != 7 || got[0].Former != 3 || got[0].Repaired != 2 || got[0].Dead != 1 || got[0].Ahead != 1 {
+		t.Errorf("retried: %+v", got)
+	}
+	resolved := map[string]bool{}
+	for letter, err := range deadletter.Read(t.Context(), l.load(letters), deadletter.Selection{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		resolved[fmt.Sprint(letter.TopicID[0], " ", letter.Offset)] = !letter.Resolved.IsZero()
+	}
+	if want := map[string]bool{"7 1": false, "7 5": false, "7 9": false, "1 5": true, "1 6": false, "1 27": true, "1 31": false}; !maps.Equal(resolved, want) {
+		t.Errorf("resolved %v, want %v", resolved, want)
+	}
+	l.want(30, 6)
+	l.verified()
 }
 
 // TestRetry brings in what has become good, once, and marks it; a second retry finds nothing to do.

@@ -31,13 +31,19 @@ type letterSet struct {
 	rows           int64 // of the table
 }
 
+// nameless is where letters of a source lie that do not say which topic of the name they are of.
+func nameless(s processor.Source) processor.Source {
+	s.ID = kfs.TopicID{}
+	return s
+}
+
 // readLetters reads which letters of sources a table has, below some offsets; t is nil if there is no table.
 func (r *Rebuild) readLetters(ctx context.Context, t *table.Table, below map[processor.Source]int64) (map[processor.Source]*letterSet, error) {
 	sets := map[processor.Source]*letterSet{}
-	byPlace := map[iceberg.Place]processor.Source{}
+	byPlace := map[processor.Source]processor.Source{}
 	for source := range below {
 		sets[source] = &letterSet{dead: roaring64.New(), resolved: roaring64.New()}
-		byPlace[iceberg.Place{Topic: source.Topic, Partition: source.Partition}] = source
+		byPlace[source], byPlace[nameless(source)] = source, source
 	}
 	if t == nil || t.CurrentSnapshot() == nil {
 		return sets, nil
@@ -46,7 +52,7 @@ func (r *Rebuild) readLetters(ctx context.Context, t *table.Table, below map[pro
 		if err != nil {
 			return nil, err
 		}
-		source, ok := byPlace[iceberg.Place{Topic: l.Topic, Partition: l.Partition}]
+		source, ok := byPlace[processor.Source{Topic: l.Topic, ID: l.TopicID, Partition: l.Partition}]
 		if !ok || l.Offset >= below[source] {
 			continue
 		}
@@ -87,7 +93,7 @@ func (r *Rebuild) load(ctx context.Context, lake *catalog.Catalog, name string) 
 
 // sink opens the dead-letter table of readers.
 func (r *Rebuild) sink(ctx context.Context) (*iceberg.Sink, error) {
-	opened, err := iceberg.New(iceberg.Config{Catalog: r.Catalog, Options: r.options(), Prefix: r.Prefix}).Open(ctx, processors.Table{Name: r.Letters})
+	opened, err := iceberg.New(iceberg.Config{Catalog: r.Catalog, Options: r.options(), Prefix: r.Prefix}).Open(ctx, processors.Table{Name: r.Letters, DeadLetters: true})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +120,7 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 	if err := sink.Resolvable(ctx); err != nil {
 		return nil, err
 	}
-	superseded, reopen := map[string]int64{}, map[iceberg.Place][]int64{}
+	superseded, reopen := map[string]int64{}, map[processor.Source][]int64{}
 	for _, source := range s.Sources {
 		want, have := want[source.Source].dead, have[source.Source]
 		missing := roaring64.AndNot(want, roaring64.Or(have.dead, have.resolved))
@@ -122,7 +128,8 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), err)
 		}
 		if again := roaring64.AndNot(roaring64.And(want, have.resolved), have.dead); !again.IsEmpty() {
-			reopen[iceberg.Place{Topic: source.Source.Topic, Partition: source.Source.Partition}] = offsetsOf(again)
+			reopen[source.Source] = offsetsOf(again)
+			reopen[nameless(source.Source)] = reopen[source.Source]
 		}
 		if n := have.rows + int64(missing.GetCardinality()) - int64(want.GetCardinality()); n != 0 {
 			superseded[iceberg.SourceKey(source.Source)] = n
@@ -192,7 +199,7 @@ func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, from *table.
 		return next, err
 	}
 	if repair {
-		return next, sink.Repair(ctx, staged, map[processor.Source][]int64{source: offsets})
+		return next, sink.Amend(ctx, staged, map[processor.Source][]int64{source: offsets})
 	}
 	return end, sink.Commit(ctx, processor.Positions{source: span.Base}, processor.Positions{source: end}, []processor.Staged{staged})
 }
@@ -207,7 +214,7 @@ func (r *Rebuild) read(ctx context.Context, from *table.Table, source processor.
 			return nil, err
 		}
 		at, ok := slices.BinarySearch(offsets, l.Offset)
-		if !ok {
+		if !ok || !l.TopicID.IsZero() && l.TopicID != source.ID {
 			continue
 		}
 		letters[at] = decode.DeadLetter{Source: source, Offset: l.Offset, Timestamp: l.Time.UnixMilli(), Key: l.Key, Value: l.Value, Class: decode.Class(l.Class), Message: l.Message}
@@ -239,12 +246,13 @@ func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt) 
 	if err != nil {
 		return err
 	}
-	resolve := map[iceberg.Place][]int64{}
+	resolve := map[processor.Source][]int64{}
 	for source := range below {
 		gone := roaring64.AndNot(have[source].dead, want[source].dead)
 		gone.RemoveRange(0, uint64(progress[iceberg.SourceKey(source)].First)) // what the log did not have any more stays as it is
 		if !gone.IsEmpty() {
-			resolve[iceberg.Place{Topic: source.Topic, Partition: source.Partition}] = offsetsOf(gone)
+			resolve[source] = offsetsOf(gone)
+			resolve[nameless(source)] = resolve[source]
 		}
 	}
 	sink, err := r.sink(ctx)

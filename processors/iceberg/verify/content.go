@@ -13,6 +13,8 @@ import (
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
+	sink "github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // concurrent is how many manifests, or data files, are read at a time.
@@ -21,12 +23,13 @@ const concurrent = 8
 // columns are the field ids of the coordinates.
 type columns struct {
 	topic, partition, offset int
-	names                    [3]string // in that order
+	topicID                  int      // 0: rows do not say which of the topics that had the name
+	names                    []string // in that order
 }
 
-func columnsOf(schema *iceberg.Schema, prefix string) (columns, error) {
+func (v *verifier) columnsOf(schema *iceberg.Schema) (columns, error) {
 	var c columns
-	for i, want := range []struct {
+	for _, want := range []struct {
 		name string
 		of   iceberg.Type
 		id   *int
@@ -35,11 +38,14 @@ func columnsOf(schema *iceberg.Schema, prefix string) (columns, error) {
 		{"partition", iceberg.PrimitiveTypes.Int32, &c.partition},
 		{"offset", iceberg.PrimitiveTypes.Int64, &c.offset},
 	} {
-		f, ok := schema.FindFieldByName(prefix + want.name)
+		f, ok := schema.FindFieldByName(v.Prefix + want.name)
 		if !ok || !f.Type.Equals(want.of) {
-			return c, fmt.Errorf("there is no column %s%s of type %s: without the coordinates nothing can be proved", prefix, want.name, want.of)
+			return c, fmt.Errorf("there is no column %s%s of type %s: without the coordinates nothing can be proved", v.Prefix, want.name, want.of)
 		}
-		*want.id, c.names[i] = f.ID, f.Name
+		*want.id, c.names = f.ID, append(c.names, f.Name)
+	}
+	if f, ok := schema.FindFieldByName(sink.TopicIDColumn); ok && v.Letters {
+		c.topicID, c.names = f.ID, append(c.names, f.Name)
 	}
 	return c, nil
 }
@@ -337,7 +343,15 @@ func (v *verifier) bounds(f iceberg.DataFile) (place, kfs.Span, bool) {
 	return place{v.topics()[0], int32(binary.LittleEndian.Uint32(from))}, span, !span.Empty()
 }
 
-// topics are the names of the topics that the table is filled from.
+// topicOf is what a place calls the topic of a source.
+func (v *verifier) topicOf(s processor.Source) string {
+	if v.columns.topicID == 0 {
+		return s.Topic
+	}
+	return s.Topic + "/" + s.ID.String()
+}
+
+// topics are the topics that the table is filled from.
 func (v *verifier) topics() []string {
 	var names []string
 	for _, s := range v.sources {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/iceberg-go"
@@ -189,6 +190,16 @@ func (v *verifier) reader(progress func(done, total int)) *reader {
 	if topics := v.topics(); len(topics) == 1 {
 		r.topic = topics[0]
 	}
+	if v.columns.topicID != 0 {
+		r.sole = map[string]string{}
+		for _, topic := range v.topics() {
+			name, _, _ := strings.Cut(topic, "/")
+			if _, several := r.sole[name]; several {
+				topic = name
+			}
+			r.sole[name] = topic
+		}
+	}
 	return r
 }
 
@@ -210,6 +221,9 @@ func (v *verifier) deadOffsets(ctx context.Context) (map[place]*roaring64.Bitmap
 			return nil, fmt.Errorf("table %s: %w", v.DeadLetters, err)
 		}
 		at := place{l.Topic, l.Partition}
+		if s := v.at(at); s != nil && !l.TopicID.IsZero() && l.TopicID != s.topic {
+			continue // of a topic that was deleted, or of the one that has the name now
+		}
 		if out[at] == nil {
 			out[at] = roaring64.New()
 		}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type reader struct {
 	fs       icebergio.IO
 	columns  columns
 	topic    string                // of all rows; "" if the table holds several topics
+	sole     map[string]string     // of the names of topics, what places call the only one of that name; nil if there is but one topic each
 	progress func(done, total int) // in files; may be nil
 
 	mu    sync.Mutex // guards what follows
@@ -50,7 +52,7 @@ func (r *reader) add(found map[place][]int64, files int) {
 
 // snapshot reads the live rows of a snapshot.
 func (r *reader) snapshot(ctx context.Context, id int64) error {
-	scan := r.table.Scan(table.WithSnapshotID(id), table.WithSelectedFields(r.columns.names[:]...))
+	scan := r.table.Scan(table.WithSnapshotID(id), table.WithSelectedFields(r.columns.names...))
 	tasks, err := scan.PlanFiles(ctx)
 	if err != nil {
 		return fmt.Errorf("files of snapshot %d: %w", id, err)
@@ -89,7 +91,7 @@ func (r *reader) snapshot(ctx context.Context, id int64) error {
 
 // batch takes the coordinates of rows in Arrow.
 func (r *reader) batch(rec arrow.RecordBatch) (map[place][]int64, error) {
-	var at [3]int
+	at := make([]int, len(r.columns.names))
 	for i, name := range r.columns.names {
 		found := rec.Schema().FieldIndices(name)
 		if len(found) != 1 {
@@ -100,7 +102,12 @@ func (r *reader) batch(rec arrow.RecordBatch) (map[place][]int64, error) {
 	topics, okTopic := rec.Column(at[0]).(array.StringLike)
 	partitions, okPartition := rec.Column(at[1]).(*array.Int32)
 	offsets, okOffset := rec.Column(at[2]).(*array.Int64)
-	if !okTopic || !okPartition || !okOffset {
+	var ids array.StringLike
+	okID := len(at) < 4
+	if !okID {
+		ids, okID = rec.Column(at[3]).(array.StringLike)
+	}
+	if !okTopic || !okPartition || !okOffset || !okID {
 		return nil, fmt.Errorf("coordinates have types %s", rec.Schema())
 	}
 	found := map[place][]int64{}
@@ -108,7 +115,11 @@ func (r *reader) batch(rec arrow.RecordBatch) (map[place][]int64, error) {
 		if offsets.IsNull(i) || partitions.IsNull(i) || topics.IsNull(i) {
 			continue // nobody's row of ours
 		}
-		p := place{topics.Value(i), partitions.Value(i)}
+		id := ""
+		if ids != nil && ids.IsValid(i) {
+			id = ids.Value(i)
+		}
+		p := place{r.topicOf(topics.Value(i), id), partitions.Value(i)}
 		found[p] = append(found[p], offsets.Value(i))
 	}
 	return found, nil
@@ -165,6 +176,11 @@ func (r *reader) file(location string) (found map[place][]int64, err error) {
 			return nil, err
 		}
 	}
+	if r.topic == "" && r.columns.topicID != 0 {
+		if leaf, err := r.leaf(file.Root(), r.columns.topicID); err == nil { // files from before there was the column lack it
+			leaves = append(leaves, leaf)
+		}
+	}
 	found = map[place][]int64{}
 	for _, group := range file.RowGroups() {
 		if err := r.group(group, leaves, found); err != nil {
@@ -174,9 +190,23 @@ func (r *reader) file(location string) (found map[place][]int64, err error) {
 	return found, nil
 }
 
+// topicOf is what a place calls the topic of a row. Letters that do not say which topic of the name they are of are the only one's, or nobody's.
+func (r *reader) topicOf(name, id string) string {
+	switch {
+	case r.sole == nil:
+		return name
+	case id == "":
+		return cmp.Or(r.sole[name], name)
+	}
+	return name + "/" + id
+}
+
 // leaf finds a coordinate column: by its field id, or by name in files that have no ids.
 func (r *reader) leaf(root *parquet.Column, id int) (int, error) {
-	names := map[int]string{r.columns.topic: r.columns.names[0], r.columns.partition: r.columns.names[1], r.columns.offset: r.columns.names[2]}
+	names := map[int]string{}
+	for i, name := range r.columns.names {
+		names[[]int{r.columns.topic, r.columns.partition, r.columns.offset, r.columns.topicID}[i]] = name
+	}
 	ids := false
 	for _, c := range root.Columns() {
 		ids = ids || c.ID() != 0
@@ -210,7 +240,7 @@ func (r *reader) group(group parquet.RowGroup, leaves []int, found map[place][]i
 	}
 	for range group.NumRows() {
 		at := place{topic: r.topic}
-		var row [3]parquet.Value
+		var row [4]parquet.Value // what is not read is null
 		for i, c := range columns {
 			v, err := c.next()
 			if err != nil {
@@ -223,7 +253,7 @@ func (r *reader) group(group parquet.RowGroup, leaves []int, found map[place][]i
 		}
 		at.partition = row[0].Int32()
 		if r.topic == "" {
-			at.topic = string(row[2].ByteArray())
+			at.topic = r.topicOf(string(row[2].ByteArray()), string(row[3].ByteArray()))
 		}
 		if at != last {
 			flush()

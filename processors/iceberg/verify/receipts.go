@@ -252,7 +252,7 @@ func (v *verifier) source(key string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{key: key, place: place{at.Topic, at.Partition}, lettersFrom: math.MaxInt64}
+	s := &source{key: key, topic: at.ID, place: place{v.topicOf(at), at.Partition}, lettersFrom: math.MaxInt64}
 	for _, other := range v.sources {
 		if other.place == s.place {
 			return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)

@@ -40,6 +40,7 @@ type Config struct {
 	Table       string // namespace.table
 	Job         string // the job whose table it is; its backfills are its own
 	DeadLetters string // the job's dead-letter table; "" if it has none
+	Letters     bool   // Table is the job's dead-letter table itself
 	// Whole says that the job makes a row or a dead letter of every record: it neither skips nor filters nor routes by content. Then an
 	// offset that is neither is missing, whatever the receipts counted.
 	Whole bool
@@ -165,6 +166,7 @@ type verifier struct {
 // source is what is known of a source partition.
 type source struct {
 	key      string
+	topic    kfs.TopicID
 	place    place
 	jobs     []*account // of the job and its backfills
 	rows     int64      // by the jobs' counts; catalog.UnknownRows
@@ -177,13 +179,13 @@ type source struct {
 
 // place is where a source's rows lie, as the coordinate columns say.
 type place struct {
-	topic     string
+	topic     string // its name; where rows are dead letters, topic/topic id
 	partition int32
 }
 
 func (v *verifier) run(ctx context.Context) error {
 	var err error
-	if v.columns, err = columnsOf(v.table.Schema(), v.Prefix); err != nil {
+	if v.columns, err = v.columnsOf(v.table.Schema()); err != nil {
 		v.find(Finding{Kind: Damage, What: err.Error()})
 		return nil
 	}

@@ -54,14 +54,33 @@ type Catalog struct {
 	ownsMetadata bool
 }
 
-// opener opens one kind of catalog.
-type opener func(ctx context.Context, name string, props map[string]string) (*Catalog, error)
+// kind is one kind of catalog.
+type kind struct {
+	check func(props map[string]string) error // what is wrong with properties, as far as that is known without connecting
+	open  func(ctx context.Context, name string, props map[string]string) (*Catalog, error)
+	known []string // its own properties
+}
 
 // kinds are the catalogs that Open knows.
-var kinds = map[string]opener{
-	"sqlite": openSQLite,
-	"sql":    openSQL,
-	"rest":   openREST,
+var kinds = map[string]kind{
+	"sqlite": {checkSQLite, openSQLite, []string{"uri", "warehouse"}},
+	"sql":    {checkSQL, openSQL, []string{"uri", "warehouse"}},
+	"rest":   {checkREST, openREST, []string{"uri", "warehouse", "credential", "token", "scope", "prefix", "oauth2-server-uri"}},
+}
+
+// storageProperties are properties of where tables lie that most who have them need. There are more.
+var storageProperties = []string{"s3.endpoint", "s3.region", "s3.access-key-id", "s3.secret-access-key", "s3.session-token", "s3.force-virtual-addressing"}
+
+// Known is the properties that are common for such a catalog. There may be others, which are handed on to what the tables lie in.
+func (c Config) Known() []string { return slices.Concat(kinds[c.Type].known, storageProperties) }
+
+// Validate says what is wrong, as far as that is known without connecting to anything.
+func (c Config) Validate() error {
+	k, ok := kinds[c.Type]
+	if !ok {
+		return fmt.Errorf("type %q is not known; there is %s", c.Type, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+	}
+	return k.check(c.Properties)
 }
 
 // Open connects to a catalog. Close it when done.
@@ -69,11 +88,10 @@ func Open(ctx context.Context, cfg Config) (*Catalog, error) {
 	if cfg.Name == "" {
 		cfg.Name = "default"
 	}
-	open, ok := kinds[cfg.Type]
-	if !ok {
-		return nil, fmt.Errorf("catalog type %q is not known; there is %s", cfg.Type, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("catalog %s: %w", cfg.Name, err)
 	}
-	c, err := open(ctx, cfg.Name, cfg.Properties)
+	c, err := kinds[cfg.Type].open(ctx, cfg.Name, cfg.Properties)
 	if err != nil {
 		return nil, fmt.Errorf("open %s catalog %s: %w", cfg.Type, cfg.Name, err)
 	}

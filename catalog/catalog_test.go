@@ -36,14 +36,16 @@ func TestOpenRefuses(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{Config{Type: "nessie"}, `catalog type "nessie" is not known; there is rest, sql, sqlite`},
+		{Config{Type: "nessie"}, `catalog default: type "nessie" is not known; there is rest, sql, sqlite`},
 		{Config{Type: "sql", Properties: map[string]string{"uri": "postgresql://host/db"}}, "sqlite:////absolute"},
 		{Config{Type: "sqlite", Properties: map[string]string{"uri": "sqlite:///catalog.db", "warehouse": "/w"}}, "is not absolute"},
 		{Config{Type: "sqlite", Properties: map[string]string{"uri": "sqlite:catalog.db", "warehouse": "/w"}}, "sqlite:////absolute"},
 		{Config{Type: "sqlite", Properties: map[string]string{"uri": "sqlite:////tmp/x.db"}}, "warehouse is missing"},
 		{Config{Type: "sqlite", Properties: map[string]string{"uri": "sqlite:////tmp/x.db", "warehouse": "file:relative"}}, "is not absolute"},
 		{Config{Type: "sqlite", Properties: map[string]string{"uri": "sqlite:////tmp/x.db", "warehouse": "relative"}}, "is not absolute"},
-		{Config{Type: "rest"}, "uri is missing"},
+		{Config{Type: "rest"}, `uri is "": write https://host/path`},
+		{Config{Type: "rest", Properties: map[string]string{"uri": "localhost:8181"}}, `uri is "localhost:8181"`},
+		{Config{Type: "rest", Properties: map[string]string{"uri": "http://h", "oauth2-server-uri": "/v1"}}, `oauth2-server-uri is "/v1"`},
 	} {
 		if _, err := Open(t.Context(), c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %q in it", c.cfg, err, c.want)

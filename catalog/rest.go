@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -11,13 +12,23 @@ import (
 	"github.com/apache/iceberg-go/catalog/rest"
 )
 
+// checkREST says what is wrong with the places that properties name.
+func checkREST(props map[string]string) error {
+	var errs []error
+	for _, key := range []string{"uri", "oauth2-server-uri"} {
+		value, given := props[key]
+		u, err := url.Parse(value)
+		if (given || key == "uri") && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			errs = append(errs, fmt.Errorf("%s is %q: write https://host/path", key, value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // openREST opens an Iceberg REST catalog. Its properties: uri, warehouse, credential, token, scope, prefix, oauth2-server-uri,
 // header.NAME (a header on every request; an empty value takes away one that the client would send), and whatever the tables'
 // storage asks for (s3.endpoint, …).
 func openREST(ctx context.Context, name string, props map[string]string) (*Catalog, error) {
-	if props["uri"] == "" {
-		return nil, fmt.Errorf("uri is missing: write https://host/path")
-	}
 	var opts []rest.Option
 	headers := map[string]string{}
 	storage := iceberg.Properties{}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -17,11 +18,23 @@ import (
 
 // openSQL opens the SQL catalog that the uri's scheme names.
 func openSQL(ctx context.Context, name string, props map[string]string) (*Catalog, error) {
-	uri := props["uri"]
-	if strings.HasPrefix(uri, "sqlite:") {
-		return openSQLite(ctx, name, props)
+	if err := checkSQL(props); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", uri)
+	return openSQLite(ctx, name, props)
+}
+
+func checkSQL(props map[string]string) error {
+	if uri := props["uri"]; !strings.HasPrefix(uri, "sqlite:") {
+		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", uri)
+	}
+	return checkSQLite(props)
+}
+
+func checkSQLite(props map[string]string) error {
+	_, uri := sqlitePath(props["uri"])
+	_, warehouse := warehouseLocation(props["warehouse"])
+	return errors.Join(uri, warehouse)
 }
 
 // openSQLite opens a catalog in a SQLite file. Its properties: uri, sqlite:////absolute/path/catalog.db as pyiceberg writes it;

@@ -35,7 +35,7 @@ func TestDocumentedJobs(t *testing.T) {
 	}
 	texts["examples/exec/job.yaml"] = string(text)
 	runner := (&program{out: os.Stdout}).runner()
-	runner.Getenv = func(string) (string, bool) { return "x", true }
+	runner.Getenv = func(string) (string, bool) { return "lake", true }
 	runner.ReadFile = func(string) ([]byte, error) { return []byte("x"), nil }
 	runner.Out = t.Output()
 	for name, text := range texts {

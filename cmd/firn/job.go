@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/processors/exec"
@@ -28,7 +31,7 @@ func (p *program) runner() *host.Program {
 	transforms["exec"] = exec.Kind()
 	return &host.Program{
 		Transforms: transforms,
-		Sinks:      plugin.Sinks{"iceberg": {Settings: icebergSink.Settings, Open: icebergSink.Open, Check: checkIceberg}, "jsonl": jsonl.Kind()},
+		Sinks:      plugin.Sinks{"iceberg": {Settings: icebergSink.Settings, Open: icebergSink.Open, Check: checkIceberg, CheckTable: iceberg.CheckTable}, "jsonl": jsonl.Kind()},
 		Sink:       "iceberg",
 		Getenv:     os.LookupEnv, Out: p.out, Terminal: isTerminal(p.out), Logger: p.logger,
 	}
@@ -65,13 +68,7 @@ func openCatalog(ctx context.Context, properties map[string]string, data string)
 			"type": "sqlite", "uri": "sqlite:///" + filepath.Join(abs, "catalog.db"), "warehouse": "file://" + filepath.Join(abs, "warehouse"),
 		}
 	}
-	rest := map[string]string{}
-	for k, v := range properties {
-		if k != "type" && k != "name" {
-			rest[k] = v
-		}
-	}
-	c, err = catalog.Open(ctx, catalog.Config{Type: properties["type"], Name: cmp.Or(properties["name"], defaultCatalog), Properties: rest})
+	c, err = catalog.Open(ctx, catalogConfig(properties))
 	return c, properties["uri"], err
 }
 
@@ -107,13 +104,28 @@ func icebergFactory(lake *catalog.Catalog, env plugin.SinkEnv) *iceberg.Factory 
 }
 
 // checkIceberg checks what needs no catalog.
-func checkIceberg(_ plugin.Decode, t plugin.Table) error {
-	for _, expression := range t.Partition {
-		if err := iceberg.CheckPartition(expression); err != nil {
-			return fmt.Errorf("table.partition: %w", err)
+func checkIceberg(settings plugin.Decode) error {
+	properties := map[string]string{}
+	if err := settings(&properties); err != nil || len(properties) == 0 {
+		return err
+	}
+	cfg := catalogConfig(properties)
+	var errs []error
+	known := append(cfg.Known(), "type", "name")
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		if near := job.Nearest(key, known); near != "" && !slices.Contains(known, key) {
+			errs = append(errs, fmt.Errorf("unknown property %q: did you mean %q?", key, near))
 		}
 	}
-	return nil
+	return errors.Join(append(errs, cfg.Validate())...)
+}
+
+// catalogConfig is a catalog as a job file has it.
+func catalogConfig(properties map[string]string) catalog.Config {
+	rest := maps.Clone(properties)
+	delete(rest, "type")
+	delete(rest, "name")
+	return catalog.Config{Type: properties["type"], Name: cmp.Or(properties["name"], defaultCatalog), Properties: rest}
 }
 
 // writerName tells apart the processes that write to a table.

@@ -34,6 +34,16 @@ var codecs = map[string]compress.Compression{
 	"none":         compress.Codecs.Uncompressed,
 }
 
+// codecOf is the codec that a table's properties ask for.
+func codecOf(props iceberg.Properties) (compress.Compression, error) {
+	name := props.Get(table.ParquetCompressionKey, "zstd")
+	codec, ok := codecs[strings.ToLower(name)]
+	if !ok {
+		return codec, fmt.Errorf("table property %s is %q; there is zstd, snappy, gzip, uncompressed", table.ParquetCompressionKey, name)
+	}
+	return codec, nil
+}
+
 // layout is what the files of one schema have in common.
 type layout struct {
 	fs        icebergio.WriteFileIO
@@ -64,10 +74,9 @@ func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, cfg *C
 		return nil, fmt.Errorf("locations of table %s: %w", strings.Join(t.Identifier(), "."), err)
 	}
 	props := t.Properties()
-	name := strings.ToLower(props.Get(table.ParquetCompressionKey, "zstd"))
-	codec, ok := codecs[name]
-	if !ok {
-		return nil, fmt.Errorf("table property %s is %q; there is zstd, snappy, gzip, uncompressed", table.ParquetCompressionKey, name)
+	codec, err := codecOf(props)
+	if err != nil {
+		return nil, err
 	}
 	opts := []parquet.WriterProperty{
 		parquet.WithAllocator(mem),

@@ -6,7 +6,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
+
+	"github.com/firn-io/firn/runtime/plugin"
 )
 
 // expression is a partition expression: a column, or transform(column), or transform(number, column).
@@ -18,16 +21,34 @@ type partitionField struct {
 	transform iceberg.Transform
 }
 
-// CheckPartition says what is wrong with a partition expression of a job file.
-func CheckPartition(s string) error {
-	_, err := parsePartition(s)
+// CheckTable says what is wrong with a table that a job file describes, as far as that is known without a catalog. columns are those that
+// the table would have, nil if they are not known.
+func CheckTable(t plugin.Table, columns *arrow.Schema) error {
+	for _, expression := range t.Partition {
+		if _, err := parsePartition(expression); err != nil {
+			return err
+		}
+	}
+	if _, err := codecOf(t.Properties); err != nil {
+		return err
+	}
+	if columns == nil {
+		return nil
+	}
+	schema, err := icebergSchema(columns)
+	if err == nil {
+		_, err = partitionSpec(t.Partition, schema)
+	}
 	return err
 }
 
 // parsePartition reads a partition expression: kafka_topic, year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c).
 func parsePartition(s string) (partitionField, error) {
 	m := expression.FindStringSubmatch(s)
-	if m == nil {
+	switch {
+	case m == nil && strings.ContainsRune(s, '(') && !strings.ContainsRune(s, ')'):
+		return partitionField{}, fmt.Errorf("partition %q: a comma begins the next one: put it in quotes, \"bucket(16, column)\"", s)
+	case m == nil:
 		return partitionField{}, fmt.Errorf("partition %q: write a column, or day(column), bucket(16, column), truncate(4, column), …", s)
 	}
 	name, number, column := m[1], m[2], m[3]

@@ -18,6 +18,8 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/open"
@@ -32,10 +34,33 @@ type Settings struct {
 
 // Kind is the kind of sink.
 func Kind() plugin.Sink {
-	return plugin.NewSink(func(ctx context.Context, s Settings, _ plugin.SinkEnv) (plugin.Tables, error) {
+	kind := plugin.NewSink(func(ctx context.Context, s Settings, _ plugin.SinkEnv) (plugin.Tables, error) {
 		store, err := open.Store(ctx, s.URL)
 		return &Tables{Store: store, place: s.URL}, err
 	})
+	kind.Check, kind.CheckTable = check, checkTable
+	return kind
+}
+
+func check(settings plugin.Decode) error {
+	var s Settings
+	if err := settings(&s); err != nil {
+		return err
+	}
+	if s.URL == "" {
+		return errors.New("url: say where the tables are, as file:///dir or s3://bucket/prefix")
+	}
+	if err := open.Check(s.URL); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	return nil
+}
+
+func checkTable(t plugin.Table, _ *arrow.Schema) error {
+	if len(t.Partition) > 0 || len(t.Properties) > 0 {
+		return errors.New("tables of sink jsonl have no partition and no properties")
+	}
+	return nil
 }
 
 // Tables are the tables in a store.

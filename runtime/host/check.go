@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/runtime/job"
 	"github.com/firn-io/firn/runtime/schema"
 )
@@ -25,7 +26,7 @@ func (p *Program) Check(jobs []*job.Job, s Settings) error {
 		if err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
-		if err := j.CheckTables(); err != nil {
+		if err := open.Check(StoreOf(j, s)); err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
 		if i > 0 {

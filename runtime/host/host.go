@@ -244,13 +244,10 @@ func StoreOf(j *job.Job, s Settings) string {
 	return cmp.Or(s.Store, j.Source.Store, filepath.Join(s.Data, "store"))
 }
 
-// config is what the pipeline of a job is told by its file. The transforms are tried with the columns that are known before there is data.
+// config is what the pipeline of a job is told by its file.
 func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	decoding, err := j.Decoding()
 	if err != nil {
-		return pipeline.Config{}, err
-	}
-	if _, err := j.Columns(); err != nil {
 		return pipeline.Config{}, err
 	}
 	start, err := j.Source.Start()

@@ -8,7 +8,117 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
+
+// fault is what is wrong with a key of a job file.
+type fault struct {
+	key   string       // its path, with dots, or what else tells people where; "" if the token says it all
+	token *token.Token // where it stands; nil: where the path leads
+	err   error
+}
+
+func (f *fault) Error() string {
+	if f.key == "" {
+		return f.err.Error()
+	}
+	return f.key + ": " + f.err.Error()
+}
+
+func (f *fault) Unwrap() error { return f.err }
+
+// document is a job file as it stands.
+type document struct {
+	name string
+	root ast.Node // nil if the file is empty
+}
+
+// read parses a file, which is one job.
+func read(name string, text []byte) (document, error) {
+	f, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return document{}, located(name, err)
+	}
+	d := document{name: name}
+	for _, one := range f.Docs {
+		switch {
+		case one.Body == nil:
+		case d.root != nil:
+			return d, fmt.Errorf("%s: a second document begins here: a job file is one job; put the other into a file of its own", place(name, one.Body.GetToken()))
+		default:
+			d.root = one.Body
+		}
+	}
+	return d, nil
+}
+
+// wrongAt is an error of reading a node.
+func wrongAt(n ast.Node, format string, args ...any) error {
+	return &yaml.SyntaxError{Message: fmt.Sprintf(format, args...), Token: n.GetToken()}
+}
+
+// located puts file, line and column before every error of several.
+func (d document) located(err error) error {
+	if f, ok := err.(*fault); ok {
+		if several, ok := f.err.(interface{ Unwrap() []error }); ok {
+			return d.each(several.Unwrap(), func(one error) error { return &fault{f.key, f.token, one} })
+		}
+	} else if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return d.each(several.Unwrap(), func(one error) error { return one })
+	}
+	var syntax yaml.Error
+	if errors.As(err, &syntax) {
+		return located(d.name, err)
+	}
+	var f *fault
+	if !errors.As(err, &f) {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	t := f.token
+	if t == nil {
+		t = find(d.root, f.key)
+	}
+	return fmt.Errorf("%s: %w", place(d.name, t), err)
+}
+
+func (d document) each(errs []error, of func(error) error) error {
+	var all []error
+	for _, err := range errs {
+		all = append(all, d.located(of(err)))
+	}
+	return errors.Join(all...)
+}
+
+// find is where the value of a key begins, or that of the longest part of its path that is there; nil if no part is.
+func find(n ast.Node, key string) *token.Token {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		return nil
+	}
+	for entries := m.MapRange(); entries.Next(); {
+		rest, ok := strings.CutPrefix(key, entries.Key().GetToken().Value)
+		if !ok || rest != "" && rest[0] != '.' {
+			continue
+		}
+		if t := find(entries.Value(), strings.TrimPrefix(rest, ".")); t != nil {
+			return t
+		}
+		if _, ok := entries.Value().(ast.MapNode); ok { // whose token is the colon behind its first key
+			return entries.Key().GetToken()
+		}
+		return entries.Value().GetToken()
+	}
+	return nil
+}
+
+func place(name string, t *token.Token) string {
+	if t == nil {
+		return name
+	}
+	return fmt.Sprintf("%s:%d:%d", name, t.Position.Line, t.Position.Column)
+}
 
 // located puts file, line and column before an error of the YAML reader, and the nearest known key behind one about an unknown key.
 func located(name string, err error) error {
@@ -16,19 +126,15 @@ func located(name string, err error) error {
 	if !errors.As(err, &e) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	at := name
-	message := e.GetMessage()
-	if t := e.GetToken(); t != nil {
-		at = fmt.Sprintf("%s:%d:%d", name, t.Position.Line, t.Position.Column)
-		var unknown *yaml.UnknownFieldError
-		if errors.As(err, &unknown) {
-			message = fmt.Sprintf("unknown key %q", t.Value)
-			if near := nearest(t.Value, keys(reflect.TypeFor[Job]())); near != "" {
-				message += fmt.Sprintf(": did you mean %q?", near)
-			}
+	t, message := e.GetToken(), e.GetMessage()
+	var unknown *yaml.UnknownFieldError
+	if t != nil && errors.As(err, &unknown) {
+		message = fmt.Sprintf("unknown key %q", t.Value)
+		if near := Nearest(t.Value, keys(reflect.TypeFor[Job]())); near != "" {
+			message += fmt.Sprintf(": did you mean %q?", near)
 		}
 	}
-	return fmt.Errorf("%s: %s", at, goNames.ReplaceAllString(message, "$1"))
+	return fmt.Errorf("%s: %s", place(name, t), goNames.ReplaceAllString(message, "$1"))
 }
 
 // goNames finds the Go type names that the YAML reader puts into its messages, which mean nothing to a user.
@@ -49,8 +155,8 @@ func keys(t reflect.Type) []string {
 	return all
 }
 
-// nearest is the known key with the fewest edits from word, or nothing if none is near.
-func nearest(word string, known []string) string {
+// Nearest is the known key with the fewest edits from word, or nothing if none is near.
+func Nearest(word string, known []string) string {
 	best, bestEdits := "", min(3, len(word)/2+1)
 	for _, k := range known {
 		if n := edits(strings.ToLower(word), k); n < bestEdits {

@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
+	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/route"
@@ -89,14 +91,11 @@ type Errors struct {
 type Duration time.Duration
 
 // UnmarshalYAML reads the text form.
-func (d *Duration) UnmarshalYAML(unmarshal func(any) error) error {
-	var s string
-	if err := unmarshal(&s); err != nil {
-		return err
-	}
+func (d *Duration) UnmarshalYAML(node ast.Node) error {
+	s := node.GetToken().Value
 	v, err := time.ParseDuration(s)
 	if err != nil || v <= 0 {
-		return fmt.Errorf("%q is not a duration: write it like 500ms, 2s or 1m", s)
+		return wrongAt(node, "%q is not a duration: write it like 500ms, 2s or 1m", s)
 	}
 	*d = Duration(v)
 	return nil
@@ -106,14 +105,13 @@ func (d *Duration) UnmarshalYAML(unmarshal func(any) error) error {
 type Size int64
 
 // UnmarshalYAML reads the text form.
-func (z *Size) UnmarshalYAML(unmarshal func(any) error) error {
-	var s string
-	if err := unmarshal(&s); err != nil {
-		return err
+func (z *Size) UnmarshalYAML(node ast.Node) error {
+	v, err := ParseSize(node.GetToken().Value)
+	if err != nil {
+		return wrongAt(node, "%v", err)
 	}
-	v, err := ParseSize(s)
 	*z = Size(v)
-	return err
+	return nil
 }
 
 // ParseSize reads a number of bytes: 1048576, 512KiB, 128MiB, 1GiB; KB, MB and GB are powers of ten.
@@ -146,16 +144,23 @@ type Reader struct {
 	Sink       string                       // the kind where a job file names none; "" if it must
 }
 
-// Parse reads a job file. name is what errors call the file.
+// Parse reads a job file and checks what can be checked without connecting to anything. name is what errors call the file.
 func (r Reader) Parse(name string, text []byte) (*Job, error) {
+	doc, err := read(name, text)
+	if err != nil {
+		return nil, err
+	}
 	var j Job
 	if err := yaml.UnmarshalWithOptions(text, &j, yaml.Strict()); err != nil {
 		return nil, located(name, err)
 	}
 	j.setDefaults()
-	err := errors.Join(j.expand(r), j.validate(), j.checkSteps(name, r.Transforms), j.checkSink(name, r))
+	err = errors.Join(j.expand(r), j.validate(), j.checkSteps(r.Transforms), j.checkSink(r))
+	if err == nil {
+		err = errors.Join(j.checkSettings(), j.checkColumns())
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, doc.located(err)
 	}
 	return &j, nil
 }
@@ -164,7 +169,7 @@ func (r Reader) Parse(name string, text []byte) (*Job, error) {
 func (r Reader) Default() (*Job, error) {
 	j := &Job{Name: "firn", Source: Source{Pattern: ".*"}}
 	j.setDefaults()
-	return j, j.checkSink("the default job", r)
+	return j, j.checkSink(r)
 }
 
 func (j *Job) setDefaults() {
@@ -198,40 +203,47 @@ var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 // validate reports everything that is wrong at once.
 func (j *Job) validate() error {
 	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	wrong := func(key, format string, args ...any) {
+		errs = append(errs, &fault{key: key, err: fmt.Errorf(format, args...)})
+	}
 	oneOf := func(key, value string, allowed ...string) {
 		for _, a := range allowed {
 			if value == a {
 				return
 			}
 		}
-		wrong("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
+		wrong(key, "%q is not one of %s", value, strings.Join(allowed, ", "))
 	}
 	switch {
 	case j.Name == "":
-		wrong("name: missing; a job needs a name that stays the same, for tables know their position by it")
+		wrong("name", "missing; a job needs a name that stays the same, for tables know their position by it")
 	case !jobName.MatchString(j.Name):
-		wrong("name: %q: use letters, digits, _ and -, at most 64, beginning with a letter or digit", j.Name)
+		wrong("name", "%q: use letters, digits, _ and -, at most 64, beginning with a letter or digit", j.Name)
 	}
 	switch {
 	case len(j.Source.Topics) == 0 && j.Source.Pattern == "":
-		wrong("source: say which topics, as topics: [a, b] or pattern: a regular expression")
+		wrong("source", "say which topics, as topics: [a, b] or pattern: a regular expression")
 	case len(j.Source.Topics) > 0 && j.Source.Pattern != "":
-		wrong("source: topics and pattern exclude each other")
+		wrong("source", "topics and pattern exclude each other")
 	}
 	if _, err := regexp.Compile(j.Source.Pattern); err != nil {
-		wrong("source.pattern: %v", err)
+		wrong("source.pattern", "%v", err)
 	} else if _, err := j.Template(); err != nil {
-		wrong("table.name: %v", err)
+		wrong("table.name", "%v", err)
 	}
 	if j.Table.Max < 0 {
-		wrong("table.max: %d: at least one", j.Table.Max)
+		wrong("table.max", "%d: at least one", j.Table.Max)
+	}
+	if s := j.Source.Store; s != "" && !reference.MatchString(s) { // what leads nowhere has been said
+		if err := open.Check(s); err != nil {
+			wrong("source.store", "%w", err)
+		}
 	}
 	if _, err := j.Source.Start(); err != nil {
-		wrong("source.from: %v", err)
+		wrong("source.from", "%v", err)
 	}
 	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
-		wrong("table.name: %q: write namespace.table, where the table may hold {topic}, {match:1}, {field:a} and {header:a}", j.Table.Name)
+		wrong("table.name", "%q: write namespace.table, where the table may hold {topic}, {match:1}, {field:a} and {header:a}", j.Table.Name)
 	}
 	oneOf("source.format", j.Source.Format, allowed(j.Source, "Format")...)
 	oneOf("decode.key.format", j.Decode.Key.Format, allowed(j.Decode.Key, "Format")...)
@@ -240,8 +252,11 @@ func (j *Job) validate() error {
 	case string:
 		oneOf("decode.value.schema", s, "inferred")
 	case []any:
+		if _, err := j.Decoding(); err != nil {
+			wrong("decode.value.schema", "%w", err)
+		}
 	default:
-		wrong("decode.value.schema: write inferred, or a list of fields like [{name: id, type: long}]")
+		wrong("decode.value.schema", "write inferred, or a list of fields like [{name: id, type: long}]")
 	}
 	oneOf("errors.policy", j.Errors.Policy, allowed(j.Errors, "Policy")...)
 	return errors.Join(errs...)

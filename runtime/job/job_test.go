@@ -1,16 +1,51 @@
 package job
 
 import (
+	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/firn-io/firn/processors/transform"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 var reader = Reader{Getenv: func(string) (string, bool) { return "", false }, Transforms: transform.Kinds(),
-	Sinks: plugin.Sinks{"iceberg": {}, "other": {}}, Sink: "iceberg"}
+	Sinks: plugin.Sinks{"iceberg": {Settings: reflect.TypeFor[map[string]string](), Check: checkX, CheckTable: checkPartition}, "other": {Settings: reflect.TypeFor[others](), Check: checkOthers}}, Sink: "iceberg"}
+
+type others struct {
+	URL string `yaml:"url"`
+}
+
+func checkOthers(settings plugin.Decode) error {
+	return errors.Join(settings(&others{}), errors.New("no url"), errors.New("no hope"))
+}
+
+func checkX(settings plugin.Decode) error {
+	properties := map[string]string{}
+	if err := settings(&properties); err != nil || properties["uri"] != "x" {
+		return err
+	}
+	return errors.New("cannot be x")
+}
+
+func checkPartition(t plugin.Table, columns *arrow.Schema) error {
+	if len(t.Partition) == 0 || t.Partition[0] != "x" {
+		return nil
+	}
+	var names []string
+	if columns != nil {
+		for _, f := range columns.Fields()[processor.Coordinates:] {
+			names = append(names, f.Name)
+		}
+	}
+	return fmt.Errorf("cannot be %v of %v", t.Partition, names)
+}
 
 func TestParseFillsDefaults(t *testing.T) {
 	j, err := reader.Parse("job.yaml", []byte("name: events\nsource: {topics: [events, orders]}\n"))
@@ -27,7 +62,7 @@ func TestParseReadsEverything(t *testing.T) {
 	text := `
 name: events
 source: {pattern: "a.*", store: "s3://${BUCKET}/x", from: 2026-01-31T12:00:00Z}
-decode: {key: {format: string}, value: {format: json, schema: [{name: id, type: long, required: true}]}}
+decode: {key: {format: string}, value: {format: json, schema: [{name: password, type: string, required: true}, {name: status, type: int}]}}
 transform: [{drop: [password]}, {filter: "status < 500"}]
 table: {name: "analytics.{topic}", partition: [day(kafka_timestamp)], properties: {a: b}}
 catalog: {type: rest, uri: "https://x", credential: "${SECRET}", password: "${file:/run/secrets/x}"}
@@ -50,7 +85,7 @@ errors: {policy: halt}
 		t.Errorf("%+v", j)
 	}
 	fields, ok := j.Decode.Value.Schema.([]any)
-	if !ok || len(fields) != 1 {
+	if !ok || len(fields) != 2 {
 		t.Errorf("schema: %#v", j.Decode.Value.Schema)
 	}
 }
@@ -64,17 +99,17 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"key twice":        {"name: a\nname: b\nsource: {topics: [b]}\n", `job.yaml:2:1: mapping key "name" already defined at [1:1]`},
 		"no name":          {"source: {topics: [b]}\n", "name: missing"},
 		"no source":        {"name: a\n", "source: say which topics"},
-		"both":             {"name: a\nsource: {topics: [b], pattern: c}\n", "topics and pattern exclude each other"},
+		"both":             {"name: a\nsource: {topics: [b], pattern: c}\n", "job.yaml:2:1: source: topics and pattern exclude each other"},
 		"bad pattern":      {"name: a\nsource: {pattern: '('}\n", "source.pattern:"},
-		"bad from":         {"name: a\nsource: {topics: [b], from: yesterday}\n", `source.from: "yesterday" is neither`},
-		"bad policy":       {"name: a\nsource: {topics: [b]}\nerrors: {policy: ignore}\n", `errors.policy: "ignore" is not one of`},
-		"bad size":         {"name: a\nsource: {topics: [b]}\ncommit: {file_size: big}\n", `"big" is not a size`},
-		"bad duration":     {"name: a\nsource: {topics: [b]}\ncommit: {freshness: 2}\n", `"2" is not a duration`},
+		"bad from":         {"name: a\nsource: {topics: [b], from: yesterday}\n", `job.yaml:2:29: source.from: "yesterday" is neither`},
+		"bad policy":       {"name: a\nsource: {topics: [b]}\nerrors: {policy: ignore}\n", `job.yaml:3:18: errors.policy: "ignore" is not one of`},
+		"bad size":         {"name: a\nsource: {topics: [b]}\ncommit: {file_size: big}\n", `job.yaml:3:21: "big" is not a size`},
+		"bad duration":     {"name: a\nsource: {topics: [b]}\ncommit: {freshness: 2}\n", `job.yaml:3:21: "2" is not a duration`},
 		"wrong kind":       {"name: a\nsource: {topics: {a: b}}\n", "job.yaml:2:"},
-		"unset variable":   {"name: a\nsource: {topics: [b]}\ncatalog: {uri: '${NOPE}'}\n", "catalog.uri: the environment has no variable NOPE"},
+		"unset variable":   {"name: a\nsource: {topics: [b]}\ncatalog: {uri: '${NOPE}'}\n", "job.yaml:3:16: catalog.uri: the environment has no variable NOPE"},
 		"no transform":     {job + "transform:\n- flter: a\n", `job.yaml:4:3: there is no transform "flter": did you mean "filter"?`},
-		"two transforms":   {job + "transform:\n- {drop: [a], filter: b}\n", "write drop and filter as two steps"},
-		"not a transform":  {job + "transform: [drop]\n", "a transform is written as one key with its settings"},
+		"two transforms":   {job + "transform:\n- {drop: [a], filter: b}\n", "job.yaml:4:15: filter stands beside drop: a transform, or a sink, has one key"},
+		"not a transform":  {job + "transform: [drop]\n", "job.yaml:3:13: transforms and sinks are written as one key with its settings"},
 		"bad expression":   {job + "transform: [{filter: 'status <'}]\n", `job.yaml:3:14: filter: expression "status <": column 9: Syntax error`},
 		"no filter":        {job + "transform: [{filter: '1 + 1'}]\n", "is a int: a filter is true or false"},
 		"coordinate":       {job + "transform: [{drop: [kafka_key]}]\n", "column kafka_key stays as it is"},
@@ -89,6 +124,17 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"no such file":     {job + "sink: {other: {url: '${file:/no/such/secret}'}}\n", "sink: ${file:…}: open /no/such/secret"},
 		"broken yaml":      {"name: [a\n", "job.yaml:1:"},
 		"empty":            {"", "name: missing"},
+		"two documents":    {job + "---\nname: b\n", "job.yaml:4:5: a second document begins here"},
+		"dotted key":       {job + "catalog:\n  s3.region: eu\n  s3.endpoint: '${NOPE}'\n", "job.yaml:5:16: catalog.s3.endpoint: the environment has no variable NOPE"},
+		"strange store":    {"name: a\nsource: {topics: [b], store: 'gs://lake'}\n", "job.yaml:2:30: source.store: "},
+		"store's setting":  {"name: a\nsource: {topics: [b], store: 's3://lake?regoin=a'}\n", "job.yaml:2:30: source.store: store URL s3://lake?regoin=a: unknown parameter regoin"},
+		"declared type":    {job + "decode: {value: {schema: [{name: id, type: itn}]}}\n", `job.yaml:3:26: decode.value.schema: schema[0].type: type "itn"`},
+		"declared column":  {job + "decode: {value: {schema: [{name: id, type: int}]}}\ntransform:\n- filter: di > 1\n", "job.yaml:5:3: transform 1 (filter): "},
+		"sink's setting":   {job + "sink: {other: {ulr: a}}\n", `job.yaml:3:16: unknown key "ulr"`},
+		"sink's check":     {job + "sink: {other: {url: ''}}\n", "job.yaml:3:8: other: no url\njob.yaml:3:8: other: no hope"},
+		"catalog's check":  {job + "catalog: {uri: x}\n", "job.yaml:3:1: catalog: cannot be x"},
+		"table's check":    {job + "table: {partition: [x]}\n", "job.yaml:3:1: table: cannot be [x] of []"},
+		"table's columns":  {job + "decode: {value: {format: raw}}\ntable: {partition: [x]}\n", "job.yaml:4:1: table: cannot be [x] of [value]"},
 	} {
 		_, err := reader.Parse("job.yaml", []byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {

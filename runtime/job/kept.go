@@ -102,15 +102,15 @@ func (r Reader) ParseKept(text []byte) (*Job, error) {
 	if k.Version != keptVersion {
 		return nil, fmt.Errorf("it has version %d, this firn knows version %d", k.Version, keptVersion)
 	}
-	const name = "job"
+	doc := document{name: "job"}
 	var j Job
 	if err := yaml.UnmarshalWithOptions(k.Job, &j, yaml.Strict()); err != nil {
-		return nil, located(name, err)
+		return nil, located(doc.name, err)
 	}
 	_, decoding := j.Decoding()
 	_, template := j.Template()
-	if err := errors.Join(decoding, template, j.checkSteps(name, r.Transforms)); err != nil {
-		return nil, err
+	if err := errors.Join(decoding, template, j.checkSteps(r.Transforms)); err != nil {
+		return nil, doc.located(err)
 	}
 	return &j, nil
 }

@@ -16,7 +16,7 @@ name: events
 source: {pattern: 'ev(.*)', store: "s3://${BUCKET}/firn", from: latest}
 decode:
   key: {format: string}
-  value: {schema: [{name: status, type: int, required: true}, {name: "h\"o<t>", type: "struct<a: long>"}]}
+  value: {schema: [{name: status, type: int, required: true}, {name: a, type: int}, {name: b, type: int}, {name: x, type: int}, {name: "h\"o<t>", type: "struct<a: long>"}]}
 transform:
   - drop: [a, b] # a comment
   - drop: ['x']
@@ -28,7 +28,7 @@ errors: {policy: skip}
 
 func keptReader() Reader {
 	r := reader
-	r.Getenv = func(string) (string, bool) { return "a secret", true }
+	r.Getenv = func(string) (string, bool) { return "a-secret", true }
 	return r
 }
 

@@ -19,7 +19,8 @@ func (j *Job) expand(r Reader) error {
 		return reference.ReplaceAllStringFunc(s, func(m string) string {
 			v, err := r.resolve(m[2 : len(m)-1])
 			if err != nil {
-				missing = append(missing, fmt.Errorf("%s: %w", at, err))
+				missing = append(missing, &fault{key: at, err: err})
+				return m
 			}
 			return v
 		})

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/goccy/go-yaml"
 
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/pipeline"
@@ -27,20 +29,20 @@ type sink struct {
 }
 
 // checkSink finds the kind of the job's tables.
-func (j *Job) checkSink(file string, r Reader) error {
-	name, at, settings := r.Sink, file, plugin.Decode(j.decodeCatalog)
+func (j *Job) checkSink(r Reader) error {
+	name, settings := r.Sink, plugin.Decode(j.decodeCatalog)
 	if j.Sink != nil {
-		name, at, settings = j.Sink.Kind, fmt.Sprintf("%s:%d:%d", file, j.Sink.line, j.Sink.column), j.Sink.decode
+		name, settings = j.Sink.Kind, j.Sink.decode
 	}
 	kind, ok := r.Sinks[name]
 	there := strings.Join(slices.Sorted(maps.Keys(r.Sinks)), ", ")
 	switch {
 	case name == "":
-		return fmt.Errorf("sink: say what kind of tables; there is %s", there)
+		return &fault{key: "sink", err: fmt.Errorf("say what kind of tables; there is %s", there)}
 	case !ok:
-		return fmt.Errorf("%s: there is no sink %q; there is %s", at, name, there)
+		return &fault{token: j.Sink.token, err: fmt.Errorf("there is no sink %q; there is %s", name, there)}
 	case j.Sink != nil && len(j.Catalog) > 0:
-		return errors.New("catalog: goes with sink iceberg only, which a job has that names no sink")
+		return &fault{key: "catalog", err: errors.New("goes with sink iceberg only, which a job has that names no sink")}
 	}
 	j.sink = &sink{name, kind, settings}
 	return nil
@@ -64,13 +66,65 @@ func (j *Job) OpenTables(ctx context.Context, env plugin.SinkEnv) (plugin.Tables
 	return j.sink.kind.Open(ctx, j.sink.settings, env)
 }
 
-// CheckTables says what is wrong with the tables as far as that is known without connecting to where they are.
-func (j *Job) CheckTables() error {
-	template, err := j.Template()
-	if err != nil || j.sink.kind.Check == nil {
-		return err
+// checkSettings says what is wrong with the settings of the sink, as far as that is known without connecting to where the tables are.
+func (j *Job) checkSettings() error {
+	wrong := func(err error) error {
+		var place yaml.Error
+		switch {
+		case errors.As(err, &place):
+			return err
+		case j.Sink != nil:
+			return &fault{j.Sink.Kind, j.Sink.token, err}
+		}
+		return &fault{key: "catalog", err: err}
 	}
-	return j.sink.kind.Check(j.sink.settings, plugin.Table{Name: template.Of("topic").Sample(), Partition: j.Table.Partition, Properties: j.Table.Properties})
+	kind := j.sink.kind
+	if kind.Settings != nil {
+		if err := j.sink.settings(reflect.New(kind.Settings).Interface()); err != nil {
+			return wrong(err)
+		}
+	}
+	if kind.Check == nil {
+		return nil
+	}
+	if err := kind.Check(j.sink.settings); err != nil {
+		return wrong(err)
+	}
+	return nil
+}
+
+// checkColumns takes the columns that are known before there are records through the transforms to the tables.
+func (j *Job) checkColumns() error {
+	columns, err := j.Columns()
+	if err != nil {
+		return j.misfit(err)
+	}
+	if j.sink.kind.CheckTable == nil {
+		return nil
+	}
+	if j.Inferred() {
+		columns = nil // others may come
+	}
+	template, err := j.Template()
+	if err == nil {
+		err = j.sink.kind.CheckTable(plugin.Table{Name: template.Of("topic").Sample(), Partition: j.Table.Partition, Properties: j.Table.Properties}, columns)
+	}
+	if err != nil {
+		return &fault{key: "table", err: err}
+	}
+	return nil
+}
+
+// misfit says where an error of Columns lies: at the first transform behind which there are no columns, else at the name of the table.
+func (j *Job) misfit(err error) error {
+	for i := range j.Transform {
+		upTo := *j
+		upTo.Transform, upTo.Table.Name = j.Transform[:i+1], "none.none"
+		if _, err := upTo.Columns(); err != nil {
+			return &fault{token: j.Transform[i].token, err: err}
+		}
+	}
+	return &fault{key: "table.name", err: err}
 }
 
 // Decoding is the decode section as the decoder takes it.
@@ -85,7 +139,7 @@ func (j *Job) Decoding() (decode.Config, error) {
 	if j.Decode.Value.Schema != "inferred" {
 		declared, err := schema.ParseFields(j.Decode.Value.Schema)
 		if err != nil {
-			return c, fmt.Errorf("decode.value.schema: %w", err)
+			return c, err
 		}
 		c.Declared = &declared
 	}

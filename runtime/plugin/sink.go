@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/kfs/blob"
@@ -58,8 +59,11 @@ type Sink struct {
 	Settings reflect.Type // what Open decodes
 	// Open connects to where the tables of a job are.
 	Open func(ctx context.Context, settings Decode, env SinkEnv) (Tables, error)
-	// Check says what is wrong with a table that a job file describes, without connecting to anything. It may be nil.
-	Check func(settings Decode, t Table) error
+	// Check says what is wrong with settings, without connecting to anything. It may be nil.
+	Check func(settings Decode) error
+	// CheckTable says what is wrong with a table that a job file describes, likewise. columns are those that the table would have, nil if
+	// they are not known before there are records.
+	CheckTable func(t Table, columns *arrow.Schema) error
 }
 
 // Sinks are kinds of sinks by the key that names them in a job file.

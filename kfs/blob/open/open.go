@@ -25,6 +25,15 @@ func Store(ctx context.Context, text string) (blob.Store, error) {
 	return s3.Open(ctx, text)
 }
 
+// Check says what is wrong with the text of a store, without looking for the store.
+func Check(text string) error {
+	_, isFolder, err := Folder(text)
+	if err == nil && !isFolder {
+		_, err = s3.ParseURL(text)
+	}
+	return err
+}
+
 // Folder is the folder that a path or a file:// URL names. ok is false for URLs of object stores.
 func Folder(text string) (dir string, ok bool, err error) {
 	scheme, _, isURL := strings.Cut(text, "://")

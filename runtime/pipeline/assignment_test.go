@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -296,4 +297,65 @@ func TestLettersOfAnotherProcess(t *testing.T) {
 		}
 		wantOffsets(t, l.table("db.events"), 0, 0, 6, 3)
 	})
+}
+
+// TestLatestTakenOver has a process take over partitions of a job that begins at the latest record, from one that has read records of them and
+// committed none: not all that it knows of the job was there when it started.
+func TestLatestTakenOver(t *testing.T) {
+	for _, checkpoint := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store, l := blob.NewMemory(nil), newLake(t)
+			w := tailtest.Journal{Store: store}
+			w.Append(t, []kfs.Entry{cluster, events})
+			n := 0
+			add := func() {
+				w.Append(t, nil, jsons(events, 0, n, 2), jsons(events, 1, n, 2))
+				n += 2
+			}
+			add()
+			if checkpoint {
+				w.Checkpoint(t)
+			}
+			a, b := newFakeTeam("a"), newFakeTeam("b")
+			launch := func(team *fakeTeam, commits bool) (stop func() error) {
+				cfg := testConfig(t, store, l)
+				cfg.Assignment, cfg.From.Latest = team, true
+				if !commits {
+					cfg.OpenSink = func(context.Context, string, kfs.TopicID) (processor.Sink, error) {
+						return refusingSink{l.table("db.events").open()}, nil
+					}
+				}
+				_, stop = start(t, cfg)
+				return stop
+			}
+			stopA := launch(a, false)
+			time.Sleep(10 * time.Second)
+			add()
+			stopB := launch(b, true)
+			time.Sleep(10 * time.Second)
+			a.give(0, 1)
+			time.Sleep(time.Second)
+			add()
+			time.Sleep(5 * time.Second)
+			if err := stopA(); err != nil {
+				t.Error(err)
+			}
+			b.give(0, 1)
+			add()
+			time.Sleep(time.Minute)
+			if err := stopB(); err != nil {
+				t.Error(err)
+			}
+			for p := range int32(2) {
+				wantOffsets(t, l.table("db.events"), p, 2, int64(n))
+			}
+		})
+	}
+}
+
+// refusingSink commits nothing.
+type refusingSink struct{ *fakeSink }
+
+func (refusingSink) Commit(context.Context, processor.Positions, processor.Positions, []processor.Staged) error {
+	return errors.New("the catalog is away")
 }

@@ -32,19 +32,31 @@ type known struct {
 // trail is what a job holds of a source: records from hold on. mark is where it stood at Job.marked.
 type trail struct{ hold, mark int64 }
 
-// began is where an earlier process of the job has begun to read a partition, or may have let go of it, as the job's object said when this one
-// started. A table without a position begins there: what came while no process ran is not older than the latest record.
-func (j *Job) began(topic string, id kfs.PartitionID) (offset int64, ok bool) {
+// began is where another process of the job has begun to read a partition, or may have let go of it, as the job's object has said. A table
+// without a position begins there: what came while no process ran, or while another one did, is not older than the latest record.
+func (j *Job) began(before map[string]known, topic string, id kfs.PartitionID) (offset int64, ok bool) {
 	t := j.table(topic)
 	if t == nil {
 		return 0, false
 	}
-	for _, s := range j.before[t.name].filed.Sources {
+	for _, s := range before[t.name].filed.Sources {
 		if s.ID == id.Topic && s.Partition == id.Partition {
 			return s.Hold, true
 		}
 	}
 	return 0, false
+}
+
+// filedNow is what the job's object says of tables at this moment.
+func (j *Job) filedNow(ctx context.Context) (map[string]known, error) {
+	select {
+	case j.filing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-j.filing }()
+	tables, _, err := j.readFile(ctx)
+	return tables, err
 }
 
 // readFile reads what the job had committed before this process. Nobody's position rests on it: an object that cannot be understood is left out.
@@ -254,16 +266,23 @@ func (s *tableStatus) file(now int64) []kfs.JobSource {
 }
 
 // register makes the job's object say what the job needs of these sources, if it does not yet. It reports whether it had to be written, and
-// was. Each reader registers what it reads itself: who has looked at the log's starts before the object was there must look again.
-func (j *Job) register(ctx context.Context, sources map[*table][]processor.Source) bool {
+// was. Each reader registers what it reads itself: who has looked at the log's starts before the object was there must look again. A job
+// that begins at the latest record reads nothing before it has said where that was.
+func (j *Job) register(ctx context.Context, sources map[*table][]processor.Source) (written bool, err error) {
 	fresh := false
 	for t, all := range sources {
 		t.note(func(s *tableStatus) {
 			fresh = fresh || slices.ContainsFunc(all, func(source processor.Source) bool { return !s.listed[source] })
 		})
 	}
-	if !fresh || !j.writeStatus(ctx) {
-		return false
+	if !fresh {
+		return false, nil
+	}
+	if !j.writeStatus(ctx) {
+		if j.cfg.From.Latest {
+			return false, errors.New("where the job begins could not be written to " + kfs.JobKey(j.cfg.Name))
+		}
+		return false, nil
 	}
 	for t, all := range sources {
 		t.note(func(s *tableStatus) {
@@ -272,5 +291,5 @@ func (j *Job) register(ctx context.Context, sources map[*table][]processor.Sourc
 			}
 		})
 	}
-	return true
+	return true, nil
 }

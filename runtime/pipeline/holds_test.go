@@ -264,8 +264,8 @@ func TestRegistersUntilWritten(t *testing.T) {
 	tab.note(func(s *tableStatus) { s.began(one, 0); s.began(two, 0) })
 	register := func(source processor.Source, want bool) {
 		t.Helper()
-		if got := j.register(t.Context(), map[*table][]processor.Source{tab: {source}}); got != want {
-			t.Errorf("partition %d: written: %t, want %t", source.Partition, got, want)
+		if got, err := j.register(t.Context(), map[*table][]processor.Source{tab: {source}}); got != want || err != nil {
+			t.Errorf("partition %d: written: %t, want %t, %v", source.Partition, got, want, err)
 		}
 	}
 	register(one, false)

@@ -33,6 +33,7 @@ type session struct {
 	fresh  map[kfs.PartitionID]bool      // began in this session, and nothing of them was read
 	open   map[kfs.PartitionID]bool      // of a bounded run: partitions that have not come to their end; nil if that is not known
 	named  map[*table][]processor.Source // that the checkpoint names and that have a position
+	before map[string]known              // what the job's object says of tables; that of the job's start, unless others write it
 }
 
 // run reads until ctx has ended, or the journal cannot be read any more.
@@ -93,7 +94,7 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	if err := r.resolve(ctx); err != nil {
 		return err
 	}
-	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining()}
+	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining(), before: r.job.before}
 	s.tailer = r.job.follow(r.journal)
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
@@ -151,7 +152,11 @@ func (s *session) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !s.job.register(ctx, s.named) {
+		again, err := s.job.register(ctx, s.named)
+		if err != nil {
+			return err
+		}
+		if !again {
 			if s.bounds != nil {
 				s.tailer.Until(s.bounds.ends())
 			}
@@ -162,17 +167,21 @@ func (s *session) start(ctx context.Context) error {
 
 // positions gives the offsets at which the partitions are to be read that a checkpoint knows, which may be nil.
 func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.PartitionID]int64, error) {
-	if c == nil {
-		return nil, nil
-	}
-	for _, e := range c.Metadata {
-		if err := s.job.learn(e); err != nil {
-			return nil, err
+	var all []kfs.PartitionState
+	if c != nil {
+		for _, e := range c.Metadata {
+			if err := s.job.learn(e); err != nil {
+				return nil, err
+			}
 		}
+		all = c.Partitions
+	}
+	if s.job.cfg.From.Latest {
+		all = s.end.Complete(all)
 	}
 	var wanted []*kfs.PartitionState
-	for i := range c.Partitions {
-		p := &c.Partitions[i]
+	for i := range all {
+		p := &all[i]
 		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
 			delete(s.open, p.ID())
 			continue
@@ -180,12 +189,11 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		s.job.table(p.Name) // all open at the same time
 		wanted = append(wanted, p)
 	}
+	s.meet(ctx, wanted)
 	starts, err := s.starts(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	patient, cancel := context.WithTimeout(ctx, openPatience)
-	defer cancel()
 	offsets := map[kfs.PartitionID]int64{}
 	s.named = map[*table][]processor.Source{}
 	for _, p := range wanted {
@@ -194,11 +202,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 			delete(s.open, p.ID())
 			continue
 		}
-		f, known := s.feeds[t]
-		if !known {
-			f = t.await(patient)
-			s.feeds[t] = f
-		}
+		f := s.feeds[t]
 		if f == nil {
 			s.miss(t)
 			continue
@@ -248,6 +252,21 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	return offsets, nil
 }
 
+// meet waits for the tables of partitions.
+func (s *session) meet(ctx context.Context, wanted []*kfs.PartitionState) {
+	patient, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	for _, p := range wanted {
+		t := s.job.table(p.Name)
+		if t == nil {
+			continue
+		}
+		if _, known := s.feeds[t]; !known {
+			s.feeds[t] = t.await(patient)
+		}
+	}
+}
+
 // begin gives a source its first position.
 func (s *session) begin(t *table, f *feed, topic string, id kfs.PartitionID, at int64) {
 	at = f.position(id, at)
@@ -274,6 +293,12 @@ func sourceAt(p *kfs.PartitionState) processor.Source {
 func (s *session) starts(ctx context.Context, wanted []*kfs.PartitionState) (map[kfs.PartitionID]int64, error) {
 	starts := map[kfs.PartitionID]int64{}
 	from := s.job.cfg.From
+	if from.Latest && s.job.cfg.shared() { // whoever has read a partition before this process has said where it began, before it read
+		var err error
+		if s.before, err = s.job.filedNow(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var found map[kfs.PartitionID]int64
 	if !from.At.IsZero() {
 		var ids []kfs.PartitionID
@@ -289,7 +314,7 @@ func (s *session) starts(ctx context.Context, wanted []*kfs.PartitionState) (map
 		at := p.LogStart
 		switch {
 		case from.Latest:
-			if began, ok := s.job.began(p.Name, p.ID()); ok {
+			if began, ok := s.job.began(s.before, p.Name, p.ID()); ok {
 				at = max(at, began)
 			} else {
 				at = max(at, s.end.Partitions[p.ID()].Span.Next)
@@ -413,7 +438,7 @@ func (s *session) firstOffset(p *tail.Piece) (offset int64, ok bool, err error) 
 	from := s.job.cfg.From
 	switch {
 	case from.Latest:
-		if began, ok := s.job.began(p.Topic, p.ID); ok {
+		if began, ok := s.job.began(s.before, p.Topic, p.ID); ok {
 			return max(p.Span.Base, began), true, nil
 		}
 		return max(p.Span.Base, s.end.Partitions[p.ID].Span.Next), true, nil

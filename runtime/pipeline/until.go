@@ -202,10 +202,10 @@ func (r *reader) resolve(ctx context.Context) error {
 		if err := r.checkOffsets(&end); err != nil {
 			return err
 		}
-		for _, e := range end.Entries {
-			if err := r.job.learn(e); err != nil {
-				return err
-			}
+	}
+	for _, e := range end.Entries {
+		if err := r.job.learn(e); err != nil {
+			return err
 		}
 	}
 	r.end = &end

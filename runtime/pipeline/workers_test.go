@@ -28,6 +28,7 @@ type crew struct {
 	lake   *lake
 	leases *lease.Memory
 	config func(cfg Config, open openLabelled) Config // of each process; nil: as it is
+	hash   string                                     // of the configuration of those that start
 	all    []*crewProcess
 }
 
@@ -59,7 +60,7 @@ func (c *crew) start(alone bool) *crewProcess {
 	}
 	if !alone {
 		var err error
-		p.member, err = work.New(work.Config{Job: cfg.Name, Leases: c.leases.Service("/", 0), Store: cfg.Store, Name: fmt.Sprint(len(c.all)), Logger: cfg.Logger})
+		p.member, err = work.New(work.Config{Job: cfg.Name, Hash: c.hash, Leases: c.leases.Service("/", 0), Store: cfg.Store, Name: fmt.Sprint(len(c.all)), Logger: cfg.Logger})
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -359,5 +360,51 @@ func TestRoutedWorkersMeet(t *testing.T) {
 			}
 			wantKinds(t, c.lake, int32(p), []string{"x", second})
 		}
+	})
+}
+
+// TestWorkersOfAnotherConfiguration lets topics and partitions come while workers run, of which one has another job file: it commits for itself,
+// and each offset is in its table once.
+func TestWorkersOfAnotherConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew(t)
+		few := tailtest.Topic("events", 1, 0, 0)
+		w := tailtest.Journal{Store: c.store}
+		w.Append(t, []kfs.Entry{cluster, few})
+		a, b := c.start(false), c.start(false)
+		c.hash = "another"
+		d := c.start(false)
+		n := 0
+		add := func(topics ...kfs.Topic) {
+			for range 10 {
+				var records []tailtest.Records
+				for _, topic := range topics {
+					for p := range topic.Journals {
+						records = append(records, jsons(topic, int32(p), n, 1))
+					}
+				}
+				w.Append(t, nil, records...)
+				n++
+				time.Sleep(time.Second)
+			}
+		}
+		add(few)
+		w.Append(t, []kfs.Entry{orders})
+		add(few, orders)
+		w.Append(t, []kfs.Entry{events})
+		add(events, orders)
+		time.Sleep(time.Minute)
+		for _, p := range []*crewProcess{a, b, d} {
+			if got := p.reads(events) + p.reads(orders); got < 1 || got > 2 {
+				t.Errorf("a worker reads %d of 5 partitions", got)
+			}
+		}
+		for _, p := range []*crewProcess{a, b, d} {
+			p.stop()
+		}
+		for p := range int32(4) {
+			wantOffsets(t, c.lake.table("db.events"), p, 0, []int64{30, 30, 10, 10}[p])
+		}
+		wantOffsets(t, c.lake.table("db.orders"), 0, 0, 20)
 	})
 }

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -21,6 +22,24 @@ type PartitionEnd struct {
 	Topic string
 	Span  kfs.Span // from the log start to one past the last offset
 	Since kfs.Span // the first segment that holds a record of the time that was asked for, or later; empty if none does
+}
+
+// Complete adds, to partitions as a checkpoint has them, those that had no record yet when that was written.
+func (e *End) Complete(partitions []kfs.PartitionState) []kfs.PartitionState {
+	known := map[kfs.PartitionID]bool{}
+	for i := range partitions {
+		known[partitions[i].ID()] = true
+	}
+	all := slices.Clone(partitions)
+	for id, p := range e.Partitions {
+		if !known[id] {
+			all = append(all, kfs.PartitionState{Topic: id.Topic, Name: p.Topic, Partition: id.Partition, LogStart: p.Span.Base, Next: p.Span.Next})
+		}
+	}
+	slices.SortFunc(all[len(partitions):], func(a, b kfs.PartitionState) int {
+		return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
 }
 
 // ReadEnd finds the end of a journal: from the newest checkpoint along the chain to the first object that is missing, and a list behind it. Of

@@ -66,7 +66,8 @@ func SegmentTopic(name string) kfs.TopicID {
 	return id
 }
 
-// NewSegments makes a tailer of a KafScale bucket. Config.Journal and Config.Wants are not used.
+// NewSegments makes a tailer of a KafScale bucket. Config.Journal is not used. Of a partition that is
+// not wanted nothing is asked for after Seek; of one that comes later the first segment is given, so that it is known.
 func NewSegments(cfg Config) *Segments {
 	return &Segments{cfg: cfg.withDefaults(), byID: map[kfs.PartitionID]*line{}}
 }
@@ -120,8 +121,13 @@ func (s *Segments) Next(ctx context.Context) (*Object, error) {
 	} else {
 		q.line.next = max(q.line.next, o.Pieces[0].Span.Next)
 	}
+	if !s.wants(q.line) {
+		s.stop(q.line)
+	}
 	return o, nil
 }
+
+func (s *Segments) wants(l *line) bool { return s.cfg.Wants == nil || s.cfg.Wants(l.id) }
 
 // look polls until a segment is queued.
 func (s *Segments) look(ctx context.Context) error {

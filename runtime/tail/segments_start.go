@@ -233,6 +233,9 @@ func (s *Segments) Seek(_ context.Context, offsets map[kfs.PartitionID]int64) er
 	}
 	for _, l := range s.lines {
 		l.found = nil // what is queued is known there
+		if !s.wants(l) {
+			l.next = -1
+		}
 	}
 	return nil
 }

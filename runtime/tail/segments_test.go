@@ -216,6 +216,43 @@ func TestSegmentsComing(t *testing.T) {
 	})
 }
 
+// TestSegmentsOfOthers asks for nothing of partitions that are not wanted, but for the first segment of one that comes later.
+func TestSegmentsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &traced{Store: blob.NewMemory(nil)}
+		putSegment(t, store.Store, "events", 0, 0, "a", "b")
+		putSegment(t, store.Store, "events", 1, 0, "c")
+		s := tail.NewSegments(tail.Config{Store: store, Match: func(string) bool { return true }, Wants: func(id kfs.PartitionID) bool { return id.Partition == 0 }})
+		if err := s.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if n := len(s.Checkpoint().Partitions); n != 2 {
+			t.Errorf("the checkpoint has %d partitions", n)
+		}
+		if err := s.Seek(t.Context(), map[kfs.PartitionID]int64{{Topic: tail.SegmentTopic("events")}: 0}); err != nil {
+			t.Fatal(err)
+		}
+		store.take()
+		putSegment(t, store.Store, "events", 1, 1, "d")
+		putSegment(t, store.Store, "events", 0, 2, "e")
+		wantSegments(t, s, "events/0 [0, 2) a b", "events/0 [2, 3) e")
+		go func() {
+			time.Sleep(time.Minute)
+			putSegment(t, store.Store, "events", 2, 0, "f")
+			putSegment(t, store.Store, "events", 2, 1, "g")
+			time.Sleep(time.Hour)
+			putSegment(t, store.Store, "events", 0, 3, "h")
+		}()
+		wantSegments(t, s, "events/2 [0, 1) f", "events/0 [3, 4) h")
+		for line := range strings.Lines(store.take()) {
+			if strings.Contains(line, "events/1/") || strings.Contains(line, segmentKey("events", 2, 1)) {
+				t.Errorf("of a partition that is not wanted: %s", line)
+			}
+		}
+	})
+}
+
 // TestSegmentsDamage stops only what is damaged.
 func TestSegmentsDamage(t *testing.T) {
 	for name, c := range map[string]struct {

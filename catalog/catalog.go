@@ -10,6 +10,9 @@
 // the class or the text of a catalog's error, never lets the library retry on its own, and never goes on where a table says something
 // that a person must judge (HaltError).
 //
+// A table can be made anew aside, on a branch or in a table of its own, with receipts and a position of its own (Catalog.Aside), and put in
+// the place of what was there by one commit that is pinned to it (Catalog.Swap, Catalog.Seal).
+//
 // Sources are opaque strings. What is before the last slash names a stream, see Stream.
 package catalog
 

@@ -174,12 +174,12 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 	return nil
 }
 
-// explain says what to do about errors of building.
+// explain says what to do about errors.
 func (b *rebuilding) explain(err error) error {
 	if errors.Is(err, rebuild.ErrBusy) {
 		return fmt.Errorf("%w: stop the job for a moment, and start the same command again", err)
 	}
-	return fmt.Errorf("%w; nothing has changed for readers, and the same command goes on where it ended", err)
+	return fmt.Errorf("%w; the same command goes on where it ended", err)
 }
 
 // confirm shows what differs and asks. Where nobody can answer, nothing is swapped.

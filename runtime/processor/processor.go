@@ -54,8 +54,8 @@ type Rejection struct {
 // Positions are the next offsets to be read, per source partition.
 type Positions map[Source]int64
 
-// Transform changes batches. Apply takes ownership of b.Records and gives the result's to the caller. It must be deterministic: the
-// same batch may be given again. The Source, the Span and the coordinates stay as they are; rows may be left out, never added, repeated
+// Transform changes batches. Apply takes ownership of b.Records, which is not nil, and gives the result's to the caller, nil if no row is
+// left. It must be deterministic: the same batch may be given again. The Source, the Span and the coordinates stay as they are; rows may be left out, never added, repeated
 // or put in another order. A row that it cannot transform it leaves out and appends to b.Rejected. An error is for everything else: the
 // span is given again, later; a HaltError ends the table's work until a person has decided. A transform that holds resources implements
 // io.Closer. Every table has its own value, and calls on one are never concurrent.

@@ -138,3 +138,24 @@ func TestParseKeptErrors(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseKept reads what may lie in a bucket under the name of a configuration.
+func FuzzParseKept(f *testing.F) {
+	r := keptReader()
+	j, err := r.Parse("job.yaml", []byte(keptFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	kept, err := j.Kept()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(kept)
+	f.Add([]byte(`{"version":1,"job":{"transform":[{"drop":["a"]}]}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		j, err := r.ParseKept(text)
+		if (j == nil) == (err == nil) {
+			t.Fatalf("job %v, error %v", j, err)
+		}
+	})
+}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -432,126 +431,6 @@ func (s *simulation) checkFiled(key string, body []byte) {
 			id := kfs.PartitionID{Topic: source.ID, Partition: source.Partition}
 			if source.Next > most || source.Hold > max(source.Next, s.log.starts[id]) {
 				s.wrong("the job holds %s/%d from %d on and says that the table was seen at %d; it was at %d", source.Topic, source.Partition, source.Hold, source.Next, most)
-			}
-		}
-	}
-}
-
-// settle lets everything come to an end: nothing fails any more, and where a person must decide, one does.
-func (s *simulation) settle() {
-	for len(s.lake.late) > 0 {
-		s.lake.land()
-	}
-	s.calm = true
-	for _, p := range s.processes {
-		p.paused = false
-	}
-	s.say("calm")
-	s.rollOut()
-	s.log.finish() // an idle job does not look at its tables
-	for n := range 6000 {
-		if len(s.wrongs) > 0 || s.complete() {
-			return
-		}
-		if s.decide(); len(s.alive()) == 0 {
-			s.start()
-		}
-		ready := s.ready()
-		if n%8 == 0 || len(ready) == 0 {
-			s.pass(200 * time.Millisecond)
-			continue
-		}
-		s.resume(ready[s.rng.IntN(len(ready))])
-	}
-	s.wrong("it does not come to an end")
-}
-
-// complete reports whether every table stands where its log ends, or never will, because it has no position of a partition all of whose
-// records are dead letters: they make no table, nor does a process move one for them that was made after they were read.
-func (s *simulation) complete() bool {
-	for _, id := range s.log.all() {
-		topic := simEvents
-		if id.Topic == simOrders.ID {
-			topic = simOrders
-		}
-		next, stands := int64(0), false
-		if t := s.lake.tables["db."+topic.Name]; t != nil {
-			all, _ := s.position(t.now())
-			next, stands = all[fmt.Sprintf("%s/%s", topic.Name, id)]
-		}
-		if next < int64(len(s.log.truth[id])) && (stands || !s.allLetters(topic.Name, id)) {
-			return false
-		}
-	}
-	return true
-}
-
-// allLetters reports whether every record of a partition is a dead letter.
-func (s *simulation) allLetters(topic string, id kfs.PartitionID) bool {
-	t := s.lake.tables[simLetters]
-	return t != nil && len(s.headRows(t)[fmt.Sprintf("%s/%d", topic, id.Partition)]) == len(s.log.truth[id])
-}
-
-// decide is the person who looks at what has halted: after a rollback the job is to fill the table again. Where it cannot, because nothing
-// says any more where the table stands, the table is rolled forward.
-func (s *simulation) decide() {
-	var halted []*simTable
-	for _, p := range s.alive() {
-		status := p.job.Status()
-		for _, err := range status.Halted {
-			s.wrong("%d halts: %v", p.n, err)
-		}
-		for _, t := range status.Tables {
-			if lt := s.lake.tables[t.Table]; t.Halted != nil && (lt == nil || !lt.rolledBack) {
-				s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
-			} else if t.Halted != nil {
-				halted = append(halted, lt)
-			}
-			for _, source := range t.Sources {
-				if source.Halted != nil {
-					s.wrong("%d: table %s, %s/%d halts: %v", p.n, t.Table, source.Topic, source.Partition, source.Halted)
-				}
-			}
-		}
-	}
-	if len(halted) == 0 || len(s.wrongs) > 0 {
-		return
-	}
-	s.Persons++
-	for _, p := range s.alive() {
-		s.kill(p)
-	}
-	for _, t := range halted {
-		if !t.refill {
-			s.say("a person decides: %s is filled again", t.name)
-			t.refill = true
-			continue
-		}
-		s.say("a person decides: %s is rolled forward", t.name)
-		t.rolledBack = false
-		if err := s.lake.rollForward(t); err != nil {
-			s.wrong("roll forward: %v", err)
-		}
-	}
-	if err := s.store.Delete(s.t.Context(), kfs.JobKey(simJob)); err != nil {
-		s.wrong("%v", err)
-	}
-	for _, t := range s.lake.tables {
-		clear(t.most)
-	}
-	s.start()
-}
-
-// check compares the tables with the log.
-func (s *simulation) check() {
-	for _, name := range slices.Sorted(maps.Keys(s.lake.tables)) {
-		t := s.lake.tables[name]
-		s.checkTable(t)
-		for _, rows := range s.headRows(t) {
-			if name == simLetters {
-				s.Letters += len(rows)
-			} else {
-				s.Rows += len(rows)
 			}
 		}
 	}

@@ -83,7 +83,7 @@ func TestTransforms(t *testing.T) {
 	if got := l.table(deadLetterTable).offsets(0); !slices.Equal(got, dead) {
 		t.Errorf("dead letters %v, want %v", got, dead)
 	}
-	if letter := l.table(deadLetterTable).rows[events0][0].text; letter != "value=eyJuIjozfQ==;error_class=no_good;error_message=offset 3;job=test;resolved_at=(null);" {
+	if letter := l.table(deadLetterTable).rows[events0][0].text; letter != "value=eyJuIjozfQ==;error_class=no_good;error_message=offset 3;job=test;topic_id=AWV2ZW50cwAAAAAAAAAAAA;resolved_at=(null);" {
 		t.Errorf("letter %s", letter)
 	}
 	if next := l.table("db.events").next[events0]; next != 100 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/job"
+	"github.com/firn-io/firn/runtime/plugin"
 )
 
 // backfillResult is what a backfill has done.
@@ -39,7 +41,8 @@ var backfillID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 func (p *program) backfillCommand() *cobra.Command {
 	var flags tableFlags
-	var from, until, id, memory string
+	var resources besideFlags
+	var from, until, id string
 	dry := false
 	c := &cobra.Command{
 		Use:   "backfill -f JOB.yaml [--from WHERE] [--until WHERE]",
@@ -54,7 +57,11 @@ or another backfill of it, has accounted for are refused, before anything is rea
   --until  where the job began, in each partition (default), or a time or offsets before that
 
 Killed, it goes on where it was when it is started again with the same --id; without --id, that is the same --from and --until. It holds
-the records that it needs against retention until it is done. Commits are large: by commit.file_size of the job, or every ten minutes.
+the records that it needs against retention until it is done.
+
+Rows of a table with partitions are sorted on the local disk first, so that each partition gets few and large files however the records lie
+in the log. A commit holds what --spill-size of records become, or ten minutes; a run that ends before its commit does that again. Rows
+on disk take more room than records that are compressed: where --spill-size is not enough for a commit, it has more files.
 Exits with 0 when all is committed, else with 1.`,
 		Example: `  firn backfill -f job.yaml                                    # all that there is from before the job began
   firn backfill -f job.yaml --from 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --id january
@@ -75,9 +82,9 @@ Exits with 0 when all is committed, else with 1.`,
 			if err != nil {
 				return err
 			}
-			bytes, err := job.ParseSize(memory)
+			memory, spill, err := resources.parse()
 			if err != nil {
-				return fmt.Errorf("--memory: %w", err)
+				return err
 			}
 			return flags.each(c.Context(), func(j *jobTables) error {
 				b := &backfill{tables: j, id: id, bounds: bounds}
@@ -88,8 +95,8 @@ Exits with 0 when all is committed, else with 1.`,
 				if result.DryRun = dry; dry {
 					return printBackfill(c.OutOrStdout(), result, flags.asJSON)
 				}
-				settings := host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
-				if err := p.runBackfill(c.Context(), b, settings, c.ErrOrStderr(), result); err != nil {
+				settings := host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: memory}
+				if err := p.runBackfill(c.Context(), b, settings, spill, c.ErrOrStderr(), result); err != nil {
 					return fmt.Errorf("%w; the same command goes on where it ended", err)
 				}
 				return printBackfill(c.OutOrStdout(), result, flags.asJSON)
@@ -100,15 +107,38 @@ Exits with 0 when all is committed, else with 1.`,
 	c.Flags().StringVar(&from, "from", "earliest", "where to begin: earliest, a time, offsets like events:0=1200 or @offsets.json")
 	c.Flags().StringVar(&until, "until", "", "where to end: a time or offsets; without it where the job began")
 	c.Flags().StringVar(&id, "id", "", "name of the backfill, to go on with it; without it the same --from and --until are the same backfill")
-	c.Flags().StringVar(&memory, "memory", "512MiB", "bound of all buffers")
+	resources.add(c)
 	c.Flags().BoolVar(&dry, "dry-run", false, "say what would be brought in, and write nothing")
 	return c
 }
 
+// besideFlags are what commands may use that bring in records beside a job.
+type besideFlags struct{ memory, spill, spillSize string }
+
+func (f *besideFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.memory, "memory", "512MiB", "bound of all buffers")
+	c.Flags().StringVar(&f.spill, "spill", "", "`folder` on a local disk where rows are sorted by partition; without it that of temporary files")
+	c.Flags().StringVar(&f.spillSize, "spill-size", "8GiB", "how much is put there at most, of each table")
+}
+
+func (f *besideFlags) parse() (memory int64, spill plugin.Spill, err error) {
+	if memory, err = job.ParseSize(f.memory); err != nil {
+		return 0, spill, fmt.Errorf("--memory: %w", err)
+	}
+	if spill.Bytes, err = job.ParseSize(f.spillSize); err != nil {
+		return 0, spill, fmt.Errorf("--spill-size: %w", err)
+	}
+	spill.Folder = cmp.Or(f.spill, os.TempDir())
+	if info, err := os.Stat(spill.Folder); err != nil || !info.IsDir() {
+		return 0, spill, fmt.Errorf("--spill: there is no folder %s", spill.Folder)
+	}
+	return memory, spill, nil
+}
+
 // runBackfill brings in what is left.
-func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Settings, progress io.Writer, result *backfillResult) (err error) {
+func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Settings, spill plugin.Spill, progress io.Writer, result *backfillResult) (err error) {
 	j := b.tables.job
-	what := &host.Beside{Name: j.Name + ".backfill." + b.id, Receipts: catalog.Backfill(j.Name, b.id)}
+	what := &host.Beside{Name: j.Name + ".backfill." + b.id, Receipts: catalog.Backfill(j.Name, b.id), Spill: spill}
 	if what.From, what.To = b.offsets(); len(what.To) > 0 {
 		settings.Beside = what
 		if result.Tables, err = p.runBeside(ctx, j, settings, b.spans, progress); err != nil {

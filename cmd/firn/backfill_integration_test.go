@@ -78,7 +78,7 @@ commit: {freshness: 100ms, file_size: 128KiB}
 	refused("the job began at", "--until", fmt.Sprintf("orders:0=%d", dry.Spans[0].Until+1))
 	refused("has no records", "--until", "orders:9=5")
 
-	killUntilDone(t, 100*time.Millisecond, 30, func() {}, "backfill", "-f", job, "--until", cut, "--id", "morning")
+	killUntilDone(t, 100*time.Millisecond, 30, func() {}, "backfill", "-f", job, "--until", cut, "--id", "morning", "--spill-size", "128KiB")
 	firnJSON(t, &dry, "backfill", "-f", job, "--until", cut, "--id", "morning")
 	if dry.Offsets != 0 {
 		t.Errorf("the backfill is not done: %+v", dry)

@@ -99,7 +99,7 @@ func icebergFactory(lake *catalog.Catalog, env plugin.SinkEnv) *iceberg.Factory 
 	return iceberg.New(iceberg.Config{
 		Catalog:   lake,
 		Options:   catalog.Options{Job: env.Job, Writer: writerName(), Config: env.Config, Store: env.Store},
-		FileBytes: env.FileBytes, MemoryBytes: env.MemoryBytes, Allocator: env.Allocator,
+		FileBytes: env.FileBytes, MemoryBytes: env.MemoryBytes, Spill: env.Spill, Allocator: env.Allocator,
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/firn-io/firn/processors/iceberg/rebuild"
 	"github.com/firn-io/firn/runtime/host"
-	"github.com/firn-io/firn/runtime/job"
 )
 
 // rebuildResult is what a rebuild has done.
@@ -43,9 +42,9 @@ type rebuildSource struct {
 // rebuildFlags are the command line of a rebuild.
 type rebuildFlags struct {
 	tableFlags
-	table   string
-	to      string
-	memory  string
+	table string
+	to    string
+	besideFlags
 	yes     bool
 	dry     bool
 	abandon bool
@@ -92,16 +91,17 @@ it has done what it was asked for, else with 1.`,
 			if len(flags.files) != 1 {
 				return errors.New("a rebuild is of one job: use -f once")
 			}
-			bytes, err := job.ParseSize(flags.memory)
+			memory, spill, err := flags.parse()
 			if err != nil {
-				return fmt.Errorf("--memory: %w", err)
+				return err
 			}
 			return flags.each(c.Context(), func(j *jobTables) error {
 				b, err := p.newRebuilding(c.Context(), j, &flags, c.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: bytes}
+				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: memory}
+				b.spill = spill
 				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
 				if err := b.run(c.Context(), &flags, result, func(d *rebuild.Diff) (bool, error) { return confirm(c, &flags, b.Table, d) }); err != nil {
 					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
@@ -110,14 +110,14 @@ it has done what it was asked for, else with 1.`,
 			})
 		},
 	}
-	flags.add(c)
+	flags.tableFlags.add(c)
+	flags.besideFlags.add(c)
 	c.Flags().StringVar(&flags.table, "table", "", "the `table`, namespace.table, if the job has several")
 	c.Flags().StringVar(&flags.to, "to", "auto", "where the new rows are made: branch, table or auto")
 	c.Flags().BoolVar(&flags.yes, "yes", false, "swap without asking")
 	c.Flags().BoolVar(&flags.dry, "dry-run", false, "say what would be done, and write nothing")
 	c.Flags().BoolVar(&flags.abandon, "abandon", false, "take away what there is of a rebuild that is not swapped in")
 	c.Flags().BoolVar(&flags.partial, "partial", false, "go without the rows that the log does not have any more")
-	c.Flags().StringVar(&flags.memory, "memory", "512MiB", "bound of all buffers")
 	return c
 }
 

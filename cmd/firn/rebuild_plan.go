@@ -31,6 +31,7 @@ type rebuilding struct {
 	auto     bool
 	progress io.Writer
 	settings host.Settings
+	spill    plugin.Spill
 }
 
 // sampleBytes is how much of the log is looked at to find out whether the table can hold the new rows, about.
@@ -213,7 +214,7 @@ func (b *rebuilding) fill(ctx context.Context, lake *catalog.Catalog, to map[pro
 	if err != nil {
 		return err
 	}
-	beside := &host.Beside{Name: b.Name(), Receipts: b.Job, To: pipeline.Offsets{b.topic: {}},
+	beside := &host.Beside{Name: b.Name(), Receipts: b.Job, Spill: b.spill, To: pipeline.Offsets{b.topic: {}},
 		Tables: func(env plugin.SinkEnv) (plugin.Tables, error) { return icebergFactory(lake, env), nil }}
 	var spans []backfillSpan
 	for _, of := range standing.Sources {

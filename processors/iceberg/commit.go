@@ -23,8 +23,8 @@ import (
 const upkeepEvery = 100
 
 // Seal ends the files that were written since the last Seal and describes them. After an error all of that is given up.
-func (s *Sink) Seal(context.Context) (processor.Staged, error) {
-	out, err := s.seal()
+func (s *Sink) Seal(ctx context.Context) (processor.Staged, error) {
+	out, err := s.seal(ctx)
 	if err != nil {
 		return processor.Staged{}, errors.Join(fmt.Errorf("seal: %w", err), s.drop())
 	}
@@ -32,7 +32,12 @@ func (s *Sink) Seal(context.Context) (processor.Staged, error) {
 	return out, nil
 }
 
-func (s *Sink) seal() (processor.Staged, error) {
+func (s *Sink) seal(ctx context.Context) (processor.Staged, error) {
+	if s.gathered != nil {
+		if err := s.settle(ctx); err != nil {
+			return processor.Staged{}, err
+		}
+	}
 	if err := s.finishAll(); err != nil {
 		return processor.Staged{}, err
 	}

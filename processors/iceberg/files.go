@@ -14,6 +14,8 @@ import (
 	"github.com/apache/iceberg-go"
 	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/runtime/plugin"
 )
 
 const (
@@ -96,11 +98,15 @@ func newLayout(ctx context.Context, t *table.Table, schema *arrow.Schema, cfg *C
 		opts = append(opts, parquet.WithCompressionLevel(props.GetInt(table.ParquetCompressionLevelKey, -1)))
 	}
 	opts = append(opts, parquet.WithDictionaryFor(cfg.Prefix+"offset", false))
+	group := min(rowGroupBytes, cfg.FileBytes)
+	if cfg.Spill != (plugin.Spill{}) { // one file at a time is written to, and must not end for want of memory
+		group = min(group, cfg.MemoryBytes/4)
+	}
 	return &layout{
 		fs: w, locations: locations, table: t, iceberg: t.Schema(), spec: t.Spec(), schema: schema,
 		parquet: opts,
 		arrow:   pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(mem)),
-		group:   min(rowGroupBytes, cfg.FileBytes),
+		group:   group,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors"
+	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
@@ -40,7 +41,9 @@ type Config struct {
 	// ReplaceBytes bounds the files that are written again when a long column must become double; 256 MiB if 0. Where more would be, the
 	// values that do not fit are refused.
 	ReplaceBytes int64
-	Allocator    memory.Allocator // memory.DefaultAllocator if nil
+	// Spill is where rows of partitioned tables wait for others of their partition; if it is zero, rows are written as they come.
+	Spill     plugin.Spill
+	Allocator memory.Allocator // memory.DefaultAllocator if nil
 }
 
 // Factory opens sinks that write to the tables of one catalog.
@@ -91,6 +94,9 @@ func (f *Factory) Open(_ context.Context, t processors.Table) (processor.Sink, e
 		s.now = time.Now
 	}
 	s.rand = opts.Rand
+	if f.cfg.Spill != (plugin.Spill{}) {
+		s.gathered = newGathered(&s.cfg)
+	}
 	s.reset()
 	return s, nil
 }
@@ -114,13 +120,14 @@ type Sink struct {
 	stale  bool         // the next batch looks at the table anew
 
 	// What was staged since the last Seal.
-	ranges map[string]catalog.Advance
-	open   map[string]*fileWriter // by writer and partition
-	done   []iceberglib.DataFile
-	schema int   // the table's schema id that the files were written with, or a later one that holds all of it
-	held   int64 // Arrow bytes in open row groups
-	began  int64 // when the first file was begun, in Unix milliseconds; 0 if there is none
-	clock  int64 // counts writes
+	ranges   map[string]catalog.Advance
+	open     map[string]*fileWriter // by writer and partition
+	gathered *gathered              // nil: rows are written as they come
+	done     []iceberglib.DataFile
+	schema   int   // the table's schema id that the files were written with, or a later one that holds all of it
+	held     int64 // Arrow bytes in open row groups
+	began    int64 // when the first file was begun, in Unix milliseconds; 0 if there is none
+	clock    int64 // counts writes
 
 	commits int // that have landed
 }
@@ -138,6 +145,7 @@ var (
 	_ processor.Sink       = (*Sink)(nil)
 	_ processor.Described  = (*Sink)(nil)
 	_ processor.Buffering  = (*Sink)(nil)
+	_ processor.Spilling   = (*Sink)(nil)
 	_ processor.Recalling  = (*Sink)(nil)
 	_ processor.Identified = (*Sink)(nil)
 	_ processor.Deciding   = (*Sink)(nil)
@@ -215,7 +223,26 @@ func (s *Sink) Identity() string {
 func (s *Sink) Portable() bool { return true }
 
 // Buffered is how many bytes the rows of the open row groups take, at most: they are counted as Arrow.
-func (s *Sink) Buffered() int64 { return s.held }
+func (s *Sink) Buffered() int64 {
+	if s.gathered == nil {
+		return s.held
+	}
+	return s.held + s.gathered.held
+}
+
+// Spills implements processor.Spilling.
+func (s *Sink) Spills() bool { return s.gathered != nil }
+
+// Spill implements processor.Spilling.
+func (s *Sink) Spill(ctx context.Context) error {
+	if s.gathered == nil {
+		return nil
+	}
+	if err := s.putAside(ctx); err != nil {
+		return errors.Join(asProcessor(fmt.Errorf("put rows aside: %w", err)), s.drop())
+	}
+	return nil
+}
 
 // Stage writes the rows of a batch to files that no snapshot refers to. Where the table lacks a column, or has it narrower, the
 // table's schema is changed first. A *RowError or *catalog.TypeError says that the batch holds what the table cannot take; every
@@ -275,13 +302,19 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	}
 	// Files of one group share a spec, and a file has one schema: the open ones end here. Those of an older schema stay good, for it is
 	// a part of the new one.
+	if s.gathered != nil {
+		if err := s.putAside(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.finishAll(); err != nil {
 		return err
 	}
+	waiting := s.gathered != nil && s.gathered.total > 0
+	if (len(s.done) > 0 || waiting) && s.table != nil && s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec() {
+		return fmt.Errorf("the table's partition spec was changed: %w", catalog.ErrRestage)
+	}
 	if len(s.done) > 0 {
-		if s.table != nil && s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec() {
-			return fmt.Errorf("the table's partition spec was changed: %w", catalog.ErrRestage)
-		}
 		s.schema = t.Schema().ID
 	}
 	w := &writer{source: source}
@@ -293,6 +326,9 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	}
 	if w.layout, err = newLayout(ctx, t, w.conformer.schema, &s.cfg); err != nil {
 		return err
+	}
+	if waiting && !w.splitter.alike(s.writer.splitter) {
+		return fmt.Errorf("a column that the table is partitioned by has another type now: %w", catalog.ErrRestage)
 	}
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
 	s.seen, s.table, s.writer, s.stale = t, t, w, false

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,11 @@ func newSplitter(mem memory.Allocator, spec iceberg.PartitionSpec, table *iceber
 	return s, nil
 }
 
+// alike reports whether two splitters of one spec name partitions alike.
+func (s *splitter) alike(other *splitter) bool {
+	return slices.EqualFunc(s.fields, other.fields, func(a, b splitField) bool { return a.source.Equals(b.source) })
+}
+
 // arrowPath finds a column by the parts of its name.
 func arrowPath(schema *arrow.Schema, parts []string) []int {
 	fields := schema.Fields()
@@ -100,35 +106,14 @@ func (s *splitter) split(ctx context.Context, rec arrow.RecordBatch) ([]*part, e
 		rec.Retain()
 		return []*part{{slices: []arrow.RecordBatch{rec}}}, nil
 	}
-	columns := make([]cells, len(s.fields))
-	for i, f := range s.fields {
-		columns[i] = f.cells(rec)
-	}
 	type run struct{ from, to int64 }
 	var (
-		parts  []*part
-		runs   [][]run
-		byKey  = map[string]int{}
-		key    []byte
-		last   = -1
-		before = make([]cell, len(columns))
-		total  int
+		parts []*part
+		runs  [][]run
+		byKey = map[string]int{}
+		total int
 	)
-	for row := range int(rec.NumRows()) {
-		same := row > 0
-		for i, c := range columns {
-			v := c(row)
-			same = same && v == before[i]
-			before[i] = v
-		}
-		if same {
-			runs[last][len(runs[last])-1].to = int64(row) + 1
-			continue
-		}
-		key = key[:0]
-		for _, v := range before {
-			key = v.append(key)
-		}
+	s.runs(rec, func(key []byte, row int) int {
 		at, ok := byKey[string(key)]
 		if !ok {
 			at = len(parts)
@@ -136,10 +121,11 @@ func (s *splitter) split(ctx context.Context, rec arrow.RecordBatch) ([]*part, e
 			parts = append(parts, &part{key: string(key), values: s.values(rec, row)})
 			runs = append(runs, nil)
 		}
-		runs[at] = append(runs[at], run{int64(row), int64(row) + 1})
-		last = at
+		return at
+	}, func(at int, from, to int64) {
+		runs[at] = append(runs[at], run{from, to})
 		total++
-	}
+	})
 	if int64(total)*minRun <= rec.NumRows() || total == len(parts) {
 		for i, p := range parts {
 			for _, r := range runs[i] {
@@ -165,6 +151,39 @@ func (s *splitter) split(ctx context.Context, rec arrow.RecordBatch) ([]*part, e
 		p.slices = []arrow.RecordBatch{taken}
 	}
 	return parts, nil
+}
+
+// runs finds the runs of rows of one partition, in order. number gives a partition by its key, for the run that begins at row.
+func (s *splitter) runs(rec arrow.RecordBatch, number func(key []byte, row int) int, run func(number int, from, to int64)) {
+	columns := make([]cells, len(s.fields))
+	for i, f := range s.fields {
+		columns[i] = f.cells(rec)
+	}
+	var key []byte
+	before := make([]cell, len(columns))
+	last, from := 0, 0
+	for row := range int(rec.NumRows()) {
+		same := row > 0
+		for i, c := range columns {
+			v := c(row)
+			same = same && v == before[i]
+			before[i] = v
+		}
+		if same {
+			continue
+		}
+		if row > 0 {
+			run(last, int64(from), int64(row))
+		}
+		key = key[:0]
+		for _, v := range before {
+			key = v.append(key)
+		}
+		last, from = number(key, row), row
+	}
+	if rec.NumRows() > 0 {
+		run(last, int64(from), rec.NumRows())
+	}
 }
 
 // take gathers rows. It takes ownership of indices.

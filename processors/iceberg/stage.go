@@ -31,6 +31,9 @@ func (s *Sink) write(ctx context.Context, b processor.Batch) (int64, error) {
 	if !b.Span.Contains(first) || !b.Span.Contains(high) || high < first {
 		return 0, fmt.Errorf("the rows have offsets %d to %d", first, high)
 	}
+	if s.gathered != nil && len(s.writer.splitter.fields) > 0 {
+		return high, s.gather(ctx, rec)
+	}
 	parts, err := s.writer.splitter.split(ctx, rec)
 	if err != nil {
 		return 0, err
@@ -43,7 +46,7 @@ func (s *Sink) write(ctx context.Context, b processor.Batch) (int64, error) {
 	perRow := float64(recordBytes(rec)) / float64(rec.NumRows())
 	for _, p := range parts {
 		for _, rows := range p.slices {
-			if err := s.append(p, rows, int64(perRow*float64(rows.NumRows()))); err != nil {
+			if err := s.append(s.writer.layout, p, rows, int64(perRow*float64(rows.NumRows()))); err != nil {
 				return 0, err
 			}
 		}
@@ -73,8 +76,8 @@ func dataBytes(d arrow.ArrayData) int64 {
 	return n
 }
 
-// append adds rows to the file of their partition, within the bounds of the sink.
-func (s *Sink) append(p *part, rows arrow.RecordBatch, bytes int64) error {
+// append adds rows to the file of their partition, within the bounds of the sink. l is the layout of files that are begun.
+func (s *Sink) append(l *layout, p *part, rows arrow.RecordBatch, bytes int64) error {
 	w := s.open[p.key]
 	if w == nil {
 		if len(s.open) >= s.cfg.OpenFiles {
@@ -86,7 +89,7 @@ func (s *Sink) append(p *part, rows arrow.RecordBatch, bytes int64) error {
 		if err != nil {
 			return err
 		}
-		if w, err = s.writer.layout.create(name, p.values, rows); err != nil {
+		if w, err = l.create(name, p.values, rows); err != nil {
 			return err
 		}
 		s.open[p.key] = w
@@ -177,10 +180,19 @@ func (s *Sink) drop() error {
 			}
 		}
 	}
+	if s.gathered != nil {
+		errs = append(errs, s.gathered.reset())
+	}
 	s.reset()
 	s.stale = true
 	return errors.Join(errs...)
 }
 
 // Close gives up what was staged since the last Seal.
-func (s *Sink) Close() error { return s.drop() }
+func (s *Sink) Close() error {
+	err := s.drop()
+	if s.gathered != nil {
+		err = errors.Join(err, s.gathered.spill.close())
+	}
+	return err
+}

@@ -65,6 +65,7 @@ type Beside struct {
 	From     pipeline.Offsets // of the same partitions as To; nil: the earliest records
 	To       pipeline.Offsets
 	Tables   func(plugin.SinkEnv) (plugin.Tables, error) // that rows go to; nil: those of the job file
+	Spill    plugin.Spill                                // rows are committed by so many bytes
 }
 
 // Job is a job that is open.
@@ -144,16 +145,16 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if err != nil {
 		return nil, err
 	}
-	receipts := j.Name
+	receipts, spill := j.Name, plugin.Spill{}
 	openTables := func(env plugin.SinkEnv) (plugin.Tables, error) { return j.OpenTables(ctx, env) }
 	if s.Beside != nil {
-		receipts = s.Beside.Receipts
+		receipts, spill = s.Beside.Receipts, s.Beside.Spill
 		if s.Beside.Tables != nil {
 			openTables = s.Beside.Tables
 		}
 	}
 	tables, err := openTables(plugin.SinkEnv{
-		Job: receipts, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4,
+		Job: receipts, Config: cfg.Hash, Data: s.Data, Store: store, FileBytes: int64(j.Commit.FileSize), MemoryBytes: s.MemoryBytes / 4, Spill: spill,
 		Logger: logger, Allocator: memory.DefaultAllocator,
 	})
 	if err != nil {
@@ -270,7 +271,7 @@ func config(j *job.Job, s Settings) (pipeline.Config, error) {
 	}
 	if b := s.Beside; b != nil {
 		cfg.Name, cfg.From, cfg.Until = b.Name, pipeline.Start{Offsets: b.From}, pipeline.Until{Offsets: b.To}
-		cfg.Freshness = besideFreshness
+		cfg.Freshness, cfg.FileSize = besideFreshness, max(cfg.FileSize, b.Spill.Bytes)
 	}
 	return cfg, nil
 }

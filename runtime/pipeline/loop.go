@@ -3,7 +3,10 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // move is what a worker does next: it begins a commit, or it waits.
@@ -37,6 +40,13 @@ func (w *worker) run(ctx, last context.Context) error {
 	draining := w.table.job.draining
 	for {
 		over, share, changed := w.table.job.memory.pressure(w.table)
+		if share && w.flight == nil && w.pending() {
+			if freed, err := w.relieve(last); err != nil {
+				return err
+			} else if freed {
+				continue
+			}
+		}
 		m := w.next(over, share, len(w.feed.items))
 		if m.commit {
 			if err := w.begin(last, m.forced); err != nil {
@@ -73,6 +83,26 @@ func (w *worker) run(ctx, last context.Context) error {
 			return err
 		}
 	}
+}
+
+// relieve puts rows out of memory where the sink can, so that they need not be committed early. It reports whether that has freed any.
+func (w *worker) relieve(ctx context.Context) (freed bool, err error) {
+	sink, ok := w.table.sink.(processor.Spilling)
+	if !ok || !sink.Spills() {
+		return false, nil
+	}
+	before := w.held()
+	for _, s := range slices.Clone(w.lent) {
+		if err := w.flush(ctx, s); err != nil {
+			return false, err
+		}
+		w.giveBack(s)
+	}
+	if err := sink.Spill(ctx); err != nil {
+		return false, err
+	}
+	w.count()
+	return w.held() < before, nil
 }
 
 func (w *worker) isDue() bool {

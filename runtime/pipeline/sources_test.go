@@ -200,6 +200,54 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// spillingSink is a sink that can put rows out of memory.
+type spillingSink struct {
+	*fakeSink
+	times *int
+}
+
+func (s spillingSink) Spills() bool { return true }
+
+func (s spillingSink) Spill(context.Context) error {
+	if s.held > 0 {
+		*s.times++
+	}
+	s.held = 0
+	return nil
+}
+
+// TestSpillBeforeCommit has a job with little memory and a sink that can put rows aside: it commits only where it is to.
+func TestSpillBeforeCommit(t *testing.T) {
+	store, l := blob.NewMemory(nil), newLake(t)
+	w := tailtest.Journal{Store: store}
+	const partitions, objects = 40, 20
+	many := tailtest.Topic("events", 1, make([]uint32, partitions)...)
+	w.Append(t, []kfs.Entry{cluster, many})
+	value := fmt.Appendf(nil, `{"text":"%s"}`, strings.Repeat("firn ", 10_000))
+	for range objects {
+		var records []tailtest.Records
+		for p := range int32(partitions) {
+			records = append(records, tailtest.Records{Topic: many, Partition: p, Values: [][]byte{value}, Codec: record.Zstd})
+		}
+		w.Append(t, nil, records...)
+	}
+	cfg := testConfig(t, store, l)
+	cfg.MemoryBytes, cfg.FileSize, cfg.Freshness, cfg.Until.Latest = 16<<20, 1<<30, time.Hour, true
+	times := 0
+	cfg.OpenSink = func(_ context.Context, table string, _ kfs.TopicID) (processor.Sink, error) {
+		return spillingSink{l.table(table).open(), &times}, nil
+	}
+	if err := run(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(partitions) {
+		wantOffsets(t, l.table("db.events"), p, 0, objects)
+	}
+	if n := len(l.table("db.events").commits); n != 1 || times == 0 {
+		t.Errorf("%d commits, rows were put aside %d times", n, times)
+	}
+}
+
 // watchedSink tells when rows are staged.
 type watchedSink struct {
 	*fakeSink

@@ -377,7 +377,10 @@ func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error)
 }
 
 // count says what the table holds in memory.
-func (w *worker) count() {
+func (w *worker) count() { w.table.job.memory.hold(w.table, w.held()) }
+
+// held is how much that is.
+func (w *worker) held() int64 {
 	held := w.letterBytes
 	for _, s := range w.lent {
 		held += s.decoder.Bytes() + s.keptBytes
@@ -387,5 +390,5 @@ func (w *worker) count() {
 	} else if sink, ok := w.table.sink.(processor.Buffering); ok {
 		held += sink.Buffered()
 	}
-	w.table.job.memory.hold(w.table, held)
+	return held
 }

@@ -20,8 +20,15 @@ type SinkEnv struct {
 	Store       blob.Store // the source's
 	FileBytes   int64      // how large the job wants its files
 	MemoryBytes int64      // bound of what the job's sinks hold
+	Spill       Spill      // where rows of many partitions may wait for others of theirs
 	Logger      *slog.Logger
 	Allocator   memory.Allocator // of Arrow buffers
+}
+
+// Spill is room on a local disk for rows that nobody waits for, so that they become few large files. The zero value is none.
+type Spill struct {
+	Folder string // of a temporary file for each table
+	Bytes  int64  // bound of each
 }
 
 // Table is one table of a job: what the job file says of it, and the source that it is filled from.

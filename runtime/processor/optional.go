@@ -99,3 +99,12 @@ type Unfit interface {
 	error
 	UnfitColumn() string // the column, its parts joined by dots
 }
+
+// Spilling is a sink that may put staged rows out of memory before they are sealed. Where memory is short it is asked to, before what is
+// staged is committed early for want of it.
+type Spilling interface {
+	// Spills reports whether it can, as it was opened.
+	Spills() bool
+	// Spill frees what Buffered counts, as far as it can. An error gives up what was staged since the last Seal.
+	Spill(ctx context.Context) error
+}

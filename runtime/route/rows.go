@@ -163,6 +163,36 @@ func (s *Sink) Buffered() int64 {
 	return held
 }
 
+// Spills implements processor.Spilling.
+func (s *Sink) Spills() bool {
+	for _, c := range s.children {
+		if c.spilling() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Spill implements processor.Spilling.
+func (s *Sink) Spill(ctx context.Context) error {
+	for _, c := range s.sorted() {
+		if sink := c.spilling(); sink != nil {
+			if err := sink.Spill(ctx); err != nil {
+				return errors.Join(fmt.Errorf("table %s: %w", c.name, err), s.giveUp(ctx))
+			}
+		}
+	}
+	return nil
+}
+
+// spilling is the table's sink, nil if it cannot put rows aside.
+func (c *child) spilling() processor.Spilling {
+	if sink, ok := c.sink.(processor.Spilling); ok && sink.Spills() {
+		return sink
+	}
+	return nil
+}
+
 // Close closes the sinks of all tables.
 func (s *Sink) Close() error {
 	var errs []error

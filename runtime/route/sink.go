@@ -69,6 +69,7 @@ var (
 	_ processor.Sink      = (*Sink)(nil)
 	_ processor.Described = (*Sink)(nil)
 	_ processor.Buffering = (*Sink)(nil)
+	_ processor.Spilling  = (*Sink)(nil)
 	_ processor.Deciding  = (*Sink)(nil)
 	_ processor.Several   = (*Sink)(nil)
 	_ io.Closer           = (*Sink)(nil)

@@ -70,11 +70,14 @@ type backfill struct {
 	spans  []backfillSpan
 }
 
+// insteadOfBackfill is what brings older records in where backfills cannot.
+const insteadOfBackfill = "bring older records into a table of their own, by a job of another name with source.from earliest, and firn process --until the offsets at which this job began"
+
 // plan finds the spans, and refuses what is accounted for.
 func (b *backfill) plan(ctx context.Context) error {
 	j := b.tables.job
 	if j.Source.Format == "kafscale" {
-		return errors.New("buckets of KafScale are read by jobs, not by backfills")
+		return fmt.Errorf("backfills do not read buckets of KafScale: %s", insteadOfBackfill)
 	}
 	match, err := kfs.MatchTopics(j.Source.Topics, j.Source.Pattern)
 	if err != nil {
@@ -82,7 +85,7 @@ func (b *backfill) plan(ctx context.Context) error {
 	}
 	route, err := j.Route()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s", err, insteadOfBackfill)
 	}
 	ends, err := inspect.ReadEnds(ctx, b.tables.store)
 	if err != nil {

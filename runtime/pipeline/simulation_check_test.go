@@ -200,6 +200,8 @@ func (l *simLake) show(t *simTable, version int) {
 
 // remember notes where a worker knows its table to stand.
 func (p *simProcess) remember(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	name := w.table.name
 	p.begins(w)
 	if p.shown[name] == nil {
@@ -219,6 +221,8 @@ func (p *simProcess) remember(w *worker) {
 
 // checkSent checks that a process does not go on where a table stands that it has seen further: that is for a person to decide.
 func (p *simProcess) checkSent(name string, updates []icetable.Update) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, u := range updates {
 		snapshot, ok := added(u)
 		if !ok || snapshot.Summary.Properties["firn.ranges"] == "" {

@@ -80,14 +80,14 @@ type simLife struct {
 	letters processor.Positions // where the dead letters stood when it began
 }
 
-// begins notes with what a life of a table begins.
+// begins notes with what a life of a table begins. The caller holds p.mu.
 func (p *simProcess) begins(w *worker) {
 	if p.lives[w.table.name].worker != w {
 		p.lives[w.table.name] = simLife{w, maps.Clone(w.letterPositions)}
 	}
 }
 
-// checkDecided checks that what a process adds to a table was no dead letter when the life began that has decided it.
+// checkDecided checks that what a process adds to a table was no dead letter when the life began that has decided it. The caller holds p.mu.
 func (p *simProcess) checkDecided(name string, snapshot *icetable.Snapshot) {
 	s := p.simulation
 	letters := s.lake.tables[simLetters]

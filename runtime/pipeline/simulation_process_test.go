@@ -36,17 +36,17 @@ type simProcess struct {
 	done       chan struct{}
 	dead       bool // it was killed: nothing that it does has any effect
 	paused     bool
-	ended      bool
 
-	seen    map[string]int              // of each table, the newest version that it has seen
-	shown   map[string]map[string]int64 // of each table, the greatest positions that it has seen
-	member  *work.Member                // nil where each process believes to be alone
-	file    string                      // its job file
-	lives   map[string]simLife          // of each table
-	opened  byte                        // sinks
-	letters func(ctx context.Context)   // of a mistake: a commit of dead letters that is put off
-	mu      sync.Mutex                  // guards jitter
-	jitter  *rand.Rand
+	seen    map[string]int            // of each table, the newest version that it has seen
+	member  *work.Member              // nil where each process believes to be alone
+	file    string                    // its job file
+	letters func(ctx context.Context) // of a mistake: a commit of dead letters that is put off
+
+	mu     sync.Mutex                  // guards what follows; one event may wake several workers
+	shown  map[string]map[string]int64 // of each table, the greatest positions that it has seen
+	lives  map[string]simLife          // of each table
+	opened byte                        // sinks
+	jitter *rand.Rand
 }
 
 // start starts a process, unless there are many.
@@ -83,7 +83,6 @@ func (s *simulation) start() {
 	go func() {
 		defer close(p.done)
 		_ = run(ctx, job) // not bounded: it is nil
-		p.ended = true
 	}()
 }
 
@@ -108,6 +107,16 @@ func (w simWriter) Write(line []byte) (int, error) {
 		s.Moved++
 	}
 	return len(line), nil
+}
+
+// ended reports whether the process has come to its end by itself, or has been killed.
+func (p *simProcess) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // kill ends a process where it stands.
@@ -233,8 +242,7 @@ func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.Topi
 // openIceberg opens the sink of a table as cmd/firn does it.
 func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
 	s := p.simulation
-	random := rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16), byte(p.n), byte(len(name)), p.opened})
-	p.opened++
+	random := rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16), byte(p.n), byte(len(name)), p.opens()})
 	spec := processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
@@ -244,6 +252,14 @@ func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.T
 		return nil, err
 	}
 	return sink.(*iceberg.Sink), nil
+}
+
+// opens counts a sink, and is how many were opened before it.
+func (p *simProcess) opens() byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened++
+	return p.opened - 1
 }
 
 // options are what a process tells catalogs of itself.
@@ -259,7 +275,10 @@ type keeping struct {
 }
 
 func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (processor.Sink, error) {
-	opts := p.options(rand.NewChaCha8([32]byte{byte(p.simulation.seed), byte(p.n), p.opened, 1}))
+	p.mu.Lock()
+	opened := p.opened
+	p.mu.Unlock()
+	opts := p.options(rand.NewChaCha8([32]byte{byte(p.simulation.seed), byte(p.n), opened, 1}))
 	opts.Upkeep = catalog.Upkeep{Manifests: 2, Snapshots: 3, Age: time.Minute}
 	committer, err := catalog.New(simClient{p, own}).Committer(name, opts)
 	if err != nil {

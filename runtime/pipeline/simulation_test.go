@@ -282,7 +282,7 @@ func (s *simulation) anyone() *simProcess {
 
 func (s *simulation) alive() (all []*simProcess) {
 	for _, p := range s.processes {
-		if !p.dead && !p.ended {
+		if !p.dead && !p.ended() {
 			all = append(all, p)
 		}
 	}

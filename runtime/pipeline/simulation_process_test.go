@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -45,8 +46,7 @@ type simProcess struct {
 	mu     sync.Mutex                  // guards what follows; one event may wake several workers
 	shown  map[string]map[string]int64 // of each table, the greatest positions that it has seen
 	lives  map[string]simLife          // of each table
-	opened byte                        // sinks
-	jitter *rand.Rand
+	opened map[string]int              // sinks, of each table
 }
 
 // start starts a process, unless there are many.
@@ -54,7 +54,7 @@ func (s *simulation) start() {
 	if len(s.alive()) >= simAlive || len(s.processes) >= simProcesses && !s.calm {
 		return
 	}
-	p := &simProcess{simulation: s, n: len(s.processes), done: make(chan struct{}), seen: map[string]int{}, shown: map[string]map[string]int64{}, lives: map[string]simLife{}, jitter: rand.New(rand.NewPCG(s.seed, uint64(100+len(s.processes))))}
+	p := &simProcess{simulation: s, n: len(s.processes), done: make(chan struct{}), seen: map[string]int{}, shown: map[string]map[string]int64{}, lives: map[string]simLife{}, opened: map[string]int{}}
 	for name, t := range s.lake.tables {
 		p.seen[name] = t.seen
 	}
@@ -168,10 +168,14 @@ func (s *simulation) end() {
 
 func (p *simProcess) name() string { return fmt.Sprint(p.n) }
 
+// draw is chance that whoever draws at a moment for the same purpose gets alike: one moment may wake several workers, in any order.
+func (p *simProcess) draw(what string) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%d %d %s", p.simulation.seed, p.n, what))
+}
+
 func (p *simProcess) drawJitter() float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.jitter.Float64()
+	at := p.draw(fmt.Sprint("jitter ", time.Now().UnixNano()))
+	return rand.New(rand.NewChaCha8(at)).Float64()
 }
 
 // drive is the loop of a worker: (*worker).run, but the scheduler decides what comes first.
@@ -242,7 +246,7 @@ func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.Topi
 // openIceberg opens the sink of a table as cmd/firn does it.
 func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
 	s := p.simulation
-	random := rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16), byte(p.n), byte(len(name)), p.opens()})
+	random := rand.NewChaCha8(p.draw(fmt.Sprint("sink ", p.opens(name), " of ", name)))
 	spec := processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
@@ -254,12 +258,12 @@ func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.T
 	return sink.(*iceberg.Sink), nil
 }
 
-// opens counts a sink, and is how many were opened before it.
-func (p *simProcess) opens() byte {
+// opens counts a sink of a table, and is how many there are with it.
+func (p *simProcess) opens(name string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.opened++
-	return p.opened - 1
+	p.opened[name]++
+	return p.opened[name]
 }
 
 // options are what a process tells catalogs of itself.
@@ -276,9 +280,9 @@ type keeping struct {
 
 func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (processor.Sink, error) {
 	p.mu.Lock()
-	opened := p.opened
+	opened := p.opened[name]
 	p.mu.Unlock()
-	opts := p.options(rand.NewChaCha8([32]byte{byte(p.simulation.seed), byte(p.n), opened, 1}))
+	opts := p.options(rand.NewChaCha8(p.draw(fmt.Sprint("upkeep ", opened, " of ", name))))
 	opts.Upkeep = catalog.Upkeep{Manifests: 2, Snapshots: 3, Age: time.Minute}
 	committer, err := catalog.New(simClient{p, own}).Committer(name, opts)
 	if err != nil {

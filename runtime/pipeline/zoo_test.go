@@ -48,7 +48,7 @@ var zoo = []mistake{
 		return &lastLetters{sink, p, table}
 	}},
 	{name: "unpinned-head", seed: 250, what: "a commit that came too late is sent again on top of what is there, its parent unchanged", commit: unpinnedHead},
-	{name: "skip-span", seed: 12, what: "a span that could not be staged is left out", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
+	{name: "skip-span", seed: 18, what: "a span that could not be staged is left out", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
 		return &skipping{Sink: sink}
 	}},
 	{name: "decide-twice", seed: 13, what: "nobody asks the dead-letter table which records of a span it holds", sink: func(_ *simProcess, table string, sink *iceberg.Sink) processor.Sink {
@@ -58,11 +58,11 @@ var zoo = []mistake{
 		return sink
 	}},
 	{name: "ids-of-two", seed: 191, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
-	{name: "delete-handed", seed: 71, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
+	{name: "delete-handed", seed: 241, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
 		return deletingHanded{sink.(wholeSink)}
 	}},
 	{name: "unpinned-merge", seed: 296, what: "manifests are merged whatever was committed meanwhile", commit: unpinnedMerge},
-	{name: "hold-on-reply", seed: 2, what: "the hold goes by what commits have answered", work: func(w *worker) {
+	{name: "hold-on-reply", seed: 12, what: "the hold goes by what commits have answered", work: func(w *worker) {
 		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
 	}},
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
 
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 )
 
@@ -152,6 +153,20 @@ func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Tabl
 	}
 	c.known, c.identity, c.seen = Known{Table: v.table, Positions: a.pos.nexts()}, v.identity, v
 	return a.pos.nexts(), t, nil
+}
+
+// Lost gives the offsets of a source that the job had accounted for here and, by the last call of Position, has not any more: the branch
+// was rolled back since, and the table's property still tells. It is empty where the job has committed after the rollback.
+func (c *Committer) Lost(source string) kfs.Span {
+	if c.seen == nil || c.seen.progress == nil {
+		return kfs.Span{}
+	}
+	was := c.seen.progress.Sources[source]
+	now, ok := c.known.Positions[source]
+	if !ok {
+		now = was.First
+	}
+	return kfs.Span{Base: now, Next: max(now, was.Next)}
 }
 
 // Config is the configuration that the job had when it moved a source to the position that the last call of Position gave: of the newest

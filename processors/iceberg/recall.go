@@ -51,6 +51,9 @@ func (s *Sink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.S
 	return out, nil
 }
 
+// Lost implements processor.Recalling.
+func (s *Sink) Lost(src processor.Source) kfs.Span { return s.committer.Lost(SourceKey(src)) }
+
 // RowsOf gives those of some offsets of a source, which are in order, that are rows of the table, each once, ascending. A table that does
 // not exist holds none.
 func (s *Sink) RowsOf(ctx context.Context, src processor.Source, wanted []int64) ([]int64, error) {

@@ -319,6 +319,54 @@ func TestRegressionRollback(t *testing.T) {
 	})
 }
 
+// Another engine rolls the dead-letter table alone back while no process runs: the next one does not go on without the letters. Rolled forward,
+// it does; and if a person gives them up.
+func TestRegressionLettersRolledBack(t *testing.T) {
+	for name, decide := range map[string]table.Update{
+		"forward":  nil,
+		"given up": table.NewRemovePropertiesUpdate([]string{"firn.progress.job"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *whole) {
+				ident := table.Identifier{"default", "job_dead_letter"}
+				head := func() int64 {
+					loaded, err := w.lake.LoadTable(t.Context(), ident)
+					w.must(err)
+					return loaded.CurrentSnapshot().SnapshotID
+				}
+				change := func(u table.Update) {
+					_, _, err := w.lake.CommitTable(t.Context(), ident, nil, []table.Update{u})
+					w.must(err)
+				}
+				move := func(to int64) table.Update {
+					return table.NewSetSnapshotRefUpdate(table.MainBranch, to, table.BranchRef, 0, 0, 0)
+				}
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"n": 0}`, `-`))
+				w.must(w.run())
+				before := head()
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `-`, `{"n": 3}`))
+				w.must(w.run())
+				after := head()
+				change(move(before))
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `-`))
+				if err := w.run(); err == nil || !strings.Contains(err.Error(), "the letters of events/0 from offset 2 to 4 are gone") {
+					t.Errorf("after a rollback of the dead letters the run says %v", err)
+				}
+				want := map[string]int{"0/1": 1, "0/4": 1}
+				if decide == nil {
+					decide = move(after)
+					want["0/2"] = 1
+				}
+				change(decide)
+				w.must(w.run())
+				if got := w.letters(); !maps.Equal(got, want) {
+					t.Errorf("dead letters %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
 // A topic that was deleted and created again begins at offset 0 with other records.
 func TestRegressionTopicRecreated(t *testing.T) {
 	bubble(t, func(t *testing.T, w *whole) {

@@ -245,6 +245,8 @@ func (s *fakeSink) Decided(source processor.Source) (int64, string, bool) {
 
 func (s *fakeSink) Discard(context.Context, []processor.Staged) error { return nil }
 
+func (s *fakeSink) Lost(processor.Source) kfs.Span { return kfs.Span{} }
+
 func (s *fakeSink) DeadOffsets(_ context.Context, source processor.Source, span kfs.Span) ([]int64, error) {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()

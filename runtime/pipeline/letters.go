@@ -97,6 +97,27 @@ func (b *letterBox) load(ctx context.Context) error {
 	return nil
 }
 
+// lost names a source whose records up to committed are in a table of rows, but for dead letters that the dead-letter table has lost by a
+// rollback; ok is false if there is none. Where the rows were rolled back too they come again, and so do the letters.
+func (b *letterBox) lost(ctx context.Context, committed processor.Positions) (source processor.Source, span kfs.Span, ok bool, err error) {
+	done, err := b.take(ctx)
+	if err != nil {
+		return source, span, false, err
+	}
+	defer done()
+	sink, is := b.sink.(processor.Recalling)
+	if !is {
+		return source, span, false, nil
+	}
+	for _, source := range slices.SortedFunc(maps.Keys(committed), processor.Source.Compare) {
+		span := sink.Lost(source)
+		if span.Next = min(span.Next, committed[source]); !span.Empty() && span.Base < span.Next {
+			return source, span, true, nil
+		}
+	}
+	return source, span, false, nil
+}
+
 // recall gives the offsets in span that are dead letters. ok is false if the sink cannot tell.
 func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Span) (offsets []int64, ok bool, err error) {
 	done, err := b.take(ctx)

@@ -213,6 +213,9 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 		if w.letterPositions, err = t.job.letters.positions(ctx); err != nil {
 			return nil, err
 		}
+		if err := t.withLetters(ctx, committed); err != nil {
+			return nil, err
+		}
 	}
 	if w.unfinished, err = t.unfinished(ctx, ofShare(committed, reads), w.letterPositions); err != nil {
 		return nil, err
@@ -222,6 +225,18 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 	}
 	w.see(target)
 	return w, nil
+}
+
+// withLetters halts a table whose rows are there and whose dead letters are not any more: they would never come again.
+func (t *table) withLetters(ctx context.Context, committed processor.Positions) error {
+	source, span, lost, err := t.job.letters.lost(ctx, committed)
+	if err != nil || !lost {
+		return err
+	}
+	return halted(
+		fmt.Sprintf("the dead-letter table was rolled back: the letters of %s/%d from offset %d to %d are gone, and table %s is behind them", source.Topic, source.Partition, span.Base, span.Next, t.name),
+		"roll the dead-letter table forward; or roll this table back too, to read those records again; or, to go without those letters, remove the job's progress from the properties of the dead-letter table",
+	)
 }
 
 // recognize compares the table, or the several that the sink writes to, with what is known of them, and knows them from now on.

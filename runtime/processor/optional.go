@@ -47,6 +47,9 @@ type Recalling interface {
 	// one batch for each source. The position stays where it is. After an error DeadOffsets tells what is there; where some were there
 	// already, nothing was committed.
 	Amend(ctx context.Context, staged Staged, offsets map[Source][]int64) error
+	// Lost gives the offsets of a source whose letters the table has held and does not hold any more, because somebody has rolled it back. It is
+	// asked after Committed and reads what that has read.
+	Lost(src Source) kfs.Span
 }
 
 // Deciding is a sink that stores with its position which configuration the job had (plugin.SinkEnv.Config). What a span becomes is decided

@@ -101,6 +101,9 @@ func (s recallingSink) DeadOffsets(ctx context.Context, src processor.Source, sp
 	return s.recalling.DeadOffsets(ctx, src, span)
 }
 
+// Lost implements processor.Recalling.
+func (s recallingSink) Lost(src processor.Source) kfs.Span { return s.recalling.Lost(src) }
+
 // Amend implements processor.Recalling. It is as seldom as a worker's death between two commits: each makes its own.
 func (s recallingSink) Amend(ctx context.Context, staged processor.Staged, offsets map[processor.Source][]int64) error {
 	return s.recalling.Amend(ctx, staged, offsets)

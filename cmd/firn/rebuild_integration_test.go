@@ -70,7 +70,7 @@ func TestIntegrationRebuild(t *testing.T) {
 		if string(dry.To) != step.place {
 			t.Errorf("a dry run says %+v, want it in a %s", dry, step.place)
 		}
-		killUntilDone(t, 150*time.Millisecond, 40, func() {}, "rebuild", "-f", job, "--yes")
+		killUntilDone(t, 150*time.Millisecond, 40, func() {}, "rebuild", "-f", job, "--yes", "--spill-size", "128KiB")
 		produced += len(p.stop(t))
 		eventually(t, func() error {
 			out, err := exec.Command(bin, "status", "-f", job).CombinedOutput()

@@ -63,6 +63,9 @@ Exits with 0 if all was tried, whatever came of it, else with 1.`,
 				}
 				return err
 			})
+			if err != nil && len(lines) == 0 {
+				return err
+			}
 			if flags.asJSON {
 				if printErr := printJSON(c.OutOrStdout(), lines); err == nil {
 					err = printErr

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,8 +26,14 @@ func storeName(text string) string {
 	return name
 }
 
-// openStore opens the namespace that a URL names. One that is being restored is refused.
+// openStore opens the namespace that a URL names, where something is expected to be: a folder that is not there is not made. A namespace that is
+// being restored is refused.
 func openStore(ctx context.Context, text string) (blob.Store, error) {
+	if dir, ok, err := open.Folder(text); err == nil && ok {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("store %s: there is no such folder", storeName(text))
+		}
+	}
 	store, err := open.Store(ctx, text)
 	if err != nil {
 		return nil, err

@@ -63,6 +63,9 @@ Exits with 0 if everything was looked at and what was to go is gone, else with 1
 					err = fmt.Errorf("%s is none of the job's tables; without arguments all of them are swept", name)
 				}
 			}
+			if err != nil && len(reports) == 0 {
+				return err
+			}
 			var printErr error
 			if flags.asJSON {
 				printErr = printJSON(c.OutOrStdout(), reports)

@@ -13,7 +13,7 @@ import (
 )
 
 // writeJob writes a job file for topic orders into table lake.orders of a catalog of its own, with a declared schema.
-func writeJob(t *testing.T, folder, schema string) string {
+func writeJob(t *testing.T, folder, schema, freshness string) string {
 	t.Helper()
 	path := filepath.Join(folder, "job.yaml")
 	text := fmt.Sprintf(`name: orders
@@ -21,8 +21,8 @@ source: {topics: [orders], store: "file://%[1]s/store"}
 decode: {value: {format: json, schema: [%[2]s]}}
 table: {name: "lake.{topic}"}
 catalog: {type: sqlite, uri: "sqlite:///%[1]s/lake.db", warehouse: "file://%[1]s/lake"}
-commit: {freshness: 200ms}
-`, folder, schema)
+commit: {freshness: %[3]s}
+`, folder, schema, freshness)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestIntegrationRetry(t *testing.T) {
 		}
 	}
 	produceLines(t, firn, "orders", lines)
-	bin, job := fromEnv(t, "FIRN_BIN"), writeJob(t, folder, "{name: id, type: long}, {name: text, type: string}")
+	bin, job := fromEnv(t, "FIRN_BIN"), writeJob(t, folder, "{name: id, type: long}, {name: text, type: string}", "200ms")
 	if out, err := run(t, bin, "process", "-f", job, "--until", "latest"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -65,7 +65,7 @@ func TestIntegrationRetry(t *testing.T) {
 		t.Fatalf("dead letters: %+v", groups)
 	}
 
-	job = writeJob(t, folder, "{name: text, type: string}")
+	job = writeJob(t, folder, "{name: text, type: string}", "200ms")
 	var dry []retryLine
 	firnJSON(t, &dry, "dlq", "retry", "-f", job, "--dry-run")
 	if len(dry) != 1 || dry[0].Repaired != records/3 {

@@ -25,6 +25,7 @@ func (s *Sink) replaceColumns(ctx context.Context, want *iceberglib.Schema) erro
 		return err
 	}
 	var staged []iceberglib.DataFile
+	var widened *iceberglib.Schema
 	err := s.committer.Rewrite(ctx, func(ctx context.Context, t *table.Table) (*catalog.Rewrite, error) {
 		w, err := catalog.Widen(t.Metadata(), want)
 		if err != nil || !w.Changed || len(w.Replaced) == 0 {
@@ -37,6 +38,7 @@ func (s *Sink) replaceColumns(ctx context.Context, want *iceberglib.Schema) erro
 		plan, err := r.plan(ctx)
 		if err == nil {
 			staged, err = r.staged(ctx)
+			widened = w.Schema
 		}
 		if err != nil {
 			return nil, errors.Join(err, r.undo())
@@ -47,7 +49,7 @@ func (s *Sink) replaceColumns(ctx context.Context, want *iceberglib.Schema) erro
 		return err
 	}
 	if staged != nil {
-		s.done = staged
+		s.done, s.fits = staged, widened
 	}
 	return nil
 }

@@ -120,3 +120,33 @@ func TestLongStaysWhereDoubleIsNotExact(t *testing.T) {
 		t.Errorf("offset 0 has %s", got)
 	}
 }
+
+// TestReplacedByAnother has another process replace a column under files that are staged and not committed: they are not committed as if they
+// were of the new schema, where nobody would find the column's values.
+func TestReplacedByAnother(t *testing.T) {
+	lake, spec := openSQLite(t), processors.Table{Name: "default.quakes"}
+	s, mem := openSink(t, lake, spec, nil)
+	stage(t, s, quakes(t, mem, arrow.PrimitiveTypes.Int64, 0, "1"))
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 1}, []processor.Staged{seal(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := openSink(t, lake, spec, nil)
+	stage(t, s, quakes(t, mem, arrow.PrimitiveTypes.Int64, 1, "2", "3"))
+	stage(t, other, quakes(t, mem, arrow.PrimitiveTypes.Float64, 1, "0.5"))
+	b := events(mem, source0, 3, 5)
+	defer b.Records.Release()
+	if err := s.Stage(t.Context(), b); !errors.Is(err, processor.ErrMoved) {
+		t.Fatalf("rows of another schema, after the column was replaced: %v", err)
+	}
+	stage(t, s, quakes(t, mem, arrow.PrimitiveTypes.Int64, 1, "2", "3"))
+	stage(t, s, events(mem, source0, 3, 5))
+	if err := s.Commit(t.Context(), processor.Positions{source0: 1}, processor.Positions{source0: 5}, []processor.Staged{seal(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	got := cdis(t, s)
+	for offset, want := range map[int64]string{0: "1[1 1]", 1: "2[2 2]", 2: "3[3 3]", 3: "(null)[]", 4: "(null)[]"} {
+		if got[offset] != want {
+			t.Errorf("offset %d has %s, want %s", offset, got[offset], want)
+		}
+	}
+}

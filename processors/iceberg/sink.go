@@ -124,10 +124,11 @@ type Sink struct {
 	open     map[string]*fileWriter // by writer and partition
 	gathered *gathered              // nil: rows are written as they come
 	done     []iceberglib.DataFile
-	schema   int   // the table's schema id that the files were written with, or a later one that holds all of it
-	held     int64 // Arrow bytes in open row groups
-	began    int64 // when the first file was begun, in Unix milliseconds; 0 if there is none
-	clock    int64 // counts writes
+	fits     *iceberglib.Schema // that done has been written for, and what is gathered
+	schema   int                // the table's schema id that the files were written with, or a later one that holds all of it
+	held     int64              // Arrow bytes in open row groups
+	began    int64              // when the first file was begun, in Unix milliseconds; 0 if there is none
+	clock    int64              // counts writes
 
 	commits int // that have landed
 }
@@ -300,8 +301,8 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	if err := s.checkCoordinates(t.Schema()); err != nil {
 		return fmt.Errorf("table %s was not made for this: %w", s.spec.Name, err)
 	}
-	// Files of one group share a spec, and a file has one schema: the open ones end here. Those of an older schema stay good, for it is
-	// a part of the new one.
+	// Files of one group share a spec, and a file has one schema: the open ones end here. Those of an older schema stay good as long as it is
+	// a part of the new one: another process may have replaced a column.
 	if s.gathered != nil {
 		if err := s.putAside(ctx); err != nil {
 			return err
@@ -313,6 +314,11 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	waiting := s.gathered != nil && s.gathered.total > 0
 	if (len(s.done) > 0 || waiting) && s.table != nil && s.table.Metadata().DefaultPartitionSpec() != t.Metadata().DefaultPartitionSpec() {
 		return fmt.Errorf("the table's partition spec was changed: %w", catalog.ErrRestage)
+	}
+	if len(s.done) > 0 || waiting {
+		if err := holds(t.Schema(), s.fits); err != nil {
+			return fmt.Errorf("%w: %w", err, catalog.ErrRestage)
+		}
 	}
 	if len(s.done) > 0 {
 		s.schema = t.Schema().ID
@@ -331,7 +337,7 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 		return fmt.Errorf("a column that the table is partitioned by has another type now: %w", catalog.ErrRestage)
 	}
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
-	s.seen, s.table, s.writer, s.stale = t, t, w, false
+	s.seen, s.table, s.fits, s.writer, s.stale = t, t, t.Schema(), w, false
 	return nil
 }
 

@@ -91,10 +91,14 @@ func (s *staged) fits(meta table.Metadata) error {
 	if old == nil {
 		return fmt.Errorf("schema %d is gone", s.Schema)
 	}
-	current := meta.CurrentSchema()
-	if old.ID == current.ID {
-		return nil
+	if current := meta.CurrentSchema(); old.ID != current.ID {
+		return holds(current, old)
 	}
+	return nil
+}
+
+// holds tells why files of an older schema do not fit the current one, nil if they do.
+func holds(current, old *iceberglib.Schema) error {
 	for _, id := range old.FieldIDs() {
 		was, _ := old.FindFieldByID(id)
 		is, ok := current.FindFieldByID(id)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -101,7 +102,7 @@ func filesOf(t *testing.T, s *Sink, sealed processor.Staged) []iceberglib.DataFi
 
 // TestGather brings rows of 2,000 days in, in no order: each day gets one file, few are open at a time, and the memory is bounded.
 func TestGather(t *testing.T) {
-	const days, batches, rows = 2_000, 30, 8_000
+	const days, batches, rows = 2_000 / oneOf, 30, 8_000
 	for name, gather := range map[string]plugin.Spill{"as they come": {}, "gathered": {Folder: t.TempDir(), Bytes: 1 << 30}} {
 		t.Run(name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
@@ -112,7 +113,12 @@ func TestGather(t *testing.T) {
 				c.Spill, c.MemoryBytes, c.OpenFiles, c.Allocator = gather, bound, 4, m
 			})
 			open := 0
-			m.look = func() { open = max(open, len(s.open)) }
+			var mu sync.Mutex // guards open: columns of a batch are allocated at the same time
+			m.look = func() {
+				mu.Lock()
+				defer mu.Unlock()
+				open = max(open, len(s.open))
+			}
 			var staged int64
 			some := int64(batches)
 			if gather == (plugin.Spill{}) {

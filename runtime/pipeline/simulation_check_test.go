@@ -193,6 +193,8 @@ func (s *simulation) positionAt(meta icetable.Metadata, head *icetable.Snapshot)
 // show notes what a load has shown of a table.
 func (l *simLake) show(t *simTable, version int) {
 	next, _ := l.s.position(t.versions[version])
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for source, at := range next {
 		t.most[source] = max(t.most[source], at)
 	}
@@ -430,7 +432,9 @@ func (s *simulation) checkFiled(key string, body []byte) {
 		for _, source := range jt.Sources {
 			most := int64(0)
 			if t != nil {
+				t.mu.Lock()
 				most = t.most[iceberg.SourceKey(sourceOf(source))]
+				t.mu.Unlock()
 			}
 			id := kfs.PartitionID{Topic: source.ID, Partition: source.Partition}
 			if source.Next > most || source.Hold > max(source.Next, s.log.starts[id]) {

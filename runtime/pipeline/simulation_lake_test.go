@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	iceberglib "github.com/apache/iceberg-go"
 	icebergcat "github.com/apache/iceberg-go/catalog"
@@ -41,6 +42,7 @@ type simTable struct {
 	versions   []icetable.Metadata
 	seen       int              // the newest version that anybody has seen
 	stood      map[string]int64 // the greatest position of each source that it ever had
+	mu         sync.Mutex       // guards most: processes that end do so at the same time
 	most       map[string]int64 // and that a load has shown
 	rolledBack bool             // and it was not rolled forward
 	refill     bool             // a person has decided that it is filled again from there

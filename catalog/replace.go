@@ -126,29 +126,19 @@ func (c *Catalog) Rename(ctx context.Context, from, to, uuid string, opts Option
 	if err != nil {
 		return err
 	}
-	var last error
-	for try := range maxSends {
-		if try > 0 {
-			if err := committer.wait(ctx, try-1); err != nil {
-				return err
-			}
+	err = committer.persist(ctx, func(t *table.Table) (bool, error) {
+		if t != nil && t.Metadata().TableUUID().String() != uuid {
+			return false, errors.New("there is another table of that name")
 		}
-		t, err := committer.Load(ctx)
-		switch {
-		case err == nil && t.Metadata().TableUUID().String() == uuid:
-			return nil
-		case err == nil:
-			return fmt.Errorf("rename table %s to %s: there is another table of that name", from, to)
-		case !errors.Is(err, ErrNoTable):
-			last = err
-			continue
-		}
-		_, last = s.RenameTable(ctx, icebergcat.ToIdentifier(from), slices.Clone(committer.ident))
+		return t != nil, nil
+	}, func() error {
+		_, err := s.RenameTable(ctx, icebergcat.ToIdentifier(from), slices.Clone(committer.ident))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rename table %s to %s: %w", from, to, err)
 	}
-	if t, err := committer.Load(ctx); err == nil && t.Metadata().TableUUID().String() == uuid {
-		return nil
-	}
-	return fmt.Errorf("rename table %s to %s: %w", from, to, last)
+	return nil
 }
 
 // Purge takes a table away, and its files where the catalog does that. One that is not there is as good.
@@ -165,23 +155,37 @@ func (c *Catalog) Purge(ctx context.Context, name string, opts Options) error {
 	if err != nil {
 		return err
 	}
-	var last error
-	for try := range maxSends {
+	err = committer.persist(ctx,
+		func(t *table.Table) (bool, error) { return t == nil, nil },
+		func() error { return drop(ctx, slices.Clone(committer.ident)) })
+	if err != nil {
+		return fmt.Errorf("drop table %s: %w", name, err)
+	}
+	return nil
+}
+
+// persist asks for something until a look at the table, nil if there is none, shows that it is done, whoever did it. An error of the look is final.
+func (c *Committer) persist(ctx context.Context, done func(*table.Table) (bool, error), ask func() error) error {
+	last := errors.New("the catalog has agreed to it and not done it")
+	for try := range maxSends + 1 {
 		if try > 0 {
-			if err := committer.wait(ctx, try-1); err != nil {
+			if err := c.wait(ctx, try-1); err != nil {
 				return err
 			}
 		}
-		_, last = committer.Load(ctx)
-		if errors.Is(last, ErrNoTable) {
-			return nil
+		t, err := c.Load(ctx)
+		if err != nil && !errors.Is(err, ErrNoTable) {
+			last = err
+			continue
 		}
-		if last == nil {
-			last = drop(ctx, slices.Clone(committer.ident))
+		if is, err := done(t); is || err != nil {
+			return err
+		}
+		if try < maxSends {
+			if err := ask(); err != nil {
+				last = err
+			}
 		}
 	}
-	if _, err := committer.Load(ctx); errors.Is(err, ErrNoTable) {
-		return nil
-	}
-	return fmt.Errorf("drop table %s: %w", name, last)
+	return fmt.Errorf("given up after %d tries: %w", maxSends, last)
 }

@@ -92,7 +92,7 @@ func (f *Faulty) op(name, detail string) Fault {
 	return f.inject(op)
 }
 
-// do runs an operation with its fault.
+// do runs an operation with its fault. Where the answer is lost, so is the operation's own error.
 func (f *Faulty) do(name, detail string, run func() error) error {
 	switch f.op(name, detail) {
 	case FailBefore:

@@ -4,6 +4,7 @@ package decodetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/firn-io/firn/runtime/schema"
@@ -19,11 +20,17 @@ type Value struct {
 
 // Values is the values. Together they make fewer columns than a table may have.
 func Values() []Value {
-	letter := func(name, json, class string) Value { return Value{Name: name, JSON: []byte(json), Class: class} }
-	row := func(name, json, row string) Value { return Value{Name: name, JSON: []byte(json), Row: row} }
-	same := func(name, json string) Value { return row(name, json, json) }
+	return slices.Concat(noObjects(), numbers(), texts(), changing(), nestings(), times())
+}
+
+func letter(name, json, class string) Value {
+	return Value{Name: name, JSON: []byte(json), Class: class}
+}
+func row(name, json, row string) Value { return Value{Name: name, JSON: []byte(json), Row: row} }
+func same(name, json string) Value     { return row(name, json, json) }
+
+func noObjects() []Value {
 	return []Value{
-		// What is no object.
 		{Name: "tombstone", Class: "null_value"},
 		{Name: "empty value", JSON: []byte{}, Class: "invalid_json"},
 		letter("spaces", " \n\t ", "invalid_json"),
@@ -44,8 +51,11 @@ func Values() []Value {
 		letter("binary", "\x00\x00\x00\x00\x01\x02", "invalid_json"),
 		row("empty object", `{}`, `{}`),
 		row("white space", "\r\n\t{ \"white\" :\t1 }\n", `{"white": 1}`),
+	}
+}
 
-		// Numbers.
+func numbers() []Value {
+	return []Value{
 		letter("NaN", `{"x": NaN}`, "invalid_json"),
 		letter("Infinity", `{"x": Infinity}`, "invalid_json"),
 		letter("-Infinity", `{"x": -Infinity}`, "invalid_json"),
@@ -68,8 +78,12 @@ func Values() []Value {
 		row("long becomes double", `{"widened": 1}`, `{"widened": 1}`),
 		same("and stays so", `{"widened": 1.5}`),
 		letter("long that no double holds, in a double column", `{"widened": 9007199254740993}`, "out_of_range"),
+	}
+}
 
-		// Text and names.
+// texts are text, and names.
+func texts() []Value {
+	return []Value{
 		letter("half a surrogate pair", `{"x": "\ud83d"}`, "invalid_utf8"),
 		letter("surrogates the wrong way round", `{"x": "\ude00\ud83d"}`, "invalid_utf8"),
 		letter("half a surrogate pair in a name", `{"\ud83d": 1}`, "invalid_utf8"),
@@ -87,8 +101,12 @@ func Values() []Value {
 		letter("a long name", `{"`+strings.Repeat("n", schema.MaxName+1)+`": 1}`, "schema_limit"),
 		row("duplicate names", `{"twice": "a", "twice": 2}`, `{"twice": 2}`),
 		row("duplicate names inside", `{"inside": {"x": 1, "x": null, "y": [1], "y": ["t"]}}`, `{"inside": {"y": ["t"]}}`),
+	}
+}
 
-		// Types that change from record to record.
+// changing are types that change from record to record.
+func changing() []Value {
+	return []Value{
 		row("first a number", `{"mixed": 1}`, `{"mixed": 1}`),
 		letter("then a string", `{"mixed": "1"}`, "type_conflict"),
 		letter("a boolean", `{"mixed": true}`, "type_conflict"),
@@ -97,8 +115,12 @@ func Values() []Value {
 		row("null", `{"mixed": null}`, `{}`),
 		row("and empty ones", `{"mixed": {}}`, `{}`),
 		row("of either kind", `{"mixed": []}`, `{}`),
+	}
+}
 
-		// Structs, lists, maps.
+// nestings are structs, lists and maps.
+func nestings() []Value {
+	return []Value{
 		row("nothing to store", `{"hollow": {}, "hollow_list": [], "hollow_lists": [[], [null]], "hollow_in": {"a": {"b": {}}}}`, `{}`),
 		row("something after all", `{"hollow": {"x": 1}, "hollow_list": [1], "hollow_lists": [[], [null], [1]], "hollow_in": {"a": {"b": {"c": 1}}}}`,
 			`{"hollow": {"x": 1}, "hollow_list": [1], "hollow_lists": [[], [null], [1]], "hollow_in": {"a": {"b": {"c": 1}}}}`),
@@ -115,8 +137,12 @@ func Values() []Value {
 		letter("one deeper", nested("deeper", schema.MaxDepth+1), "schema_limit"),
 		letter("a hundred thousand deep", strings.Repeat(`{"x":`, 100_000)+"1"+strings.Repeat("}", 100_000), "schema_limit"),
 		letter("lists a hundred thousand deep", `{"x":`+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+"}", "schema_limit"),
+	}
+}
 
-		// Times are text until somebody declares or casts them.
+// times are text until somebody declares or casts them.
+func times() []Value {
+	return []Value{
 		same("times of many spellings", `{"t1": "2026-01-31T12:00:00Z", "t2": "2026-01-31 12:00:00", "t3": "2026-01-31T12:00:00.123456789+01:00", "t4": "31.1.2026", "t5": "2026-02-30", "t6": 1769860800000, "t7": "Sat, 31 Jan 2026 12:00:00 GMT"}`),
 	}
 }

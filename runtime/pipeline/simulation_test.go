@@ -300,6 +300,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	var sum simCounts
+	all := crc64.New(simHash)
 	hashes := map[uint64]bool{}
 	for seed := *simFrom; seed < *simFrom+*simSeeds; seed++ {
 		s := simulate(t, seed, mistake{}, false)
@@ -307,6 +308,7 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("seed %d: %s\nrun with -sim.seed=%d", seed, strings.Join(s.wrongs, "\n"), seed)
 		}
 		sum.add(s.simCounts)
+		fmt.Fprintf(all, "%016x", s.hash)
 		if seed >= *simFrom+simReplays {
 			continue
 		}
@@ -315,7 +317,7 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed, s.hash, again)
 		}
 	}
-	t.Logf("%d seeds from %d on: %+v", *simSeeds, *simFrom, sum)
+	t.Logf("%d seeds from %d on, whose traces have the hash %016x: %+v", *simSeeds, *simFrom, all.Sum64(), sum)
 	if len(hashes) != int(min(*simSeeds, simReplays)) {
 		t.Errorf("%d seeds have %d traces", min(*simSeeds, simReplays), len(hashes))
 	}

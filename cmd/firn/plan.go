@@ -169,6 +169,9 @@ func printPlan(out io.Writer, p *jobPlan) {
 	}
 	for _, t := range p.Tables {
 		fmt.Fprintf(out, "\n%s, from %s: %d of %d sampled records are rows, %d are left out\n", t.Table, strings.Join(t.Topics, ", "), t.Rows, t.Sampled, t.LeftOut)
+		if len(t.Topics) > 1 {
+			fmt.Fprintln(out, "  the job takes one of these topics and halts the others: give them jobs of their own, with different tables")
+		}
 		if t.Refused != "" {
 			fmt.Fprintf(out, "  no table can be made: %s\n", t.Refused)
 		} else {

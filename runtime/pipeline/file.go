@@ -218,6 +218,19 @@ func (j *Job) fills(table string, sources []kfs.JobSource) bool {
 	})
 }
 
+// filler is the topic that a table was filled from before this process, so that it is not another one's now because that was met first; empty
+// if there is none. Of several, which only an older version has let share a table, it is the first by name.
+func (j *Job) filler(name string) (topic string) {
+	for _, k := range j.before {
+		for _, s := range k.filed.Sources {
+			if (topic == "" || s.Topic < topic) && j.match(s.Topic) && strings.EqualFold(j.cfg.Route(s.Topic), name) {
+				topic = s.Topic
+			}
+		}
+	}
+	return topic
+}
+
 // knownOf is what was known before this process of the tables that a topic fills.
 func (j *Job) knownOf(topic, name string) map[string]known {
 	all := map[string]known{}

@@ -252,7 +252,11 @@ func (j *Job) table(topic string) *table {
 		return t
 	}
 	name := j.cfg.Route(topic)
-	if first, ok := j.names[strings.ToLower(name)]; ok {
+	first, taken := j.names[strings.ToLower(name)]
+	if !taken {
+		first = j.filler(name)
+	}
+	if first != "" && first != topic {
 		err := collision(name, first, topic)
 		j.cfg.Logger.Error("a topic has no table", "topic", topic, "err", err)
 		j.metrics.halt(name, "table")

@@ -325,6 +325,40 @@ func TestCollisionHalts(t *testing.T) {
 	wantOffsets(t, l.table("db.a_b"), 0, 0, 3)
 }
 
+// TestCollisionHaltsTheSameTopicAgain starts a job anew, and it meets the topics in another order: the table stays with the one that fills it.
+func TestCollisionHaltsTheSameTopicAgain(t *testing.T) {
+	for _, other := range []string{"a-b", "A.B"} {
+		store, l := blob.NewMemory(nil), newLake(t)
+		a, b := tailtest.Topic("a.b", 1, 0), tailtest.Topic(other, 1, 0)
+		first := tailtest.Journal{Store: store}
+		first.Append(t, []kfs.Entry{cluster, a}, jsons(a, 0, 0, 3))
+		cfg := testConfig(t, store, l)
+		cfg.Topics, cfg.Pattern = nil, ".*"
+		if err := run(t, cfg); err != nil {
+			t.Fatal(err)
+		}
+
+		again := blob.NewMemory(nil)
+		body, _, err := blob.ReadAll(t.Context(), store, kfs.JobKey("test"), blob.All, kfs.MaxJobBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := again.Put(t.Context(), kfs.JobKey("test"), body, false); err != nil {
+			t.Fatal(err)
+		}
+		second := tailtest.Journal{Store: again}
+		second.Append(t, []kfs.Entry{cluster, b, a}, jsons(b, 0, 0, 3), jsons(a, 0, 0, 5))
+		cfg.Store = again
+		if err := run(t, cfg); err == nil || !strings.Contains(err.Error(), "topics a.b and "+other+" would both go") {
+			t.Errorf("%s: error %v, want one that says that a.b is there", other, err)
+		}
+		wantOffsets(t, l.table("db.a_b"), 0, 0, 5)
+		if _, there := l.tables["db.A_B"]; there {
+			t.Errorf("%s has got a table", other)
+		}
+	}
+}
+
 func TestPatternLeavesInternalTopicsOut(t *testing.T) {
 	cfg := Config{Pattern: ".*"}
 	match, err := kfs.MatchTopics(cfg.Topics, cfg.Pattern)

@@ -38,8 +38,8 @@ type Config struct {
 // Report is what a job would make of one table.
 type Report struct {
 	Table      string   `json:"table"`
-	Topics     []string `json:"topics"`
-	DDL        string   `json:"ddl"` // for Spark
+	Topics     []string `json:"topics"` // more than one: the job gives the table to one of them and halts the others
+	DDL        string   `json:"ddl"`    // for Spark
 	Sampled    int64    `json:"sampled_records"`
 	Rows       int64    `json:"sampled_rows"`
 	LeftOut    int64    `json:"left_out"` // by transforms
@@ -81,7 +81,9 @@ func Tables(ctx context.Context, cfg Config, sample *inspect.Sample) ([]*Report,
 	var names []string
 	for _, p := range sample.Pieces {
 		name := cfg.Table(p.Name).Name
-		if byTable[name] == nil {
+		if i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) }); i >= 0 {
+			name = names[i] // the job takes the two for one
+		} else {
 			names = append(names, name)
 		}
 		byTable[name] = append(byTable[name], p)
@@ -95,7 +97,7 @@ func Tables(ctx context.Context, cfg Config, sample *inspect.Sample) ([]*Report,
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 		for _, pace := range sample.Paces {
-			if cfg.Table(pace.Name).Name == name {
+			if strings.EqualFold(cfg.Table(pace.Name).Name, name) {
 				p.report.Records += pace.Records
 				p.report.Day.Rows += pace.Day
 			}

@@ -90,3 +90,33 @@ func TestTables(t *testing.T) {
 		t.Errorf("a day %+v, %g bytes a row", d, r.RowBytes)
 	}
 }
+
+// TestTopicsOnOneTable plans topics that the job would take for one table, the case of letters aside: they are one report, which names them.
+func TestTopicsOnOneTable(t *testing.T) {
+	store := blob.NewMemory(nil)
+	j := &tailtest.Journal{Store: store}
+	for i, name := range []string{"a.b", "A-B", "other"} {
+		j.Append(t, nil, tailtest.Values(tailtest.Topic(name, byte(i+1), 0), 0, `{"n": 1}`))
+	}
+	sample, err := inspect.TakeSample(t.Context(), store, func(string) bool { return true }, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	route := pipeline.Template("db.{topic}")
+	reports, err := plan.Tables(t.Context(), plan.Config{
+		Job: "job", Freshness: 2 * time.Second,
+		Table: func(topic string) processors.Table { return processors.Table{Name: route(topic)} },
+		Remake: func(string) (*pipeline.Remake, error) {
+			return &pipeline.Remake{Allocator: memory.DefaultAllocator}, nil
+		},
+	}, sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(reports) != 2 {
+		t.Fatalf("%d tables, want two", len(reports))
+	}
+	if r := reports[0]; len(r.Topics) != 2 || r.Records != 2 {
+		t.Errorf("topics %v and %d records go to %s, want both", r.Topics, r.Records, r.Table)
+	}
+}

@@ -195,7 +195,7 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 		}
 		one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}, Backfills: backfillsOf(j.job.Name, account)}
 		for _, source := range t.Sources {
-			at, err := sourceStatusOf(ctx, j.job.Name, account, ends, source, now)
+			at, err := sourceStatusOf(ctx, j.job.Name, cmp.Or(account, letters), ends, source, now)
 			if err != nil {
 				return s, err
 			}
@@ -242,6 +242,7 @@ func rowsOf(a *catalog.Account, job, source string) int64 {
 	return a.Progress[job].Sources[source].Rows
 }
 
+// sourceStatusOf is where a source stands by an account of the table; of the dead letters, as long as there was no row to make the table for.
 func sourceStatusOf(ctx context.Context, job string, account *catalog.Account, ends *inspect.Ends, source kfs.JobSource, now time.Time) (sourceStatus, error) {
 	s := sourceStatus{Topic: source.Topic, ID: source.ID, Partition: source.Partition, Position: source.Hold}
 	if account != nil {

@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
-// TestStatusOfDeadLettersAlone: where all records are dead letters there is no table yet, and nothing is behind.
-func TestStatusOfDeadLettersAlone(t *testing.T) {
+// TestDeadLettersAlone: where all records are dead letters there is no table yet, nothing is behind, and they are where they are.
+func TestDeadLettersAlone(t *testing.T) {
 	w := newWorkbench(t)
 	events := tailtest.Topic("events", 1, 0)
 	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `no JSON`, `[]`))
@@ -36,5 +37,11 @@ func TestStatusOfDeadLettersAlone(t *testing.T) {
 	}
 	if s := got[0].Tables[0]; s.Lag != 0 || s.Behind != 0 || s.Rows != 0 || s.DeadLetters != 2 || len(s.Sources) != 1 || s.Sources[0].Position != 2 {
 		t.Errorf("%+v, want two dead letters and no lag", s)
+	}
+	if out, err := firn(t, "where", "events", "0", "1", "-f", path, "--data", w.dir); err != nil || !strings.Contains(out, "default.events_dead_letter  dead letter") {
+		t.Errorf("where: %v\n%s", err, out)
+	}
+	if out, err := firn(t, "where", "events", "0", "2", "-f", path, "--data", w.dir); err == nil || !strings.Contains(out, "pending") {
+		t.Errorf("where a record is that does not exist yet: %v\n%s", err, out)
 	}
 }

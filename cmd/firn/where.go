@@ -132,11 +132,15 @@ func (s *seeker) run(ctx context.Context, flags *tableFlags) ([]whereabouts, err
 
 func (s *seeker) look(ctx context.Context, j *jobTables, table string, source processor.Source) (whereabouts, error) {
 	w := whereabouts{Job: j.job.Name, Table: table, State: statePending}
-	account, _, err := j.catalog.Account(ctx, table, j.store)
-	if errors.Is(err, catalog.ErrNoTable) {
-		return w, nil
-	}
+	account, err := j.account(ctx, table)
 	if err != nil {
+		return w, err
+	}
+	if account == nil { // there was no row yet to make the table for
+		dead, err := s.dead(ctx, j, source)
+		if dead {
+			w.State, w.Table, w.Position = stateDead, j.job.DeadLetterTable(), s.offset+1
+		}
 		return w, err
 	}
 	key := iceberg.SourceKey(source)

@@ -50,6 +50,8 @@ catalog: {type: rest, uri: "https://nobody.invalid"}
 		"name: a\nsource: {topics: [x]}\ndecode: {value: {format: raw}}\ntable: {partition: ['day(at)']}\n":                     `job.yaml:4:1: table: partition "day(at)": the table has no column at`,
 		"name: a\nsource: {topics: [x]}\ntable: {partition: [bucket(4, id)]}\n":                                                 `job.yaml:3:1: table: partition "bucket(4": a comma begins the next one: put it in quotes`,
 		"name: a\nsource: {topics: [x]}\ntable: {properties: {write.parquet.compression-codec: lzo}}\n":                         `job.yaml:3:1: table: table property write.parquet.compression-codec is "lzo"`,
+		"name: a\nsource: {topics: [x]}\ntable: {name: 'a.{field:kind}'}\nsink: {jsonl: {url: /x}}\n":                           `job.yaml:3:15: table.name: records cannot name their tables with this sink`,
+		"name: a\nsource: {topics: [x]}\ntransform:\n- exec: {command: [no-such-program]}\n- exec: {command: [/no/such]}\n":     "job.yaml:4:3: exec: command: exec: \"no-such-program\": executable file not found in $PATH\n" + filepath.Join(dir, "job.yaml:5:3: exec: command: "),
 		"name: a\nsource: {topics: [x]}\nsink: {jsonl: {url: 'ftp://x'}}\n":                                                     `job.yaml:3:8: jsonl: url: store "ftp://x"`,
 		"name: a\nsource: {topics: [x]}\nsink: {jsonl: {url: /x}}\ntable: {partition: [kafka_topic]}\n":                         `job.yaml:4:1: table: tables of sink jsonl have no partition`,
 	} {

@@ -29,9 +29,11 @@ const defaultCatalog = "default"
 func (p *program) runner() *host.Program {
 	transforms := transform.Kinds()
 	transforms["exec"] = exec.Kind()
+	tables := icebergSink
+	tables.Check, tables.CheckTable = checkIceberg, iceberg.CheckTable
 	return &host.Program{
 		Transforms: transforms,
-		Sinks:      plugin.Sinks{"iceberg": {Settings: icebergSink.Settings, Open: icebergSink.Open, Check: checkIceberg, CheckTable: iceberg.CheckTable}, "jsonl": jsonl.Kind()},
+		Sinks:      plugin.Sinks{"iceberg": tables, "jsonl": jsonl.Kind()},
 		Sink:       "iceberg",
 		Getenv:     os.LookupEnv, Out: p.out, Terminal: isTerminal(p.out), Logger: p.logger,
 	}
@@ -86,7 +88,7 @@ func (t *icebergTables) Place() string { return t.where }
 func (t *icebergTables) Close() error { return t.catalog.Close() }
 
 // icebergSink is the kind of tables that jobs have by default. Its settings are the catalog's properties.
-var icebergSink = plugin.NewSink(func(ctx context.Context, properties map[string]string, env plugin.SinkEnv) (plugin.Tables, error) {
+var icebergSink = plugin.NewSink(func(ctx context.Context, properties map[string]string, env plugin.SinkEnv) (*icebergTables, error) {
 	lake, where, err := openCatalog(ctx, properties, env.Data)
 	if err != nil {
 		return nil, err

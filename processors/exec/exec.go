@@ -8,6 +8,9 @@
 // that message; the column itself goes no further. Its standard error is logged at debug level, and its end is part of messages. It must
 // answer a batch without rows with one, and the same batch with the same answer.
 //
+// An answer is one batch and has the columns of tables: no dictionaries or unsigned numbers, names that a column can have. It is looked
+// through before anything is made of it, whatever it claims to be, and may take no more than its memory.
+//
 // A program that ends, answers late, or answers what it must not is killed and started again, and the batch is given again, then halves of
 // it, until the rows that it fails for are found. These are rejected: what becomes of them is the job's error policy. Before a row is
 // blamed the program has to answer a batch without rows; one that does not is broken, and the table waits for it and tries again. So no row
@@ -19,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +68,10 @@ type Transform struct {
 	failures int      // of the program, within the present batch
 }
 
-var _ processor.Transform = (*Transform)(nil)
+var (
+	_ processor.Transform = (*Transform)(nil)
+	_ processor.Needing   = (*Transform)(nil)
+)
 
 // New makes a transform of its settings. It starts nothing.
 func New(s Settings, env plugin.Env) (processor.Transform, error) {
@@ -94,6 +101,14 @@ func (t *Transform) Apply(ctx context.Context, b processor.Batch) (processor.Bat
 	b.Rejected = append(b.Rejected, out.rejected...)
 	b.Records, err = out.join(t.mem)
 	return b, err
+}
+
+// Missing implements processor.Needing: the program has to be there. Whether it works shows when it gets rows.
+func (t *Transform) Missing() error {
+	if _, err := exec.LookPath(t.command[0]); err != nil {
+		return fmt.Errorf("command: %w", err)
+	}
+	return nil
 }
 
 // Close ends the program.
@@ -221,6 +236,9 @@ func (t *Transform) judge(source processor.Source, rows, got arrow.RecordBatch) 
 	if err := processor.CheckApplied(before, after); err != nil {
 		return answer{}, fmt.Errorf("its answer: %w", err)
 	}
+	if err := t.checkCoordinates(rows, got); err != nil {
+		return answer{}, fmt.Errorf("its answer: %w", err)
+	}
 	var a answer
 	keep := make([]bool, got.NumRows())
 	for i := range keep {
@@ -232,7 +250,7 @@ func (t *Transform) judge(source processor.Source, rows, got arrow.RecordBatch) 
 		for row := range keep {
 			if columns[i].IsValid(row) {
 				keep[row] = false
-				a.rejected = append(a.rejected, processor.Rejection{Offset: got.Column(2).(*array.Int64).Value(row), Class: classRejected, Message: strings.Clone(columns[i].ValueStr(row))})
+				a.rejected = append(a.rejected, processor.Rejection{Offset: got.Column(2).(*array.Int64).Value(row), Class: classRejected, Message: strings.Clone(excerpt(columns[i].ValueStr(row)))})
 			}
 		}
 		columns, fields = slices.Delete(slices.Clone(columns), i, i+1), slices.Delete(slices.Clone(fields), i, i+1)
@@ -249,6 +267,29 @@ func (t *Transform) judge(source processor.Source, rows, got arrow.RecordBatch) 
 	}
 	a.batches = append(a.batches, kept)
 	return a, nil
+}
+
+// checkCoordinates compares the timestamps, keys and headers of an answer, whose offsets are those of rows in rows, with what was given.
+func (t *Transform) checkCoordinates(rows, got arrow.RecordBatch) error {
+	offsets, answered := rows.Column(2).(*array.Int64), got.Column(2).(*array.Int64)
+	keep, next := make([]bool, rows.NumRows()), 0
+	for row := range keep {
+		if next < answered.Len() && offsets.Value(row) == answered.Value(next) {
+			keep[row] = true
+			next++
+		}
+	}
+	given, err := processor.KeepRows(rows, keep, t.mem)
+	if err != nil {
+		return err
+	}
+	defer given.Release()
+	for i := 3; i < processor.Coordinates; i++ {
+		if !array.Equal(given.Column(i), got.Column(i)) {
+			return fmt.Errorf("column %s has other values than were given: the coordinates of a record stay what they are", got.ColumnName(i))
+		}
+	}
+	return nil
 }
 
 // join makes one batch of the answer, nil if there are no rows. It takes ownership of the batches.

@@ -3,10 +3,12 @@ package exec
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/runtime/job"
 	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/processor"
 )
@@ -40,8 +43,29 @@ func TestMain(m *testing.M) {
 // program answers each batch with its rows and a column "double" of twice their n. mode is what it does beside that.
 func program(mode string) error {
 	what, file, _ := strings.Cut(mode, " ")
-	if what == "broken" {
+	switch what {
+	case "broken":
 		return fmt.Errorf("no module named nothing")
+	case "early":
+		return nil
+	case "deaf":
+		<-time.After(time.Hour)
+	case "print":
+		text, err := os.ReadFile(file)
+		os.Stdout.Write(text)
+		return err
+	case "flood":
+		go func() {
+			for {
+				os.Stderr.WriteString(strings.Repeat("much to say ", 1000))
+			}
+		}()
+	case "held":
+		if err := holdOutput(file); err != nil {
+			return err
+		}
+	case "ended":
+		return holdOutput(file)
 	}
 	in, err := ipc.NewReader(bufio.NewReader(os.Stdin))
 	if err != nil {
@@ -107,8 +131,24 @@ func program(mode string) error {
 	return nil
 }
 
+// holdOutput starts a program that leaves the group, holds standard output and error open, and stays. Its process id goes to a file.
+func holdOutput(pids string) error {
+	c := exec.Command("setsid", os.Args[0])
+	c.Env = append(os.Environ(), programVariable+"=deaf")
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if err := c.Start(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(pids, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, c.Process.Pid)
+	return errors.Join(err, f.Close())
+}
+
 // rows are rows 0 … n-1 with their number in column n.
-func rows(t *testing.T, mem memory.Allocator, n int) processor.Batch {
+func rows(t testing.TB, mem memory.Allocator, n int) processor.Batch {
 	t.Helper()
 	var doc strings.Builder
 	for i := range n {
@@ -175,6 +215,7 @@ func TestPrograms(t *testing.T) {
 		"good": {kept: 250},
 		"once " + filepath.Join(t.TempDir(), "died"): {kept: 250},
 		"filter":  {kept: 247},
+		"flood":   {kept: 250},
 		"crash":   {kept: 247, rejected: 3, message: "it said: cannot take 7"},
 		"garbage": {kept: 247, rejected: 3, message: "what comes is no Arrow stream"},
 		"reject":  {kept: 247, rejected: 3, message: "unlucky"},
@@ -200,6 +241,11 @@ func TestBrokenPrograms(t *testing.T) {
 		!strings.Contains(err.Error(), "no module named nothing") {
 		t.Errorf("broken: %v", err)
 	}
+	for _, mode := range []string{"early", "deaf"} {
+		if _, _, err := apply(t, mode, 3, Settings{Timeout: job.Duration(50 * time.Millisecond)}); err == nil || !strings.Contains(err.Error(), "does not answer a batch without rows either") {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
 	if kept, rejected, err := apply(t, "offsets", 3, Settings{}); err != nil || kept != 0 || len(rejected) != 3 ||
 		!strings.Contains(rejected[0].Message, "a row with offset 0 is not one of the batch") {
 		t.Errorf("other offsets: %d, %v, %v", kept, rejected, err)
@@ -213,6 +259,34 @@ func TestBrokenPrograms(t *testing.T) {
 	}
 	if _, err := tr.Apply(t.Context(), rows(t, memory.DefaultAllocator, 1)); err == nil || !strings.Contains(err.Error(), "start program /no/such/program") {
 		t.Errorf("no program: %v", err)
+	}
+}
+
+// TestPrintingPrograms: a program that writes the same whatever it is given is right once, or broken.
+func TestPrintingPrograms(t *testing.T) {
+	streams := outputs(t)
+	for name, want := range map[string]string{
+		"good":         "",
+		"two":          "does not answer a batch without rows either",
+		"trailing":     "does not answer a batch without rows either",
+		"bad offsets":  "no sound Arrow",
+		"truncated":    "unexpected EOF",
+		"text at once": "what comes is no Arrow stream",
+	} {
+		path := filepath.Join(t.TempDir(), "output")
+		if err := os.WriteFile(path, streams[name], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(programVariable, "print "+path)
+		tr, err := New(Settings{Command: []string{os.Args[0]}}, plugin.Env{Allocator: memory.DefaultAllocator, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := tr.Apply(t.Context(), rows(t, memory.DefaultAllocator, 3))
+		if want == "" && (err != nil || out.Records.NumRows() != 3 || len(out.Rejected) > 0) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, %v", name, out, err)
+		}
+		tr.(*Transform).Close()
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"io"
 )
 
-// frames passes an Arrow IPC stream on and checks the length of every message before anything is made room for. A message is
+// frames passes an Arrow IPC stream on and checks what every message claims before anything is made room for. A message is
 //
 //	4  continuation  ff ff ff ff
 //	4  size          of the metadata, little-endian; 0 ends the stream
-//	   metadata      a flatbuffer of table Message, whose fourth field is the length of the body
+//	   metadata      a flatbuffer of table Message, see checkMetadata
 //	   body
 type frames struct {
 	in   io.Reader
@@ -66,55 +66,14 @@ func (f *frames) next() error {
 	if size == 0 {
 		return nil
 	}
-	var ok bool
-	if f.left, ok = bodyLength(f.head[8:]); !ok || f.left < 0 {
-		return errNoStream
+	var err error
+	if f.left, err = checkMetadata(f.head[8:]); err != nil {
+		return err
 	}
 	if f.left > f.most {
 		return fmt.Errorf("a message claims a body of %d bytes, at most %d", f.left, f.most)
 	}
 	return nil
-}
-
-// bodyLength reads the fourth field of a Message; a field that is not there is 0.
-func bodyLength(metadata []byte) (n int64, ok bool) {
-	at := func(i int64, size int64) []byte {
-		if i < 0 || i+size > int64(len(metadata)) {
-			return nil
-		}
-		return metadata[i : i+size]
-	}
-	root := at(0, 4)
-	if root == nil {
-		return 0, false
-	}
-	table := int64(binary.LittleEndian.Uint32(root))
-	back := at(table, 4)
-	if back == nil {
-		return 0, false
-	}
-	vtable := table - int64(int32(binary.LittleEndian.Uint32(back)))
-	const slot = 4 + 2*3
-	length := at(vtable, 2)
-	if length == nil {
-		return 0, false
-	}
-	if binary.LittleEndian.Uint16(length) < slot+2 {
-		return 0, true
-	}
-	field := at(vtable+slot, 2)
-	if field == nil {
-		return 0, false
-	}
-	offset := int64(binary.LittleEndian.Uint16(field))
-	if offset == 0 {
-		return 0, true
-	}
-	value := at(table+offset, 8)
-	if value == nil {
-		return 0, false
-	}
-	return int64(binary.LittleEndian.Uint64(value)), true
 }
 
 func noEOF(err error) error {

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 
@@ -10,9 +11,28 @@ import (
 // ownGroup puts a program into a process group of its own, so that what it starts can be ended with it.
 func ownGroup(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-func killGroup(c *exec.Cmd) { syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+// killGroup kills a program and what it has started, but for who has left its group.
+func killGroup(c *exec.Cmd) {
+	syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+	c.Process.Kill()
+}
 
 // limitData bounds the memory that a process writes to.
 func limitData(pid int, bytes int64) error {
 	return unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(bytes), Max: uint64(bytes)}, nil)
+}
+
+// readable reports whether there is something to be read from a pipe, without waiting.
+func readable(pipe *os.File) bool {
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return false
+	}
+	there := false
+	raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		there = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
+	})
+	return there
 }

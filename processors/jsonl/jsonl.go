@@ -34,7 +34,7 @@ type Settings struct {
 
 // Kind is the kind of sink.
 func Kind() plugin.Sink {
-	kind := plugin.NewSink(func(ctx context.Context, s Settings, _ plugin.SinkEnv) (plugin.Tables, error) {
+	kind := plugin.NewSink(func(ctx context.Context, s Settings, _ plugin.SinkEnv) (*Tables, error) {
 		store, err := open.Store(ctx, s.URL)
 		return &Tables{Store: store, place: s.URL}, err
 	})

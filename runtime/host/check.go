@@ -29,6 +29,9 @@ func (p *Program) Check(jobs []*job.Job, s Settings) error {
 		if err := open.Check(StoreOf(j, s)); err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)
 		}
+		if err := j.CheckMachine(); err != nil {
+			return err
+		}
 		if i > 0 {
 			fmt.Fprintln(p.Out)
 		}

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -90,7 +89,7 @@ func (r *routes) openSink(tables plugin.Tables, open openTable, member *work.Mem
 	}
 	listing, ok := tables.(plugin.Listing)
 	if !ok {
-		return nil, errors.New("table.name: records cannot name their tables with this sink, which does not tell which tables there are; use {topic} and {match:1} only")
+		return nil, fmt.Errorf("table.name: %w", plugin.ErrNoListing)
 	}
 	return func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
 		of := r.named(table)

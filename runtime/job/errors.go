@@ -76,11 +76,7 @@ func (d document) located(err error) error {
 	if !errors.As(err, &f) {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
-	t := f.token
-	if t == nil {
-		t = find(d.root, f.key)
-	}
-	return fmt.Errorf("%s: %w", place(d.name, t), err)
+	return fmt.Errorf("%s: %w", place(d.name, d.where(f)), err)
 }
 
 func (d document) each(errs []error, of func(error) error) error {
@@ -89,35 +85,6 @@ func (d document) each(errs []error, of func(error) error) error {
 		all = append(all, d.located(of(err)))
 	}
 	return errors.Join(all...)
-}
-
-// find is where the value of a key begins, or that of the longest part of its path that is there; nil if no part is.
-func find(n ast.Node, key string) *token.Token {
-	m, ok := n.(ast.MapNode)
-	if !ok {
-		return nil
-	}
-	for entries := m.MapRange(); entries.Next(); {
-		rest, ok := strings.CutPrefix(key, entries.Key().GetToken().Value)
-		if !ok || rest != "" && rest[0] != '.' {
-			continue
-		}
-		if t := find(entries.Value(), strings.TrimPrefix(rest, ".")); t != nil {
-			return t
-		}
-		if _, ok := entries.Value().(ast.MapNode); ok { // whose token is the colon behind its first key
-			return entries.Key().GetToken()
-		}
-		return entries.Value().GetToken()
-	}
-	return nil
-}
-
-func place(name string, t *token.Token) string {
-	if t == nil {
-		return name
-	}
-	return fmt.Sprintf("%s:%d:%d", name, t.Position.Line, t.Position.Column)
 }
 
 // located puts file, line and column before an error of the YAML reader, and the nearest known key behind one about an unknown key.

@@ -40,6 +40,7 @@ type Job struct {
 	Errors    Errors            `yaml:"errors"`    // what becomes of records that do not fit
 
 	sink *sink
+	doc  document // that it was read from
 }
 
 // Source is the log that a job reads.
@@ -162,6 +163,7 @@ func (r Reader) Parse(name string, text []byte) (*Job, error) {
 	if err != nil {
 		return nil, doc.located(err)
 	}
+	j.doc = doc
 	return &j, nil
 }
 
@@ -250,13 +252,13 @@ func (j *Job) validate() error {
 	oneOf("decode.value.format", j.Decode.Value.Format, allowed(j.Decode.Value, "Format")...)
 	switch s := j.Decode.Value.Schema.(type) {
 	case string:
-		oneOf("decode.value.schema", s, "inferred")
+		oneOf(schemaKey, s, "inferred")
 	case []any:
 		if _, err := j.Decoding(); err != nil {
-			wrong("decode.value.schema", "%w", err)
+			errs = append(errs, &fault{key: schemaKey, err: err})
 		}
 	default:
-		wrong("decode.value.schema", "write inferred, or a list of fields like [{name: id, type: long}]")
+		wrong(schemaKey, "write inferred, or a list of fields like [{name: id, type: long}]")
 	}
 	oneOf("errors.policy", j.Errors.Policy, allowed(j.Errors, "Policy")...)
 	return errors.Join(errs...)

@@ -128,7 +128,16 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"dotted key":       {job + "catalog:\n  s3.region: eu\n  s3.endpoint: '${NOPE}'\n", "job.yaml:5:16: catalog.s3.endpoint: the environment has no variable NOPE"},
 		"strange store":    {"name: a\nsource: {topics: [b], store: 'gs://lake'}\n", "job.yaml:2:30: source.store: "},
 		"store's setting":  {"name: a\nsource: {topics: [b], store: 's3://lake?regoin=a'}\n", "job.yaml:2:30: source.store: store URL s3://lake?regoin=a: unknown parameter regoin"},
-		"declared type":    {job + "decode: {value: {schema: [{name: id, type: itn}]}}\n", `job.yaml:3:26: decode.value.schema: schema[0].type: type "itn"`},
+		"declared type":    {job + "decode: {value: {schema: [{name: id, type: itn}]}}\n", `job.yaml:3:44: decode.value.schema: schema[0].type: type "itn"`},
+		"declared list": {job + "decode:\n  value:\n    schema:\n    - {name: id, type: long}\n    - name: tags\n      type: list\n      element: {type: itn}\n    - name: x\n",
+			`job.yaml:9:23: decode.value.schema: schema[1].element.type: type "itn": "itn" is none of`},
+		"no declared type": {job + "decode:\n  value:\n    schema:\n    - {name: id, type: long}\n    - name: x\n", "job.yaml:7:7: decode.value.schema: schema[1].type: is missing"},
+		"declared twice":   {job + "decode:\n  value:\n    schema:\n    - {name: id, type: long}\n    - {name: ID, type: long}\n", `job.yaml:7:14: decode.value.schema: column ID: "id" is there already`},
+		"declared deep": {job + "decode:\n  value:\n    schema:\n    - name: a\n      type: list\n      element:\n        type: struct\n        fields:\n        - {name: b, type: long}\n        - {name: c.d, type: long}\n",
+			`job.yaml:12:18: decode.value.schema: column a.element.c.d: the name has '.' in it`},
+		"declared as text": {job + "decode: {value: {schema: [{name: a, type: 'list<struct<b: decimal(50, 2)>>'}]}}\n", `job.yaml:3:34: decode.value.schema: column a.element.b: decimal(50, 2): want`},
+		"reserved column":  {job + "decode: {value: {schema: [{name: a, type: int}, {name: _file, type: int}]}}\n", `job.yaml:3:56: decode.value.schema: column _file: the name is reserved`},
+		"no map":           {job + "decode: {value: {schema: [{name: a, type: int}, b]}}\n", `job.yaml:3:49: decode.value.schema: schema[1]: want a map`},
 		"declared column":  {job + "decode: {value: {schema: [{name: id, type: int}]}}\ntransform:\n- filter: di > 1\n", "job.yaml:5:3: transform 1 (filter): "},
 		"sink's setting":   {job + "sink: {other: {ulr: a}}\n", `job.yaml:3:16: unknown key "ulr"`},
 		"sink's check":     {job + "sink: {other: {url: ''}}\n", "job.yaml:3:8: other: no url\njob.yaml:3:8: other: no hope"},
@@ -139,6 +148,16 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		_, err := reader.Parse("job.yaml", []byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want it to say %s", name, err, c.want)
+		}
+	}
+}
+
+// TestParseReportsEveryEntry: each wrong entry of a declared schema is said where it stands.
+func TestParseReportsEveryEntry(t *testing.T) {
+	_, err := reader.Parse("job.yaml", []byte("name: a\nsource: {topics: [b]}\ndecode:\n  value:\n    schema:\n    - {name: a, type: itn}\n    - {name: b, type: struct, fields: [{name: c, typ: int}]}\n"))
+	for _, want := range []string{"job.yaml:6:23: ", "job.yaml:7:55: decode.value.schema: schema[1].fields[0].typ: is no setting", "job.yaml:7:41: decode.value.schema: schema[1].fields[0].type: is missing"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
 		}
 	}
 }

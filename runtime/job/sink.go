@@ -17,6 +17,7 @@ import (
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/route"
 	"github.com/firn-io/firn/runtime/schema"
 )
@@ -99,20 +100,44 @@ func (j *Job) checkColumns() error {
 	if err != nil {
 		return j.misfit(err)
 	}
+	template, err := j.Template()
+	if err != nil {
+		return &fault{key: "table.name", err: err}
+	}
+	if template.ByContent() && !j.sink.kind.Lists() {
+		return &fault{key: "table.name", err: plugin.ErrNoListing}
+	}
 	if j.sink.kind.CheckTable == nil {
 		return nil
 	}
 	if j.Inferred() {
 		columns = nil // others may come
 	}
-	template, err := j.Template()
-	if err == nil {
-		err = j.sink.kind.CheckTable(plugin.Table{Name: template.Of("topic").Sample(), Partition: j.Table.Partition, Properties: j.Table.Properties}, columns)
-	}
-	if err != nil {
+	if err := j.sink.kind.CheckTable(plugin.Table{Name: template.Of("topic").Sample(), Partition: j.Table.Partition, Properties: j.Table.Properties}, columns); err != nil {
 		return &fault{key: "table", err: err}
 	}
 	return nil
+}
+
+// CheckMachine says what the transforms of the job need of this machine and do not find.
+func (j *Job) CheckMachine() (err error) {
+	steps, err := j.Steps(plugin.Env{Job: j.Name, Logger: slog.New(slog.DiscardHandler), Allocator: memory.DefaultAllocator})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pipeline.CloseSteps(steps)) }()
+	var errs []error
+	for i, step := range steps {
+		if t, ok := step.Transform.(processor.Needing); ok {
+			if err := t.Missing(); err != nil {
+				errs = append(errs, &fault{j.Transform[i].Kind, j.Transform[i].token, err})
+			}
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return j.doc.located(errors.Join(errs...))
 }
 
 // misfit says where an error of Columns lies: at the first transform behind which there are no columns, else at the name of the table.

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"reflect"
 
@@ -56,6 +57,9 @@ type Listing interface {
 	List(ctx context.Context, namespace string) ([]string, error)
 }
 
+// ErrNoListing is what a job file that lets records name their tables is told where Tables are no Listing.
+var ErrNoListing = errors.New("records cannot name their tables with this sink, which does not tell which tables there are; use {topic} and {match:1} only")
+
 // Placed is an optional power of Tables: they tell people where they are.
 type Placed interface {
 	Place() string
@@ -64,6 +68,7 @@ type Placed interface {
 // Sink is a kind of sink.
 type Sink struct {
 	Settings reflect.Type // what Open decodes
+	Tables   reflect.Type // what Open gives, so that its powers are known before; nil or an interface: they show when it is open
 	// Open connects to where the tables of a job are.
 	Open func(ctx context.Context, settings Decode, env SinkEnv) (Tables, error)
 	// Check says what is wrong with settings, without connecting to anything. It may be nil.
@@ -76,16 +81,26 @@ type Sink struct {
 // Sinks are kinds of sinks by the key that names them in a job file.
 type Sinks map[string]Sink
 
-// NewSink is a kind whose settings are a value of type S.
-func NewSink[S any](open func(ctx context.Context, settings S, env SinkEnv) (Tables, error)) Sink {
+// NewSink is a kind whose settings are a value of type S and whose tables are a T.
+func NewSink[S any, T Tables](open func(ctx context.Context, settings S, env SinkEnv) (T, error)) Sink {
 	return Sink{
 		Settings: reflect.TypeFor[S](),
+		Tables:   reflect.TypeFor[T](),
 		Open: func(ctx context.Context, settings Decode, env SinkEnv) (Tables, error) {
 			var s S
 			if err := settings(&s); err != nil {
 				return nil, err
 			}
-			return open(ctx, s, env)
+			tables, err := open(ctx, s, env)
+			if err != nil {
+				return nil, err
+			}
+			return tables, nil
 		},
 	}
+}
+
+// Lists reports whether the tables are a Listing, as far as that is known before they are open.
+func (s Sink) Lists() bool {
+	return s.Tables == nil || s.Tables.Kind() == reflect.Interface || s.Tables.Implements(reflect.TypeFor[Listing]())
 }

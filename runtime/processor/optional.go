@@ -25,6 +25,12 @@ type Tracing interface {
 	Origin(table *arrow.Schema) *arrow.Schema
 }
 
+// Needing is a transform that needs something of the machine that it runs on, such as a program.
+type Needing interface {
+	// Missing says what is not there. It starts and changes nothing.
+	Missing() error
+}
+
 // Described is a sink whose table has columns of its own. Rows are decoded into them.
 type Described interface {
 	// Schema gives the table's present columns, nil if there is no table yet. It is asked after Committed and reads what that has read.

@@ -30,10 +30,19 @@ func ParseFields(value any) (Schema, error) {
 	return s, s.Validate(nil)
 }
 
+// EntryError says what is wrong with an entry of a declared schema.
+type EntryError struct {
+	Path string // of the entry, or of a key of it: "schema[0].type"
+	What string
+}
+
+// Error implements error.
+func (e *EntryError) Error() string { return e.Path + ": " + e.What }
+
 func parseFields(value any, at string, depth int) ([]Field, error) {
 	list, ok := value.([]any)
 	if !ok || len(list) == 0 {
-		return nil, fmt.Errorf("%s: want a list of fields such as {name: id, type: long}", at)
+		return nil, &EntryError{at, "want a list of fields such as {name: id, type: long}"}
 	}
 	if depth > MaxDepth {
 		return nil, &LimitError{Path: at, What: fmt.Sprintf("nested deeper than %d", MaxDepth)}
@@ -70,7 +79,7 @@ type entry struct {
 func newEntry(value any, at string, known ...string) (*entry, error) {
 	m, ok := value.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: want a map such as {name: id, type: long}", at)
+		return nil, &EntryError{at, "want a map such as {name: id, type: long}"}
 	}
 	e := &entry{values: m, at: at}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
@@ -82,7 +91,7 @@ func newEntry(value any, at string, known ...string) (*entry, error) {
 }
 
 func (e *entry) fail(key, what string) {
-	e.errs = append(e.errs, fmt.Errorf("%s.%s: %s", e.at, key, what))
+	e.errs = append(e.errs, &EntryError{e.at + "." + key, what})
 }
 
 func (e *entry) text(key string) string {

@@ -13,6 +13,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -153,22 +154,36 @@ func (s Schema) Validate(reserved Reserved) error {
 	if n := StructOf(s.Fields...).Leaves(); n > MaxColumns {
 		return &LimitError{What: fmt.Sprintf("%d columns are more than %d", n, MaxColumns)}
 	}
-	return validateFields(s.Fields, reserved, "", 1)
+	return validateFields(s.Fields, reserved, nil, 1)
 }
 
-func validateFields(fields []Field, reserved Reserved, path string, depth int) error {
+// ColumnError says what is wrong with a column of a schema.
+type ColumnError struct {
+	Path []string // its name, behind those of the structs that it is in; the element of a list is "element"
+	Err  error
+}
+
+// Error implements error.
+func (e *ColumnError) Error() string {
+	return fmt.Sprintf("column %s: %v", strings.Join(e.Path, "."), e.Err)
+}
+
+// Unwrap gives what is wrong.
+func (e *ColumnError) Unwrap() error { return e.Err }
+
+func validateFields(fields []Field, reserved Reserved, path []string, depth int) error {
 	seen := make(map[string]string, len(fields))
 	for _, f := range fields {
-		at := join(path, f.Name)
+		at := append(slices.Clip(path), f.Name)
 		if depth > MaxDepth {
-			return &LimitError{Path: at, What: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+			return &LimitError{Path: strings.Join(at, "."), What: fmt.Sprintf("nested deeper than %d", MaxDepth)}
 		}
 		if err := validateName(f.Name, reserved); err != nil {
-			return fmt.Errorf("column %s: %w", at, err)
+			return &ColumnError{at, err}
 		}
 		folded := fold(f.Name)
 		if other, ok := seen[folded]; ok {
-			return fmt.Errorf("column %s: %q is there already, and engines compare names without case", at, other)
+			return &ColumnError{at, fmt.Errorf("%q is there already, and engines compare names without case", other)}
 		}
 		seen[folded] = f.Name
 		if err := validateType(f.Type, at, depth); err != nil {
@@ -178,22 +193,22 @@ func validateFields(fields []Field, reserved Reserved, path string, depth int) e
 	return nil
 }
 
-func validateType(t Type, at string, depth int) error {
+func validateType(t Type, at []string, depth int) error {
 	switch t.Kind {
 	case Unknown:
-		return fmt.Errorf("column %s has no type", at)
+		return &ColumnError{at, errors.New("it has no type")}
 	case Decimal:
 		if t.Precision < 1 || t.Precision > 38 || t.Scale < 0 || t.Scale > t.Precision {
-			return fmt.Errorf("column %s: %s: want a precision of 1 to 38 and a scale of 0 to the precision", at, t)
+			return &ColumnError{at, fmt.Errorf("%s: want a precision of 1 to 38 and a scale of 0 to the precision", t)}
 		}
 	case List:
 		if len(t.Fields) != 1 {
-			return fmt.Errorf("column %s: a list has one element type, not %d", at, len(t.Fields))
+			return &ColumnError{at, fmt.Errorf("a list has one element type, not %d", len(t.Fields))}
 		}
 		return validateFields(t.Fields, nil, at, depth+1)
 	case Struct:
 		if len(t.Fields) == 0 {
-			return fmt.Errorf("column %s: a struct needs fields", at)
+			return &ColumnError{at, errors.New("a struct needs fields")}
 		}
 		return validateFields(t.Fields, nil, at, depth+1)
 	}

@@ -26,7 +26,7 @@ type Settings struct {
 type Tables struct{ pool *pgxpool.Pool }
 
 // Open connects to the database of a job.
-func Open(ctx context.Context, s Settings, _ plugin.SinkEnv) (plugin.Tables, error) {
+func Open(ctx context.Context, s Settings, _ plugin.SinkEnv) (*Tables, error) {
 	pool, err := pgxpool.New(ctx, s.URL)
 	return &Tables{pool}, err
 }

@@ -28,11 +28,11 @@ func TestIntegrationSuite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { tables.(*Tables).Close() })
+		t.Cleanup(func() { tables.Close() })
 		return processortest.Table{
 			Open: func(ctx context.Context) (processor.Sink, error) { return tables.Open(ctx, plugin.Table{Name: name}) },
 			Offsets: func(ctx context.Context, source processor.Source) ([]int64, error) {
-				rows, _ := tables.(*Tables).pool.Query(ctx, `select "offset" from `+name+` where topic = $1 and partition = $2`, source.Topic, source.Partition)
+				rows, _ := tables.pool.Query(ctx, `select "offset" from `+name+` where topic = $1 and partition = $2`, source.Topic, source.Partition)
 				offsets, err := pgx.CollectRows(rows, pgx.RowTo[int64]) // also the error of Query
 				var e *pgconn.PgError
 				if errors.As(err, &e) && (e.Code == "42P01" || e.Code == "3F000") { // there is no such table, or schema

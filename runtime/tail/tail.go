@@ -265,6 +265,7 @@ func (t *Tailer) get(ctx context.Context, ahead int) (event, error) {
 		return nil, f.err
 	case f.info.ServerTime.IsZero():
 		f.release()
+		t.land()
 		return nil, errNoTime
 	}
 	if err := f.openTail(); err != nil {

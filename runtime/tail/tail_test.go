@@ -295,3 +295,46 @@ func TestStoreFaults(t *testing.T) {
 		equal(t, "objects", strings.Join(got, "; "), "events/0 [0, 1) a; events/0 [1, 2) b; events/0 [2, 3) c; events/0 [3, 4) d; events/0 [4, 5) e")
 	}
 }
+
+// timeless gives the n-th answer to a GET without a time, as a gateway does that answers for the store.
+type timeless struct {
+	blob.Store
+	mu   sync.Mutex
+	n    int
+	gets int
+}
+
+func (s *timeless) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Info, error) {
+	body, info, err := s.Store.Get(ctx, key, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gets++; s.gets == s.n {
+		info.ServerTime = time.Time{}
+	}
+	return body, info, err
+}
+
+// TestAnswerWithoutTime gives each answer of a walk without a time once. That is a passing error, though objects behind were asked for already.
+func TestAnswerWithoutTime(t *testing.T) {
+	for n := 1; n <= 12; n++ {
+		memory := blob.NewMemory(nil)
+		j := tailtest.Journal{Store: memory}
+		for _, v := range []string{"a", "b", "c", "d", "e", "f"} {
+			j.Append(t, nil, tailtest.Values(events, 0, v))
+		}
+		f := open(t, &timeless{Store: memory, n: n}, nil)
+		var got []string
+		for failures := 0; len(got) < 6; {
+			o, err := f.Next(t.Context())
+			if err != nil {
+				if failures++; failures > 1 {
+					t.Fatalf("answer %d without a time: %v", n, err)
+				}
+				continue
+			}
+			got = append(got, show(t, o))
+			o.Release()
+		}
+		equal(t, "objects", strings.Join(got, "; "), "events/0 [0, 1) a; events/0 [1, 2) b; events/0 [2, 3) c; events/0 [3, 4) d; events/0 [4, 5) e; events/0 [5, 6) f")
+	}
+}

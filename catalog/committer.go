@@ -78,6 +78,7 @@ type Committer struct {
 	known    Known
 	identity string // of the table that known is of
 	seen     *view  // of the last call of Position
+	sequence int64  // of the snapshot that the last Commit has added
 }
 
 // Committer is the commit protocol for one job and one table, namespace.table. The table need not exist yet.
@@ -198,8 +199,16 @@ func (c *Committer) Commit(ctx context.Context, g Group) error {
 	for source, r := range g.Ranges {
 		c.known.Positions[source] = r.Span.Next
 	}
+	c.sequence = 0
+	if a.sends > 0 && a.view.format > 1 {
+		c.sequence = a.sequence + 1
+	}
 	return nil
 }
+
+// Sequence is the sequence number of the snapshot that the last successful Commit has added. It is 0 if that had nothing to add, and in tables
+// of format version 1, which do not count.
+func (c *Committer) Sequence() int64 { return c.sequence }
 
 // saw remembers how far another writer is, so that it is noticed when the table stands where the group begins once more.
 func (c *Committer) saw(a *attempt) {
@@ -337,7 +346,7 @@ func (c *Committer) snapshotID() (int64, error) {
 // view reads what the protocol looks at.
 func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Metadata) error) (v *view, err error) {
 	meta := t.Metadata()
-	v = &view{table: meta.TableUUID().String(), sequence: meta.LastSequenceNumber(), complete: true,
+	v = &view{table: meta.TableUUID().String(), format: meta.Version(), sequence: meta.LastSequenceNumber(), complete: true,
 		foreign: map[string]string{}, family: map[string]map[string]SourceProgress{}}
 	v.identity, v.sealed = Identity(meta), meta.Properties()[sealedProperty]
 	if head := meta.CurrentSnapshot(); head != nil {

@@ -11,6 +11,7 @@ import (
 // view is what the protocol looks at in a loaded table: everything that decides, nothing that does I/O.
 type view struct {
 	table    string // the table's uuid
+	format   int    // its format version
 	identity string // its own, or of the table in whose place it is
 	head     int64  // the snapshot of the branch; 0 if it has none
 	sequence int64  // the last sequence number that a snapshot of the table, of any branch, was given

@@ -19,7 +19,8 @@ import (
 	"github.com/firn-io/firn/runtime/processor"
 )
 
-// upkeepEvery is the number of commits after which manifests are merged and old snapshots are removed.
+// upkeepEvery is the number of commits after which manifests are merged and old snapshots are removed: of those of this sink, or of all to the
+// table by its own count, for processes may end after a few.
 const upkeepEvery = 100
 
 // Seal ends the files that were written since the last Seal and describes them. After an error all of that is given up.
@@ -77,7 +78,9 @@ func (s *Sink) Commit(ctx context.Context, from, to processor.Positions, all []p
 		s.stale = true
 		return asProcessor(err)
 	}
-	if s.commits++; s.commits%upkeepEvery == 0 {
+	s.commits++
+	if n := s.committer.Sequence(); s.commits >= upkeepEvery || n > 0 && n%upkeepEvery == 0 {
+		s.commits = 0
 		// The commit has landed; that the table is not tidied up is no reason to say otherwise.
 		if err := s.committer.Upkeep(ctx); err != nil {
 			slog.WarnContext(ctx, "upkeep is left for later", "table", s.spec.Name, "error", err)

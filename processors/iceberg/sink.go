@@ -130,7 +130,7 @@ type Sink struct {
 	began    int64              // when the first file was begun, in Unix milliseconds; 0 if there is none
 	clock    int64              // counts writes
 
-	commits int // that have landed
+	commits int // that have landed since the last upkeep
 }
 
 // writer brings batches of one schema into files of one layout.

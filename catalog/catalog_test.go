@@ -113,7 +113,7 @@ func TestProgressFile(t *testing.T) {
 		t.Errorf("%d sources, source 7 at %d", len(next), next["events/AQAAAAAAAAAAAAAAAAAAAA/7"])
 	}
 	value := loaded.Properties()[progressPrefix+"job"]
-	if len(value) > maxProperty || !strings.Contains(value, `"file":"jobs/job/progress-`) {
+	if len(value) > maxProperty || !strings.Contains(value, `"file":"jobs/job/progress/`) {
 		t.Errorf("the property is %.200s", value)
 	}
 	if got, err := streamsOf(value); err != nil || !slices.Equal(got, []string{"events/AQAAAAAAAAAAAAAAAAAAAA"}) {

@@ -219,7 +219,7 @@ func (c *Committer) encodeProgress(ctx context.Context, p *Progress) (string, er
 	if err != nil {
 		return "", fmt.Errorf("name of the progress file: %w", err)
 	}
-	key := "jobs/" + strings.ReplaceAll(c.opts.Job, "/", "-") + "/progress-" + name.String() + ".json"
+	key := progressKeys(c.opts.Job, p.Table) + name.String() + ".json"
 	if _, err := c.opts.Store.Put(ctx, key, body, true); err != nil {
 		return "", fmt.Errorf("put %s: %w", key, err)
 	}
@@ -228,6 +228,11 @@ func (c *Committer) encodeProgress(ctx context.Context, p *Progress) (string, er
 		return "", fmt.Errorf("progress: %w", err)
 	}
 	return string(pointer), nil
+}
+
+// progressKeys begins the keys of the files that the progress of a job in a table was put into.
+func progressKeys(job, table string) string {
+	return "jobs/" + strings.ReplaceAll(job, "/", "-") + "/progress/" + table + "/"
 }
 
 // decodeProgress reads what encodeProgress wrote. store may be nil as long as the progress stands in the property.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -13,8 +14,16 @@ import (
 )
 
 // Every commit adds a manifest to the list that the next one copies, and a snapshot to the metadata that every load reads: 600 commits
-// make some 600 KB of metadata, and a commit reads and writes all of it. Upkeep bounds both. It deletes no file; what is no longer named is
-// for an orphan sweep.
+// make some 600 KB of metadata, and a commit reads and writes all of it. Upkeep bounds both. It deletes no file of the table; what is no longer
+// named is for an orphan sweep. Of the source's store it deletes the progress files that the table does not point to any more: where one is
+// needed, every commit writes one.
+
+const (
+	// progressLife is how old a progress file is, by the store's clock, when it goes: no request that names it is on its way any more.
+	progressLife = time.Hour
+	// maxSwept bounds the progress files that one upkeep deletes.
+	maxSwept = 1000
+)
 
 // Upkeep is how much of its own a job leaves in a table. The zero value is the defaults. The table's properties go before Snapshots and Age:
 // history.expire.min-snapshots-to-keep and history.expire.max-snapshot-age-ms.
@@ -52,7 +61,8 @@ func (u Upkeep) of(props iceberg.Properties) Upkeep {
 const kindMerge = "merge"
 
 // Upkeep merges manifests and removes the job's old snapshots from the metadata, each in a commit of its own that is pinned to the
-// head. It is tried once: an error leaves the table as good as it was, and whether the change landed makes no difference.
+// head, and deletes old progress files. It is tried once: an error leaves the table as good as it was, and whether the change landed makes no
+// difference.
 func (c *Committer) Upkeep(ctx context.Context) error {
 	t, err := c.Load(ctx)
 	if err != nil {
@@ -70,6 +80,17 @@ func (c *Committer) Upkeep(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.removeOld(ctx, t); err != nil {
+		return err
+	}
+	if err := c.sweepProgress(ctx, t.Metadata()); err != nil {
+		return fmt.Errorf("old progress files of table %s: %w", c.Name(), err)
+	}
+	return nil
+}
+
+// removeOld removes the job's old snapshots from the metadata.
+func (c *Committer) removeOld(ctx context.Context, t *table.Table) error {
 	old, err := c.oldSnapshots(t.Metadata())
 	if err != nil || len(old) == 0 {
 		return err
@@ -172,4 +193,42 @@ func (c *Committer) oldSnapshots(meta table.Metadata) ([]int64, error) {
 		}
 	}
 	return old, nil
+}
+
+// sweepProgress deletes the progress files of this job and table that no property of the table names, if the progress is in a file. Whoever
+// works on a branch does not see all properties and leaves them to the job.
+func (c *Committer) sweepProgress(ctx context.Context, meta table.Metadata) error {
+	var pointer progressFile
+	value := meta.Properties()[progressPrefix+c.opts.Job]
+	if _, aside := c.catalog.client.(*asideClient); aside || c.opts.Store == nil || json.Unmarshal([]byte(value), &pointer) != nil || pointer.File == "" {
+		return nil
+	}
+	swept := 0
+	for page, err := range c.opts.Store.List(ctx, progressKeys(c.opts.Job, meta.TableUUID().String()), "") {
+		if err != nil {
+			return err
+		}
+		for _, o := range page.Objects {
+			if page.ServerTime.IsZero() || page.ServerTime.Sub(o.Modified) < progressLife || named(meta.Properties(), o.Key) {
+				continue
+			}
+			if swept++; swept > maxSwept {
+				return nil
+			}
+			if err := c.opts.Store.Delete(ctx, o.Key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// named reports whether any property holds the key: also what a rebuild notes, and what is made aside, points to progress files.
+func named(props iceberg.Properties, key string) bool {
+	for _, value := range props {
+		if strings.Contains(value, key) {
+			return true
+		}
+	}
+	return false
 }

@@ -24,6 +24,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	icebergcat "github.com/apache/iceberg-go/catalog"
@@ -129,8 +130,14 @@ func ParseIdentifier(s string) (table.Identifier, error) {
 	return ident, nil
 }
 
+// requestTimeout bounds the load of a table and a commit. A catalog that does not answer, and does not hang up either, would hold a table up for
+// ever; what became of a commit, the table tells.
+const requestTimeout = time.Minute
+
 // load reads a table; ErrNoTable if it, or its namespace, does not exist.
 func (c *Catalog) load(ctx context.Context, ident table.Identifier) (*table.Table, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	t, err := c.client.LoadTable(ctx, ident)
 	switch {
 	case errors.Is(err, icebergcat.ErrNoSuchTable), errors.Is(err, icebergcat.ErrNoSuchNamespace):

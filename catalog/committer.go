@@ -290,7 +290,9 @@ func (c *Committer) run(ctx context.Context, a *attempt, g Group) error {
 
 // send asks the catalog to apply the request.
 func (c *Committer) send(ctx context.Context, t *table.Table, req *request) (bool, error) {
-	meta, _, err := c.catalog.client.CommitTable(ctx, slices.Clone(c.ident), req.requirements, req.updates)
+	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	meta, _, err := c.catalog.client.CommitTable(bounded, slices.Clone(c.ident), req.requirements, req.updates)
 	if err != nil {
 		return false, fmt.Errorf("send: %w", err)
 	}

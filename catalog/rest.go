@@ -2,9 +2,11 @@ package catalog
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -60,10 +62,22 @@ func openREST(ctx context.Context, name string, props map[string]string) (*Catal
 	if len(headers) > 0 {
 		opts = append(opts, rest.WithHeaders(headers))
 	}
-	opts = append(opts, rest.WithAdditionalProps(storage))
+	opts = append(opts, rest.WithAdditionalProps(storage), rest.WithTransportFactory(transport))
 	client, err := rest.NewCatalog(ctx, name, props["uri"], opts...)
 	if err != nil {
 		return nil, err
 	}
 	return &Catalog{client: client, closers: []io.Closer{client}}, nil
+}
+
+// idleConnections bounds the connections to a REST catalog that are kept for the next request: several tables ask at the same time.
+const idleConnections = 16
+
+// transport has the time limits for connecting that Go's own has and the library's lacks, and one for the beginning of an answer.
+func transport(cfg *tls.Config) (http.RoundTripper, func()) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = cfg
+	t.MaxIdleConnsPerHost = idleConnections
+	t.ResponseHeaderTimeout = requestTimeout
+	return t, t.CloseIdleConnections
 }

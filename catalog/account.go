@@ -17,6 +17,7 @@ type Account struct {
 	Table    string               // the table's uuid
 	Identity string               // the same; of a table that took another's place after a rebuild, the other's
 	Sealed   string               // the table that takes this one's place, to which nobody commits any more; empty if none does
+	Paused   *Pause               // that was asked for, over or not; nil if none was
 	Head     int64                // the main branch's snapshot; 0 if it has none
 	Complete bool                 // the branch ends at a snapshot without a parent; expiry may have made it one
 	Branch   []Entry              // the main branch's snapshots, the newest first
@@ -44,7 +45,7 @@ func (c *Catalog) Account(ctx context.Context, name string, store blob.Store) (*
 		return nil, nil, err
 	}
 	meta := t.Metadata()
-	a := &Account{Table: meta.TableUUID().String(), Identity: Identity(meta), Sealed: meta.Properties()[sealedProperty], Complete: true, Progress: map[string]*Progress{}, Rebuilt: map[string]*Rebuilt{}}
+	a := &Account{Table: meta.TableUUID().String(), Identity: Identity(meta), Sealed: meta.Properties()[sealedProperty], Paused: pauseOf(meta.Properties()), Complete: true, Progress: map[string]*Progress{}, Rebuilt: map[string]*Rebuilt{}}
 	inBranch := map[int64]bool{}
 	if head := meta.CurrentSnapshot(); head != nil {
 		a.Head = head.SnapshotID

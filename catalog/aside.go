@@ -129,7 +129,7 @@ func (p *Aside) enter(meta table.Metadata) (table.Metadata, error) {
 		case own:
 			set[progressPrefix+job] = value
 			drop = append(drop, key)
-		case strings.HasPrefix(key, progressPrefix), strings.HasPrefix(key, rebuiltPrefix), strings.HasPrefix(key, lettersPrefix):
+		case key == pausedProperty, strings.HasPrefix(key, progressPrefix), strings.HasPrefix(key, rebuiltPrefix), strings.HasPrefix(key, lettersPrefix):
 			drop = append(drop, key)
 		}
 	}

@@ -179,7 +179,7 @@ func (c *Committer) Config(source string) string {
 	return c.seen.config(c.opts.Job, source)
 }
 
-// Commit makes a group visible and moves the position over its ranges, in one atomic step. Errors: ErrMoved and ErrRestage (nothing
+// Commit makes a group visible and moves the position over its ranges, in one atomic step. Errors: ErrMoved, ErrRestage and ErrPaused (nothing
 // was committed), ErrUnknownOutcome, ErrNoTable, *HaltError; any other error says that the table could not be loaded or that the
 // files of the commit could not be written, and nothing was committed.
 func (c *Committer) Commit(ctx context.Context, g Group) error {
@@ -351,6 +351,9 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 	v = &view{table: meta.TableUUID().String(), format: meta.Version(), sequence: meta.LastSequenceNumber(), complete: true,
 		foreign: map[string]string{}, family: map[string]map[string]SourceProgress{}}
 	v.identity, v.sealed = Identity(meta), meta.Properties()[sealedProperty]
+	if p := pauseOf(meta.Properties()); p != nil && p.At(c.opts.Now()) {
+		v.paused = p
+	}
 	if head := meta.CurrentSnapshot(); head != nil {
 		v.head = head.SnapshotID
 		var snapshots []table.Snapshot

@@ -11,6 +11,8 @@ var (
 	// ErrRestage says that the staged files do not fit the table any more: its schema or partitioning changed. Nothing was committed;
 	// start again from the table's position.
 	ErrRestage = errors.New("staged files do not fit the table any more")
+	// ErrPaused says that the table is paused, see Pause: nothing was sent, and the same group may be committed when the pause is over.
+	ErrPaused = errors.New("commits wait, for the table is paused")
 	// ErrUnknownOutcome says that the catalog never told whether a commit has landed. The files of the group must stay; the table's
 	// position, read again later, tells the truth.
 	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")

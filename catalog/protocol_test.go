@@ -16,6 +16,7 @@ type branch struct {
 	cut      int  // how many of the oldest have expired
 	orphaned bool // the survivor's parent was rewritten to none
 	property *Progress
+	paused   bool
 	table    string
 	foreign  map[string]string
 	family   map[string]map[string]SourceProgress
@@ -25,6 +26,9 @@ type branch struct {
 func (b branch) view(t *testing.T) *view {
 	t.Helper()
 	v := &view{table: "T", complete: b.cut == 0 || b.orphaned, progress: b.property, foreign: b.foreign, family: b.family}
+	if b.paused {
+		v.paused = &Pause{}
+	}
 	if b.table != "" {
 		v.table = b.table
 	}
@@ -162,6 +166,8 @@ func script(t *testing.T, a *attempt, events ...event) []string {
 				line += " moved"
 			case errors.Is(eff.err, ErrRestage):
 				line += " restage"
+			case errors.Is(eff.err, ErrPaused):
+				line += " paused"
 			case errors.Is(eff.err, ErrUnknownOutcome):
 				line += " unknown"
 			default:
@@ -177,6 +183,8 @@ func TestProtocol(t *testing.T) {
 	ours := func(base, next int64) map[string]Advance { return data("C", base, next).Ranges }
 	c1 := branch{commits: []Receipt{data("c1", 0, 5)}, property: progress("c1", 0, 5)}
 	c2 := branch{commits: []Receipt{data("c1", 0, 5), foreign}, property: progress("c1", 0, 5)}
+	paused, movedOn := c1, c2
+	paused.paused, movedOn.paused = true, true
 	landed := branch{commits: []Receipt{data("c1", 0, 5), data("C", 5, 9), foreign}, property: progress("C", 0, 9)}
 	start := Receipt{Job: "job", Kind: KindStart, Commit: "C/start", Ranges: map[string]Advance{"a/0": {High: -1}}}
 	started := branch{commits: []Receipt{start}, property: &Progress{Table: "T", Commit: "C/start", Sources: map[string]SourceProgress{"a/0": {High: -1}}}}
@@ -216,6 +224,12 @@ func TestProtocol(t *testing.T) {
 		{"two backfills of the same", attempt{job: "job/backfill/2", ranges: ours(4, 9)}, []event{load(branch{family: backfilled(0, 5)})}, "load, stop halt"},
 		{"expired receipts are proved", attempt{ranges: ours(5, 9)}, []event{load(branch{commits: []Receipt{{}, {}}, cut: 1, property: progress("c1", 0, 5)}), {highs: map[string]int64{"a/0": 4}}, {replied: true}}, "load, read highs, send data on 2, stop done"},
 		{"expired receipts are not proved", attempt{ranges: ours(5, 9)}, []event{load(branch{commits: []Receipt{{}, {}}, cut: 1, property: progress("c1", 0, 5)}), {highs: map[string]int64{"a/0": 5}}}, "load, read highs, stop halt"},
+		{"the table is paused", attempt{ranges: ours(5, 9)}, []event{load(paused)}, "load, stop paused"},
+		{"its position can be read", attempt{}, []event{load(paused)}, "load, stop done"},
+		{"paused, and another writer is ahead", attempt{ranges: ours(4, 9)}, []event{load(paused)}, "load, stop moved"},
+		{"paused when it was sent", attempt{ranges: ours(5, 9)}, []event{load(c1), failed, {}, load(paused), {replied: true}}, "load, send data on 1, wait, load, send again data on 1, stop done"},
+		{"paused and moved when it was sent", attempt{ranges: ours(5, 9)}, []event{load(c1), failed, {}, load(movedOn), {replied: true}}, "load, send data on 1, wait, load, send data on 2, stop done"},
+		{"a rewrite of a table that is paused", attempt{rewrite: true}, []event{load(paused)}, "load, stop paused"},
 		{"a rewrite", attempt{rewrite: true}, []event{load(c1), {replied: true}}, "load, send replace on 1, stop done"},
 		{"a rewrite that another has made", attempt{rewrite: true}, []event{load(c1), {void: true}}, "load, send replace on 1, stop done"},
 	} {

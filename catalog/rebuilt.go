@@ -84,7 +84,7 @@ type Swap struct {
 }
 
 // Swap makes a branch the main branch, in one commit that is pinned to the heads of both: the progress of the job becomes that of the branch,
-// that of its backfills, whose rows the branch has too, goes; what was main stays under a tag, Rebuilt.Replaced, and the branch goes. ErrMoved says that main has another
+// that of its backfills, whose rows the branch has too, goes, and so does a pause; what was main stays under a tag, Rebuilt.Replaced, and the branch goes. ErrMoved says that main has another
 // head: nothing was done. opts says how to wait between tries.
 func (c *Catalog) Swap(ctx context.Context, s Swap, opts Options) error {
 	done, sent := false, false
@@ -128,6 +128,9 @@ func swapRequest(meta table.Metadata, s Swap, progress, rebuilt string) *request
 			drop = append(drop, key)
 		}
 	}
+	if _, paused := meta.Properties()[pausedProperty]; paused {
+		drop = append(drop, pausedProperty)
+	}
 	slices.Sort(drop)
 	return &request{
 		requirements: []table.Requirement{
@@ -161,15 +164,7 @@ func ofAside(meta table.Metadata, branch string) []string {
 
 // Finished notes that no dead letters are left to be dealt with since a rebuild was swapped in.
 func (c *Catalog) Finished(ctx context.Context, name, job string, rebuilt *Rebuilt, opts Options) error {
-	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
-		if t.Properties()[lettersPrefix+job] != rebuilt.Commit {
-			return nil, nil
-		}
-		return &request{
-			requirements: []table.Requirement{table.AssertTableUUID(t.Metadata().TableUUID())},
-			updates:      []table.Update{table.NewRemovePropertiesUpdate([]string{lettersPrefix + job})},
-		}, nil
-	})
+	err := c.drop(ctx, name, lettersPrefix+job, func(value string) bool { return value == rebuilt.Commit }, opts)
 	if err != nil {
 		return fmt.Errorf("finish the rebuild of table %s: %w", name, err)
 	}

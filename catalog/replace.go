@@ -100,16 +100,7 @@ func (c *Catalog) mark(ctx context.Context, r Replacement, opts Options) error {
 
 // Unseal lets a table be committed to again.
 func (c *Catalog) Unseal(ctx context.Context, name string, opts Options) error {
-	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
-		if _, sealed := t.Properties()[sealedProperty]; !sealed {
-			return nil, nil
-		}
-		return &request{
-			requirements: []table.Requirement{table.AssertTableUUID(t.Metadata().TableUUID())},
-			updates:      []table.Update{table.NewRemovePropertiesUpdate([]string{sealedProperty})},
-		}, nil
-	})
-	if err != nil {
+	if err := c.drop(ctx, name, sealedProperty, nil, opts); err != nil {
 		return fmt.Errorf("unseal table %s: %w", name, err)
 	}
 	return nil

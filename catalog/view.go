@@ -22,6 +22,7 @@ type view struct {
 	family   map[string]map[string]SourceProgress // the job that this one is a backfill of, its backfills, and their progress
 	rebuilt  *Rebuilt                             // the last rebuild of this job's rows, nil if there was none
 	sealed   string                               // the table that takes this one's place; empty if none does
+	paused   *Pause                               // that is to be obeyed, nil if there is none
 	mismatch error                                // why staged output does not fit the table any more, nil if it does
 }
 

@@ -2,8 +2,10 @@ package catalogtest
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -87,6 +89,39 @@ func testAside(t *testing.T, client catalog.Client) {
 		t.Errorf("%d snapshots and %d refs are left, want the rebuild's three and two of the job, and main", n, refs)
 	}
 	wantFiles(t, main, Group("a/0", 0, 5), Group("a/0", 5, 20), Group("a/0", 20, 25), Group("a/0", 25, 30))
+}
+
+// testPauses pauses a table: its job waits until that is over, or ended; its position can be read, and branches go on.
+func testPauses(t *testing.T, client catalog.Client) {
+	const name = "default.paused"
+	ctx, lake := t.Context(), catalog.New(client)
+	now := time.Now()
+	opts := catalog.Options{Job: "job", Now: func() time.Time { return now }}
+	main := NewCommitter(t, client, name, opts)
+	create(t, main)
+	must(t, main.Commit(ctx, Group("a/0", 0, 10)))
+	pause := catalog.Pause{By: "rebuild", Since: now.UnixMilli(), Until: now.Add(catalog.MaxPause).UnixMilli()}
+	for range 2 {
+		must(t, lake.Pause(ctx, name, pause, opts))
+	}
+	if err := main.Commit(ctx, Group("a/0", 10, 20)); !errors.Is(err, catalog.ErrPaused) || !strings.Contains(err.Error(), pause.String()) {
+		t.Errorf("a commit to a table that is paused: %v", err)
+	}
+	wantPosition(t, main, map[string]int64{"a/0": 10})
+	aside := NewCommitter(t, lake.Aside(map[string]catalog.Aside{name: {Branch: "anew"}}).Client(), name, opts)
+	must(t, aside.Commit(ctx, Group("a/0", 0, 20)))
+	for range 2 {
+		must(t, lake.Resume(ctx, name, opts))
+	}
+	must(t, main.Commit(ctx, Group("a/0", 10, 20)))
+
+	must(t, lake.Pause(ctx, name, pause, opts))
+	now = now.Add(catalog.MaxPause)
+	must(t, main.Commit(ctx, Group("a/0", 20, 30))) // it is over
+	pause.Until = now.Add(catalog.MaxPause + time.Millisecond).UnixMilli()
+	must(t, lake.Pause(ctx, name, pause, opts))
+	must(t, main.Commit(ctx, Group("a/0", 30, 40))) // so long is none
+	wantFiles(t, main, Group("a/0", 0, 10), Group("a/0", 10, 20), Group("a/0", 20, 30), Group("a/0", 30, 40))
 }
 
 // testProbes tries what a rebuild asks of a catalog, and leaves nothing behind.

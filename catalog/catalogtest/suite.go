@@ -45,6 +45,7 @@ func Suite(t *testing.T, open func(t *testing.T) catalog.Client) {
 	t.Run("schemas", func(t *testing.T) { testSchemas(t, open(t)) })
 	t.Run("upkeep", func(t *testing.T) { testUpkeep(t, open(t)) })
 	t.Run("a branch beside main", func(t *testing.T) { testAside(t, open(t)) })
+	t.Run("pauses", func(t *testing.T) { testPauses(t, open(t)) })
 	t.Run("probes", func(t *testing.T) { testProbes(t, open(t)) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, open) })
 }

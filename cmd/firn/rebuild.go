@@ -59,9 +59,13 @@ func (p *program) rebuildCommand() *cobra.Command {
 		Long: `Make a table of a job anew from the log, with a changed job file, and swap it in.
 
 After decoding or transforms have changed, old rows are as they were. A rebuild reads all that the log still has of the table's topic, makes
-rows of it as the job file says now, beside the table, its readers and the job at work. When it stands where the table stands, it
-shows what differs: rows, dead letters, and values and nulls of each column. Then it asks, catches up with what the job has committed
+rows of it as the job file says now, beside the table, its readers and the job at work. When it stands where the table stands, or about,
+it shows what differs: rows, dead letters, and values and nulls of each column. Then it asks, catches up with what the job has committed
 meanwhile, and swaps. The job's position is that of the rebuild from then on: no record is lost and none comes twice.
+
+A job that commits again before the rebuild has caught up is asked to wait: the table is paused, what is left is read, and the swap ends the
+pause. A job that waits says so in its log, firn status says so too, and nothing that it has read is lost. No pause lasts longer than a
+minute: if the rebuild is killed in it, the job goes on when it is over, or when --abandon ends it.
 
   1. change the job file
   2. firn rebuild -f job.yaml            the job may run, with the former file or with the new one
@@ -177,7 +181,7 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 // explain says what to do about errors.
 func (b *rebuilding) explain(err error) error {
 	if errors.Is(err, rebuild.ErrBusy) {
-		return fmt.Errorf("%w: stop the job for a moment, and start the same command again", err)
+		return fmt.Errorf("%w; the job goes on. Start the same command again, when there is less to do for both, or stop the job for that time", err)
 	}
 	return fmt.Errorf("%w; the same command goes on where it ended", err)
 }

@@ -23,8 +23,8 @@ type rebuiltRow struct {
 }
 
 // TestIntegrationRebuild makes a table anew beside a job at work, killed again and again: on a branch at first, then in a table of its own
-// because a column gets another type. Other engines read what has come of it. It runs alone: it has to get to where the job stands between two
-// of the job's commits.
+// because a column gets another type. Other engines read what has come of it. The job commits faster than the rebuild can follow: it has to
+// wait for the swap.
 func TestIntegrationRebuild(t *testing.T) {
 	folder := t.TempDir()
 	firn := start(t, "broker", "--store", filepath.Join(folder, "store"), "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0")
@@ -41,7 +41,7 @@ func TestIntegrationRebuild(t *testing.T) {
 	produceLines(t, firn, "orders", lines)
 	const noJSON = old / 1000
 	bin := fromEnv(t, "FIRN_BIN")
-	job := writeJob(t, folder, "{name: id, type: long}, {name: text, type: string}", "2s")
+	job := writeJob(t, folder, "{name: id, type: long}, {name: text, type: string}", "200ms")
 	if out, err := run(t, bin, "process", "-f", job, "--until", "latest"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -57,7 +57,7 @@ func TestIntegrationRebuild(t *testing.T) {
 	} {
 		at := start(t, "process", "-f", job) // with the file that it had
 		p := startProducer(t, firn, "orders", produced)
-		job = writeJob(t, folder, step.schema, "2s")
+		job = writeJob(t, folder, step.schema, "200ms")
 		text, err := os.ReadFile(job)
 		if err == nil {
 			err = os.WriteFile(job, append(text, step.transform...), 0o600)

@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/deadletter"
 	"github.com/firn-io/firn/processors/iceberg/rebuild"
@@ -104,6 +106,7 @@ func TestRebuild(t *testing.T) {
 	if got := w.status("lake.events").Rebuild; got == nil || *got != (rebuildStatus{To: rebuild.OnBranch, Offsets: 4, Left: 2}) {
 		t.Errorf("status says %+v", got)
 	}
+	w.paused("lake.events")
 	swapped, err := w.rebuild(shopAfter, "--table", "lake.events", "--yes")
 	if err != nil || swapped.Outcome != "swapped" || !strings.HasPrefix(swapped.Replaced, "before_rebuild_") {
 		t.Fatalf("%+v, %v", swapped, err)
@@ -160,6 +163,24 @@ func (w *workbench) status(table string) tableStatus {
 	}
 	w.t.Fatalf("status says nothing of %s: %+v", table, all)
 	return tableStatus{}
+}
+
+// paused pauses a table, as a rebuild that is killed then leaves it, and checks that status tells of it.
+func (w *workbench) paused(table string) {
+	w.t.Helper()
+	lake, _, err := openCatalog(w.t.Context(), nil, w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer lake.Close()
+	now := time.Now()
+	p := catalog.Pause{By: "a rebuild", Since: now.UnixMilli(), Until: now.Add(catalog.MaxPause).UnixMilli()}
+	if err := lake.Pause(w.t.Context(), table, p, catalog.Options{Job: "shop"}); err != nil {
+		w.t.Fatal(err)
+	}
+	if got := w.status(table).Rebuild; got == nil || got.Paused == nil || *got.Paused != p {
+		w.t.Errorf("status says %+v of a table that is paused", got)
+	}
 }
 
 // TestRebuildInTable makes a table anew that cannot hold the new rows; then another rebuild is made on a branch of what has come of it.

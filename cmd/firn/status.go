@@ -54,6 +54,8 @@ type rebuildStatus struct {
 	Offsets int64         `json:"offsets"` // that it accounts for
 	Left    int64         `json:"left"`    // that the table accounts for beyond
 	Problem string        `json:"problem,omitempty"`
+	// Paused is set while the job waits for the rebuild to be swapped in.
+	Paused *catalog.Pause `json:"paused,omitempty"`
 }
 
 // rebuildOf tells of a rebuild of a table; nil if there is none.
@@ -84,9 +86,9 @@ func (j *jobTables) rebuildOf(ctx context.Context, table string) (*rebuildStatus
 		s.Problem = err.Error()
 		return s, nil
 	}
+	s.Left, s.Paused = standing.Left(), standing.Paused
 	for _, source := range standing.Sources {
-		at := max(source.At, source.Table.Base)
-		s.Offsets, s.Left = s.Offsets+at-source.Table.Base, s.Left+source.Table.Next-at
+		s.Offsets += max(source.At, source.Table.Base) - source.Table.Base
 	}
 	return s, nil
 }
@@ -335,6 +337,9 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %s\n", r.table.Table, b.To, b.Problem)
 		default:
 			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %d offsets, %d left\n", r.table.Table, b.To, b.Offsets, b.Left)
+			if b.Paused != nil {
+				fmt.Fprintf(out, "%s: the table is paused and the job waits: %s; it ends sooner when firn rebuild is run again, or with --abandon\n", r.table.Table, b.Paused)
+			}
 		}
 	}
 	if err == nil {

@@ -33,9 +33,12 @@ type Count struct {
 	Nulls  int64  `json:"nulls"`
 }
 
-// Diff compares the table with the rebuild, which has caught up with it.
+// Diff compares the table with the rebuild, which has caught up with it, or about.
 func (r *Rebuild) Diff(ctx context.Context, s *Standing) (*Diff, error) {
 	d := &Diff{}
+	if left := s.Left(); left > 0 {
+		d.Notes = append(d.Notes, fmt.Sprintf("the job goes on: the rebuild has not read the last %d offsets yet, and does so before it is swapped in", left))
+	}
 	var both [2]map[string]*Count
 	var names []string
 	below := s.ends()

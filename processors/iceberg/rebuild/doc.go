@@ -17,23 +17,36 @@
 //
 // # The swap
 //
-// It is made when the branch stands, for every source, exactly where main stands. One commit sets main to the head of the branch, a
+// It is made when the branch stands, for every source, where main stands, or beyond. One commit sets main to the head of the branch, a
 // tag to the former head of main, and the job's progress to that of the branch. It is pinned to both heads:
 //
 //   - Whatever the job had committed before is made anew on the branch, for the positions were compared for the head that is pinned.
 //   - Whatever the job sends at the same time is pinned to the former head: it lands before, and the swap does not and is tried again when
 //     the branch has caught up; or it never lands.
-//   - After it, the position that the job finds is that of the newest receipt in the ancestry, which is the branch's: where the table stood.
+//   - After it, the position that the job finds is that of the newest receipt in the ancestry, which is the branch's.
 //   - If the answer is lost, the table tells: it has a property that names the last commit of the rebuild.
 //
 // Rows of backfills are among those of the branch, so their progress goes with the swap. A backfill at work halts, for the job now
 // accounts for its offsets.
 //
+// # The pause
+//
+// Reading what the job has committed takes longer than the job takes to commit again. So the rebuild follows it until a round leaves more
+// than half of what there was to read before it, and tries the swap. If the job was faster, it is asked to wait (catalog.Pause): a
+// property of the table, which every committer looks at before it begins a commit. A commit that has begun goes on; it is the last of its
+// committer. Then the table stands still, the rest, which is little, is read, and the swap takes the property away. The job tries its commit
+// again, or reads it again, and finds the swap or a table that is paused no more. If the rest takes longer than a minute, or the
+// rebuild fails, or is killed, the job goes on: at once, or when the pause is over by the job's own clock.
+//
+// No guarantee rests on the pause. A job that does not know of it, or has another time, or an engine that compacts the table, commits, and
+// the swap, which is pinned as ever, is not made. Only that the rebuild gets there rests on it.
+//
 // # A table of its own
 //
 // A table has one schema for all its branches. Where the new rows need another one, or other partitions, they go to a table {table}__rebuild,
 // which has a location of its own, and the identity of the table by which the job's object in the store knows it. When it stands where the
-// table stands, the table is sealed by a commit that is pinned to that head: no request lands behind it, and every job halts that looks at it.
+// table stands, for which the job may have to wait likewise, the table is sealed by a commit that is pinned to that head: no request lands
+// behind it, and every job halts that looks at it.
 // From there on it goes forward only: the table is renamed to {table}__before_rebuild_…, then the other to its name. A catalog renames
 // one table at a time, so in between there is none of the name, in SQLite for the time between two transactions, in a REST catalog for that between
 // two requests: readers get an error, and no job makes a new table in the place of one that it has known. Killed there, the next run renames.
@@ -44,8 +57,12 @@
 //
 // A job at work, or one that starts, may have the former file still, and would add rows as they were before. It halts
 // (catalog.Rebuilt), as long as the newest receipt of the table is the rebuild's. A job with the file of the rebuild goes on at
-// once, with what it has staged; from then on its file may change as ever. What a span becomes is decided once: both sides stand at one position.
-// Where the dead-letter table is ahead of it, because a job was stopped in between, there is no swap before the job has caught up.
+// once, with what it has staged; from then on its file may change as ever.
+//
+// What a span becomes is decided once. A job commits the dead letters of a span before its rows, so the dead-letter table may be ahead of
+// the table when the table stands still. The rebuild reads on to there, and decides that span anew with all others: the job's rows of it
+// do not land any more. Dead letters that a job commits later than the rebuild looks, while the swap is on its way, have decided theirs: the job
+// with the file of the rebuild finishes that span under the former file, as after every change of a job file.
 //
 // # Dead letters
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/rebuild"
 	"github.com/firn-io/firn/processors/iceberg/verify"
 	"github.com/firn-io/firn/runtime/processor"
@@ -22,10 +23,11 @@ const (
 	diesAfter  obstacle = "dies after"
 	commits    obstacle = "the job commits before" // with its former file
 	restarts   obstacle = "the job starts before"  // with the new one
+	decides    obstacle = "the job decides before" // with its former file: it commits dead letters, and dies
 )
 
 func obstacles() []obstacle {
-	all := []obstacle{diesBefore, diesAfter, commits, restarts}
+	all := []obstacle{diesBefore, diesAfter, commits, restarts, decides}
 	for _, f := range catalogtest.Faults {
 		all = append(all, obstacle(f))
 	}
@@ -38,49 +40,77 @@ func (o obstacle) fault(n, at int) catalogtest.Fault {
 		return catalogtest.FailBefore
 	case o == diesAfter && at == n:
 		return catalogtest.LoseReply
-	case at != n || o == diesBefore || o == commits || o == restarts:
+	case at != n || o == diesBefore || o == commits || o == restarts || o == decides:
 		return catalogtest.None
 	}
 	return catalogtest.Fault(o)
 }
 
 // TestFaults rebuilds with something in the way of each operation in turn: whatever it is, each offset is in the tables once, before the
-// next try as well as after it. Each operation has one obstacle only; all of them are among the slow tests.
+// next try as well as after it. Some operations have one obstacle each; all of both are among the slow tests.
 func TestFaults(t *testing.T) {
 	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
 		t.Run(string(to), func(t *testing.T) {
-			walk(t, to, func(*testing.T) catalog.Client { return catalogtest.NewFake() }, false)
+			walk(t, to, false, false)
+		})
+		t.Run(string(to)+" beside a busy job", func(t *testing.T) {
+			walk(t, to, true, false)
 		})
 	}
 }
 
-func walk(t *testing.T, to rebuild.Place, open func(*testing.T) catalog.Client, all bool) {
-	trace := rebuildAmid(t, &bench{t: t, client: open(t), to: to}, -1, "")
+func walk(t *testing.T, to rebuild.Place, busy, all bool) {
+	open := func(t *testing.T) *bench { return &bench{t: t, client: catalogtest.NewFake(), to: to} }
+	trace := rebuildAmid(t, open(t), busy, -1, "")
 	t.Logf("%d operations", len(trace))
+	every := 6
+	if busy {
+		every = 10
+	}
 	for n, op := range trace {
 		name, _, _ := strings.Cut(op, " assert")
 		for i, o := range obstacles() {
-			if !all && (n%6 != 0 || i != n/6%len(obstacles())) {
+			if !all && (n%every != 0 || i != n/every%len(obstacles())) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%03d %s %s", n, o, name), func(t *testing.T) {
-				rebuildAmid(t, &bench{t: t, client: open(t), to: to}, n, o)
+				rebuildAmid(t, open(t), busy, n, o)
 			})
 		}
 	}
 }
 
-// rebuildAmid rebuilds with an obstacle before its n-th operation, and the job goes on. It gives the operations of the first try.
-func rebuildAmid(t *testing.T, b *bench, n int, o obstacle) []string {
+// rebuildAmid rebuilds with an obstacle before its n-th operation, and the job goes on. A job that is busy commits whenever the rebuild has caught up
+// with it. It gives the operations of the first try.
+func rebuildAmid(t *testing.T, b *bench, busy bool, n int, o obstacle) []string {
 	ctx, lake := t.Context(), catalog.New(b.client)
 	for _, next := range []int64{20, 30} {
 		if err := b.commit(ctx, lake, before, next); err != nil {
 			t.Fatal(err)
 		}
 	}
-	next := int64(30)
+	next, waited := int64(30), 0
+	if busy {
+		b.filled = func() {
+			err := b.commit(ctx, lake, before, next+3)
+			switch {
+			case err == nil:
+				next += 3
+			case errors.Is(err, catalog.ErrPaused):
+				waited++
+			default:
+				t.Errorf("the job: %v", err)
+			}
+		}
+	}
 	r := b.rebuild(nil, after)
 	faulty := catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if op.N == n && o == decides {
+			b.either = kfs.Span{Base: next, Next: next + 5}
+			if _, err := b.decide(ctx, lake, before, b.either); err != nil {
+				t.Errorf("the job: %v", err)
+			}
+		}
 		if op.N == n && (o == commits || o == restarts) {
 			f := map[obstacle]form{commits: before, restarts: after}[o]
 			// Between two renames a job that starts finds no table of the name; its object in the store says that there was one, and it halts.
@@ -92,7 +122,9 @@ func rebuildAmid(t *testing.T, b *bench, n int, o obstacle) []string {
 			switch {
 			case err == nil:
 				next += 5
-			case errors.Is(err, catalog.ErrNoTable) || errors.As(err, &halt): // it is being swapped, or was
+			case errors.Is(err, catalog.ErrPaused):
+				b.either = kfs.Span{Base: next, Next: next + 5} // it has committed dead letters
+			case errors.Is(err, catalog.ErrNoTable), errors.As(err, &halt): // it is being swapped, or was
 			default:
 				t.Errorf("the job: %v", err)
 			}
@@ -102,6 +134,10 @@ func rebuildAmid(t *testing.T, b *bench, n int, o obstacle) []string {
 	r.Catalog = catalog.New(faulty)
 	err := r.Swap(ctx)
 	faulty.Settle()
+	b.filled = nil
+	if busy && n < 0 && waited == 0 {
+		t.Error("the job was not asked to wait")
+	}
 	if _, _, missing := lake.Account(ctx, events, nil); missing == nil { // else it is between two renames
 		b.readable()
 	}

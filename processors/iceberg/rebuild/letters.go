@@ -105,9 +105,10 @@ func (r *Rebuild) sink(ctx context.Context) (*iceberg.Sink, error) {
 }
 
 // addLetters makes the dead letters of the rebuild be there, as letters that are not resolved: each that is not there comes, each that is
-// resolved is so no more. It counts, for every source, those letters that the rebuild does not have.
+// resolved is so no more. It counts, for every source, those letters that the rebuild does not have. catalog.ErrMoved
+// says that dead letters are decided of records that the rebuild does not have.
 func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[string]int64, err error) {
-	below := s.ends()
+	below, reopen := s.ends(), map[processor.Source][]int64{}
 	ours, want, have, err := r.bothLetters(ctx, below)
 	if err != nil {
 		return nil, err
@@ -120,11 +121,18 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 	if err := sink.Resolvable(ctx); err != nil {
 		return nil, err
 	}
-	superseded, reopen := map[string]int64{}, map[processor.Source][]int64{}
+	decided, err := sink.Committed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	superseded = map[string]int64{}
 	for _, source := range s.Sources {
+		if decided[source.Source] > source.To {
+			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), catalog.ErrMoved)
+		}
 		want, have := want[source.Source].dead, have[source.Source]
 		missing := roaring64.AndNot(want, roaring64.Or(have.dead, have.resolved))
-		if err := r.addMissing(ctx, sink, ours, source, missing); err != nil {
+		if err := r.addMissing(ctx, sink, ours, source.Source, decided, missing); err != nil {
 			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), err)
 		}
 		if again := roaring64.AndNot(roaring64.And(want, have.resolved), have.dead); !again.IsEmpty() {
@@ -139,24 +147,18 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 	return superseded, err
 }
 
-// addMissing brings letters of one source over, some at a time.
-func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, source SourceStanding, missing *roaring64.Bitmap) error {
-	if missing.IsEmpty() {
-		return nil
-	}
-	at, err := sink.Committed(ctx)
-	if err != nil {
-		return err
-	}
-	next, ok := at[source.Source]
+// addMissing brings letters of one source over, some at a time, to a table that stands at decided.
+func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, source processor.Source, decided processor.Positions, missing *roaring64.Bitmap) error {
+	next, ok := decided[source]
 	if !ok {
-		next = r.Starts[source.Source]
+		next = r.Starts[source]
 	}
 	for chunk := range slices.Chunk(offsetsOf(missing), chunkLetters) {
 		// Those that the table has passed come as a repair of it, the others move it on: never beyond where the table of rows stands.
 		passed, _ := slices.BinarySearch(chunk, next)
 		for _, part := range [][]int64{chunk[:passed], chunk[passed:]} {
-			if next, err = r.addChunk(ctx, sink, from, source.Source, part, next); err != nil {
+			var err error
+			if next, err = r.addChunk(ctx, sink, from, source, part, next); err != nil {
 				return err
 			}
 		}

@@ -1,7 +1,6 @@
 package rebuild
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,15 +52,15 @@ const (
 
 // The bounds of a rebuild.
 const (
-	maxRounds   = 40                     // in which it follows a job at work
-	letterPause = 500 * time.Millisecond // between looks at dead letters that are ahead of their table
+	maxRounds      = 40               // while the table is paused: of commits that were under way, and of others'
+	resumePatience = 10 * time.Second // to end a pause after an error
 )
 
 var (
 	// ErrOther says that a rebuild with another job file has begun.
 	ErrOther = errors.New("a rebuild with another job file has been begun")
-	// ErrBusy says that the job commits faster than a rebuild gets to where it stands.
-	ErrBusy = errors.New("the job commits faster than the rebuild comes to where it stands")
+	// ErrBusy says that the table was paused, and the rebuild has not come to where it stands all the same.
+	ErrBusy = fmt.Errorf("the rebuild does not come to where the table stands: others commit to it while it is paused, or what is left takes longer than %s", catalog.MaxPause)
 	// ErrSwapped says that the rebuild is swapped in, and only has to be finished.
 	ErrSwapped = errors.New("the rebuild has been swapped in")
 )
@@ -125,6 +124,7 @@ func (r *Rebuild) options() catalog.Options {
 type Standing struct {
 	Begun   bool // something of it is there
 	Sources []SourceStanding
+	Paused  *catalog.Pause // of the table; nil if there is none, or it is over
 
 	live, aside *catalog.Account
 }
@@ -133,25 +133,43 @@ type Standing struct {
 type SourceStanding struct {
 	Source processor.Source
 	Table  kfs.Span // the offsets that the table accounts for, those of backfills included
+	To     int64    // where the rebuild has to come: the end of that, or of the dead letters where they are ahead of their table
 	At     int64    // where the rebuild stands; -1 if it has nothing of the source
+}
+
+// There reports whether the rebuild has come to where the table stands.
+func (s *Standing) There() bool { return len(s.behind()) == 0 }
+
+// Left counts the offsets that the rebuild does not have yet.
+func (s *Standing) Left() int64 {
+	n := int64(0)
+	for _, source := range s.Sources {
+		n += max(0, source.To-max(source.At, source.Table.Base))
+	}
+	return n
+}
+
+// stuck reports whether the rebuild stands where it stood before.
+func (s *Standing) stuck(before *Standing) bool {
+	return before != nil && slices.EqualFunc(s.Sources, before.Sources, func(a, b SourceStanding) bool { return a.Source == b.Source && a.At == b.At })
 }
 
 // behind is what is left to be done, by source.
 func (s *Standing) behind() map[processor.Source]int64 {
 	to := map[processor.Source]int64{}
 	for _, source := range s.Sources {
-		if source.At < source.Table.Next {
-			to[source.Source] = source.Table.Next
+		if source.At < source.To {
+			to[source.Source] = source.To
 		}
 	}
 	return to
 }
 
-// ends are the offsets up to which the table has the sources.
+// ends are the offsets up to which the rebuild is to have the sources.
 func (s *Standing) ends() map[processor.Source]int64 {
 	ends := map[processor.Source]int64{}
 	for _, source := range s.Sources {
-		ends[source.Source] = source.Table.Next
+		ends[source.Source] = source.To
 	}
 	return ends
 }
@@ -185,7 +203,14 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 			return nil, fmt.Errorf("job %s has filled table %s too: its rows would be lost", other, r.Table)
 		}
 	}
+	letters, err := r.account(ctx, r.Catalog, r.Letters)
+	if err != nil {
+		return nil, err
+	}
 	s := &Standing{live: live, aside: aside}
+	if live.Paused != nil && live.Paused.At(r.now()) {
+		s.Paused = live.Paused
+	}
 	if aside != nil && aside.Head != 0 {
 		s.Begun = true
 		if last := newest(aside, r.Job); last == nil || last.Config != r.Config {
@@ -204,7 +229,12 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 		if !ok {
 			continue
 		}
-		one.Table = kfs.Span{Base: next, Next: next}
+		one.Table, one.To = kfs.Span{Base: next, Next: next}, next
+		if letters != nil {
+			if decided, ok := letters.Position(r.Job, key); ok {
+				one.To = max(one.To, decided)
+			}
+		}
 		for _, span := range live.Accounted(r.Job, key) {
 			one.Table.Base = min(one.Table.Base, span.Base)
 		}
@@ -213,7 +243,7 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 				one.At = at
 			}
 		}
-		if one.At > next {
+		if one.At > one.To {
 			return nil, fmt.Errorf("table %s stands at %d of %s, and the rebuild at %d: the table was rolled back; roll it forward, or give the rebuild up with --abandon", r.Table, next, key, one.At)
 		}
 		s.Sources = append(s.Sources, one)
@@ -240,46 +270,28 @@ func newest(a *catalog.Account, job string) *catalog.Receipt {
 	return nil
 }
 
-// CatchUp brings the rebuild to where the table stands, with all its dead letters.
+// CatchUp brings the rebuild to where the table stands, with all its dead letters; beside a job that does not stand still, about there: it ends
+// when a round leaves more than half of what was left before it.
 func (r *Rebuild) CatchUp(ctx context.Context) (*Standing, error) {
-	var before map[processor.Source]int64 // where it stood
-	for range maxRounds {
+	var before *Standing
+	for {
 		s, err := r.Standing(ctx)
-		if err != nil {
+		if err != nil || s.There() || before != nil && s.Left() > before.Left()/2 && !s.stuck(before) {
+			return s, err
+		}
+		if err := r.round(ctx, s, before); err != nil {
 			return nil, err
 		}
-		at := map[processor.Source]int64{}
-		for _, source := range s.Sources {
-			at[source.Source] = source.At
-		}
-		to := s.behind()
-		if len(to) == 0 {
-			ahead, err := r.lettersAhead(ctx, s)
-			if err != nil || ahead == "" {
-				return s, err
-			}
-			if err := r.sleep(ctx, letterPause); err != nil {
-				return nil, err
-			}
-			before = nil
-			continue
-		}
-		if maps.Equal(before, at) {
-			return nil, fmt.Errorf("the log was read and the rebuild of table %s stands where it stood, behind the table: %v", r.Table, to)
-		}
-		before = at
-		if err := r.fill(ctx, s, to); err != nil {
-			return nil, err
-		}
+		before = s
 	}
-	s, err := r.Standing(ctx)
-	if err != nil {
-		return nil, err
+}
+
+// round brings in what was left when the rebuild stood at s, after a round that began at before; nil if there was none.
+func (r *Rebuild) round(ctx context.Context, s, before *Standing) error {
+	if s.stuck(before) {
+		return fmt.Errorf("the log was read and the rebuild of table %s stands where it stood, behind the table: %v", r.Table, s.behind())
 	}
-	if ahead, err := r.lettersAhead(ctx, s); err != nil || ahead != "" {
-		return nil, cmp.Or(err, fmt.Errorf("dead letters of %s are committed and the records around them are not yet: a job was stopped in between; start it with the job file that it had, until it has caught up, then rebuild", ahead))
-	}
-	return nil, ErrBusy
+	return r.fill(ctx, s, s.behind())
 }
 
 // fill brings in what is left of the log, and the position of sources of which nothing is left.
@@ -320,21 +332,6 @@ func (r *Rebuild) fill(ctx context.Context, s *Standing, to map[processor.Source
 	return err
 }
 
-// lettersAhead names a source of which more dead letters are decided than the table has records; "" if there is none.
-func (r *Rebuild) lettersAhead(ctx context.Context, s *Standing) (string, error) {
-	letters, err := r.account(ctx, r.Catalog, r.Letters)
-	if err != nil || letters == nil {
-		return "", err
-	}
-	for _, source := range s.Sources {
-		key := iceberg.SourceKey(source.Source)
-		if next, ok := letters.Position(r.Job, key); ok && next > source.Table.Next {
-			return key, nil
-		}
-	}
-	return "", nil
-}
-
 // account is nil for a table that is not there.
 func (r *Rebuild) account(ctx context.Context, lake *catalog.Catalog, name string) (*catalog.Account, error) {
 	a, _, err := lake.Account(ctx, name, r.Store)
@@ -344,30 +341,73 @@ func (r *Rebuild) account(ctx context.Context, lake *catalog.Catalog, name strin
 	return a, err
 }
 
-// Swap puts the rebuild in the table's place, when it has caught up with it once more, and finishes it.
+// Swap puts the rebuild in the table's place, when it has caught up with it once more, and finishes it. A job that does not stand still is
+// asked to wait for that.
 func (r *Rebuild) Swap(ctx context.Context) error {
-	for range maxRounds {
-		s, err := r.CatchUp(ctx)
-		if errors.Is(err, ErrSwapped) {
-			return r.Finish(ctx) // somebody else did
+	s, err := r.CatchUp(ctx)
+	if err == nil {
+		err = r.swap(ctx, s)
+	}
+	if moved(err) {
+		err = r.swapPaused(ctx)
+	}
+	if err != nil && !errors.Is(err, ErrSwapped) { // somebody else did
+		return err
+	}
+	return r.Finish(ctx)
+}
+
+// moved reports whether an error says that the table stands where the rebuild does not.
+func moved(err error) bool {
+	return errors.Is(err, catalog.ErrMoved) || errors.Is(err, processor.ErrMoved) || errors.Is(err, iceberg.ErrRowsThere)
+}
+
+// swapPaused has the jobs wait while it brings in what is left and puts the rebuild in the table's place. After an error they go on at once; of
+// a process that has died they go on when the pause is over.
+func (r *Rebuild) swapPaused(ctx context.Context) (err error) {
+	now := r.now()
+	pause := catalog.Pause{By: "firn rebuild, " + r.Writer, Since: now.UnixMilli(), Until: now.Add(catalog.MaxPause).UnixMilli()}
+	if err := r.Catalog.Pause(ctx, r.Table, pause, r.options()); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			free, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumePatience)
+			defer cancel()
+			_ = r.Catalog.Resume(free, r.Table, r.options()) // else it ends by itself
 		}
+	}()
+	filling, cancel := context.WithTimeout(ctx, catalog.MaxPause)
+	defer cancel()
+	var before *Standing
+	for range maxRounds {
+		s, err := r.Standing(ctx)
 		if err != nil {
 			return err
 		}
-		err = r.swap(ctx, s)
-		if errors.Is(err, catalog.ErrMoved) || errors.Is(err, processor.ErrMoved) || errors.Is(err, iceberg.ErrRowsThere) {
+		if s.There() {
+			if err = r.swap(ctx, s); !moved(err) {
+				return err
+			}
 			continue
 		}
+		err = r.round(filling, s, before)
+		if filling.Err() != nil && ctx.Err() == nil {
+			return ErrBusy
+		}
 		if err != nil {
 			return err
 		}
-		return r.Finish(ctx)
+		before = s
 	}
 	return ErrBusy
 }
 
-// swap puts the rebuild in the table's place, unless that has moved on.
+// swap puts the rebuild in the table's place, unless that has moved on: then the error is one of those that moved knows.
 func (r *Rebuild) swap(ctx context.Context, s *Standing) error {
+	if !s.There() {
+		return catalog.ErrMoved
+	}
 	superseded, err := r.addLetters(ctx, s)
 	if err != nil {
 		return err
@@ -449,6 +489,9 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 	case r.To == InTable && aside != nil && aside.Identity != live.Identity:
 		return fmt.Errorf("table %s is no rebuild of table %s", r.Anew(), r.Table)
 	}
+	if err := r.Catalog.Resume(ctx, r.Table, r.options()); err != nil {
+		return err
+	}
 	if live.Sealed == r.Anew() {
 		if err := r.Catalog.Unseal(ctx, r.Table, r.options()); err != nil {
 			return err
@@ -473,18 +516,4 @@ func (r *Rebuild) now() time.Time {
 		return time.Now()
 	}
 	return r.Now()
-}
-
-func (r *Rebuild) sleep(ctx context.Context, d time.Duration) error {
-	if r.Sleep != nil {
-		return r.Sleep(ctx, d)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
@@ -75,6 +77,67 @@ func TestRecordsNameTheirTables(t *testing.T) {
 			t.Errorf("verify %v: %v\n%s", arguments, err, out)
 		}
 	}
+}
+
+// TestRoutedBesideDeadLetters has a template that the name of the dead-letter table could come from, too: it is none of the tables that records
+// name, also where the job's object, of a version that took it for one, says so.
+func TestRoutedBesideDeadLetters(t *testing.T) {
+	w := newWorkbench(t)
+	routed := strings.Replace(routedJob, "lake.{topic}_{field:kind}", "lake.{topic}{field:kind}", 1)
+	routed = strings.Replace(routed, "name: shop", "name: events", 1)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"kind":"a"}`, `{}`, `{"kind":"_dead_letter"}`))
+	if err := w.run(routed); err != nil {
+		t.Fatal(err)
+	}
+	key := kfs.JobKey("events")
+	filed := w.filed(key)
+	for _, table := range filed.Tables {
+		if table.Table == "lake.eventsa" {
+			table.Table, table.UUID = "lake.events_dead_letter", "00000000-0000-4000-8000-000000000000"
+			filed.Tables = append(filed.Tables, table)
+		}
+	}
+	body, err := kfs.EncodeJob(filed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.journal.Store.Put(t.Context(), key, body, false); err != nil {
+		t.Fatal(err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"kind":"a"}`, `{}`))
+	if err := w.run(routed); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, table := range w.filed(key).Tables {
+		names = append(names, table.Table)
+	}
+	if want := []string{"lake.eventsa", "lake.events{field:kind}"}; !slices.Equal(names, want) {
+		t.Errorf("the job's object has tables %v, want %v", names, want)
+	}
+	w.want("lake.eventsa", map[int64]string{0: `{"kind":"a"}`, 3: `{"kind":"a"}`})
+	if letters := w.rows("lake.events_dead_letter"); len(letters) != 3 {
+		t.Errorf("dead letters %v", letters)
+	}
+	out, err := w.verified(routed, "--deep")
+	if err != nil || strings.Count(out, "lake.events_dead_letter: ok") != 1 || !strings.Contains(out, "[0, 5)  2 rows, 3 dead letters") {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// filed reads what the object of a job says.
+func (w *workbench) filed(key string) *kfs.Job {
+	w.t.Helper()
+	body, _, err := blob.ReadAll(w.t.Context(), w.journal.Store, key, blob.All, kfs.MaxJobBytes)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	filed, err := kfs.DecodeJob(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return filed
 }
 
 // TestVerifyRoutedTables finds, of tables that divide a topic, a row that is in none of them, and one that is in two.

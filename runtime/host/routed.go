@@ -49,7 +49,7 @@ func (r *routes) named(name string) *route.Route {
 }
 
 // fills reports whether a topic's records may go to a table, where they decide it themselves.
-func (r *routes) fills(topic, table string) bool { return r.template.Of(topic).Matches(table) }
+func (r *routes) fills(topic, table string) bool { return r.tables.Fills(r.template.Of(topic), table) }
 
 // steps adds the step of the route behind those of the job file, if records name their tables.
 func (r *routes) steps(open func(table string) ([]pipeline.Step, error)) func(table string) ([]pipeline.Step, error) {
@@ -97,7 +97,7 @@ func (r *routes) openSink(tables plugin.Tables, open openTable, member *work.Mem
 			return nil, fmt.Errorf("table %s: no topic has it", table)
 		}
 		if member != nil {
-			member.Serve(table, of.Matches, func(ctx context.Context, name string) (processor.Sink, error) { return open(ctx, name, nil, lineage) })
+			member.Serve(table, func(name string) bool { return r.tables.Fills(of, name) }, func(ctx context.Context, name string) (processor.Sink, error) { return open(ctx, name, nil, lineage) })
 		}
 		return route.NewSink(route.Config{
 			Route: of, Tables: r.tables, Inferred: inferred, Allocator: memory.DefaultAllocator,

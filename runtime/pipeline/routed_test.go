@@ -56,7 +56,7 @@ func routedBy(t *testing.T, cfg Config, l *lake, template string, most int, open
 		defer mu.Unlock()
 		return routes[name]
 	}
-	cfg.Fills = func(topic, table string) bool { return parsed.Of(topic).Matches(table) }
+	cfg.Fills = func(topic, table string) bool { return tables.Fills(parsed.Of(topic), table) }
 	cfg.OpenTransforms = func(name string) ([]Step, error) {
 		return []Step{{"route", route.NewStep(of(name), tables, l.mem)}}, nil
 	}

@@ -126,7 +126,7 @@ func (s *Sink) load(ctx context.Context) error {
 		return fmt.Errorf("tables of %s: %w", s.cfg.Route.Name(), err)
 	}
 	for _, name := range listed {
-		if s.children[name] == nil && s.cfg.Route.Matches(name) {
+		if s.children[name] == nil && s.cfg.Tables.Fills(s.cfg.Route, name) {
 			if err := s.open(ctx, name, ""); err != nil {
 				return err
 			}

@@ -36,6 +36,18 @@ func NewTables(max int, reserved ...string) *Tables {
 	return t
 }
 
+// reserved reports whether a name belongs to something else, however a route may match it: the table of the job's dead letters is filled by the
+// same job and from the same sources as those of its rows.
+func (t *Tables) reserved(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o, ok := t.owners[strings.ToLower(name)]
+	return ok && o.topic == ""
+}
+
+// Fills reports whether a route's rows may make or fill a table.
+func (t *Tables) Fills(r *Route, table string) bool { return r.Matches(table) && !t.reserved(table) }
+
 // admit decides whether a topic's values may have a table.
 func (t *Tables) admit(topic, name, label string) *refusal {
 	t.mu.Lock()

@@ -114,7 +114,7 @@ func TestRebuild(t *testing.T) {
 	if err := w.run(shopBefore); err == nil || !strings.Contains(err.Error(), "rebuilt with another job file") {
 		t.Errorf("the job with its former file: %v", err)
 	}
-	if out, err := w.verified(shopAfter, "--deep"); err != nil || strings.Contains(out, "note:") {
+	if out, err := w.verified(shopAfter, "--deep"); err != nil || !strings.Contains(out, "rebuilt with another job file") || strings.Count(out, "note:") != 1 {
 		t.Errorf("%v\n%s", err, out)
 	}
 	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"id":6,"price":"6"}`))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/verify"
+	"github.com/firn-io/firn/runtime/route"
 )
 
 // exitUnverified is the exit code where it is not known whether anything is wrong.
@@ -36,6 +38,8 @@ or there twice.
 Rows that others have deleted are listed by snapshot and are no fault, unless --strict. Tables that were compacted, or whose
 snapshots have expired, are verified all the same; there counts take the place of receipts.
 
+Where the job has halted, and the log has records that wait behind it, they are in no table: that is a fault, too.
+
 Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if that could not be found out.`,
 		Example: `  firn verify                                  # the tables of firn dev
   firn verify -f job.yaml --deep analytics.events
@@ -43,7 +47,9 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 		RunE: func(c *cobra.Command, args []string) error {
 			var reports []*verify.Report
 			err := flags.each(c.Context(), func(j *jobTables) error {
-				return verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"), func(r *verify.Report) { reports = append(reports, r) })
+				found, err := verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"))
+				reports = append(reports, found...)
+				return err
 			})
 			if err != nil {
 				return &exitError{exitUnverified, fmt.Errorf("not everything was verified: %w", err)}
@@ -80,11 +86,12 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 }
 
 // verifyJob verifies the job's tables and its dead letters, or those of them that are named.
-func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict bool, progress func(table string) func(done, total int), report func(*verify.Report)) error {
+func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict bool, progress func(table string) func(done, total int)) ([]*verify.Report, error) {
+	var reports []*verify.Report
 	letters := j.job.DeadLetterTable()
 	template, err := j.job.Template()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	divisions := map[string]*verify.Division{}
 	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: letters}) {
@@ -112,19 +119,65 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 		case errors.Is(err, catalog.ErrNoTable):
 			r = &verify.Report{Table: t.Table, Findings: []verify.Finding{{Kind: verify.Missing, What: "the job has filled this table; it does not exist"}}}
 		case err != nil:
-			return err
+			return nil, err
 		}
-		report(r)
-	}
-	if len(names) > 0 {
-		return nil // a part of the tables tells nothing of all
+		reports = append(reports, r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(divisions)) {
-		if r := divisions[name].Report(name); r != nil {
-			report(r)
+		if r := divisions[name].Report(name); r != nil && len(names) == 0 { // a part of the tables tells nothing of all
+			reports = append(reports, r)
 		}
 	}
-	return nil
+	return withHalts(ctx, j, template, reports, func(h kfs.JobHalt) bool {
+		return len(names) == 0 || h.Table == "" || slices.Contains(names, h.Table) || divisions[h.Table] != nil
+	})
+}
+
+// withHalts adds what has halted to the reports of the tables, or reports for it: what a table has may be right, but records that the log has behind
+// a halt come into no table until a person has decided. A partition that has halted before its first row is in no table, and a table may not be there.
+// A halt with nothing behind it, as of a process with a job file that is not the job's any more, is a note.
+func withHalts(ctx context.Context, j *jobTables, template *route.Template, reports []*verify.Report, concerns func(kfs.JobHalt) bool) ([]*verify.Report, error) {
+	halts := slices.DeleteFunc(slices.Clone(j.halts), func(h kfs.JobHalt) bool { return !concerns(h) })
+	if len(halts) == 0 {
+		return reports, nil
+	}
+	status, err := statusOf(ctx, j, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("what the log has behind halts: %w", err)
+	}
+	for _, h := range halts {
+		i := slices.IndexFunc(reports, func(r *verify.Report) bool { return r.Table == h.Table })
+		if i < 0 {
+			i, reports = len(reports), append(reports, &verify.Report{Table: cmp.Or(h.Table, "all tables"), Sources: []verify.Source{}})
+		}
+		f := verify.Finding{Kind: verify.Halt, What: h.What}
+		if h.Topic != "" {
+			f.Source = fmt.Sprintf("%s/%d", h.Topic, h.Partition)
+		}
+		if status.nothingBehind(h, template) {
+			reports[i].Notes = append(reports[i].Notes, f.String()+"; the log has no records that wait for it")
+		} else {
+			reports[i].Findings = append(reports[i].Findings, f)
+		}
+	}
+	return reports, nil
+}
+
+// nothingBehind reports whether it is known that the log has no records that wait for what has halted.
+func (s *jobStatus) nothingBehind(h kfs.JobHalt, template *route.Template) bool {
+	known := false
+	for _, t := range s.Tables {
+		for _, at := range t.Sources {
+			if h.Table != "" && h.Table != template.Of(at.Topic).Name() || h.Topic != "" && (h.Topic != at.Topic || h.Partition != at.Partition) {
+				continue
+			}
+			if at.lag() > 0 {
+				return false
+			}
+			known = known || at.End > 0
+		}
+	}
+	return known
 }
 
 // filled reports whether the job's object says that something was committed to a table.

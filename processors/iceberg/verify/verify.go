@@ -69,6 +69,7 @@ const (
 	Removed   Kind = "removed"   // rows that a foreign snapshot removed; only if Strict
 	Rollback  Kind = "rollback"  // commits that the branch has lost
 	Damage    Kind = "damage"    // what cannot be read, or contradicts itself
+	Halt      Kind = "halt"      // the job has stopped at a record: what comes behind it is in no table; said by who knows jobs, not by Table
 )
 
 // Finding is one thing that is wrong.

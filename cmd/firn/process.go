@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/host"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 func (p *program) processCommand() *cobra.Command {
@@ -24,8 +28,8 @@ func (p *program) processCommand() *cobra.Command {
 With --etcd, processes that run the same job share it. Each reads some of the partitions; they are spread anew within seconds when a process
 comes, ends or dies. One process commits to a table for all of them. Sinks that are not Iceberg tables commit in each process. etcd holds
 nothing but who is alive and who does what: without it, or should two processes take themselves for the only one, each offset still gets into
-the table once. Bounded runs take turns instead: one runs to its end, and the next one
-waits for it, as it does for processes that share the job.`
+the table once. Bounded runs with the same --until share the work likewise; each exits when all of them together have committed what was
+there when it began, and with 1 if any of it has halted. Runs with another --until, or without one, they do not join but wait for.`
 	c.Flags().StringVar(&http, "http", "", "`address` for /healthz, /readyz and /metrics (default off)")
 	c.Flags().StringSliceVar(&etcd, "etcd", nil, "`addresses` of etcd, host:port, separated by commas: processes with the same job share its work")
 	metrics := newMetrics()
@@ -50,7 +54,7 @@ func processName() string {
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
-// around runs jobs beside a server that tells their status. Bounded runs take turns with other processes; others share the work.
+// around runs jobs beside a server that tells their status. Bounded runs take turns with those to another end.
 func (p *program) around(ctx context.Context, s host.Session, metrics prometheus.Gatherer, http string, leases *lease.Service) error {
 	var turn host.Turn
 	if leases != nil {
@@ -76,36 +80,60 @@ func (p *program) around(ctx context.Context, s host.Session, metrics prometheus
 	return errors.Join(err, group.Wait())
 }
 
-// turns lets one of several processes run a job to its end: the one that holds the job's lease, when no worker is there. Work goes on should
-// the lease be lost, for two that run one job do no harm; they only do it twice.
+// turns lets processes run a job that have the same end, and others when they have ended. Work goes on should the lease be lost, for two that
+// run one job do no harm; they only do it twice.
 func (p *program) turns(leases *lease.Service) host.Turn {
-	return func(ctx context.Context, job string, work func(context.Context) error) error {
-		session, err := leases.Open(ctx)
-		if err != nil {
-			return waited(ctx, err)
+	return func(ctx context.Context, task host.Task) error {
+		for {
+			session, err := leases.Open(ctx)
+			if err != nil {
+				return waited(ctx, err)
+			}
+			switch err = p.enter(ctx, leases, session, task); {
+			case err == nil:
+				return errors.Join(task.Work(ctx), session.Close())
+			case ctx.Err() != nil || !errors.Is(err, lease.ErrLost):
+				return errors.Join(waited(ctx, err), session.Close())
+			}
 		}
-		_, first, err := session.TryAcquire(ctx, "jobs/"+job, "")
-		if err == nil && !first {
-			p.logger.Info("another process runs the job; waiting for it to end", "job", job)
-			_, err = session.Acquire(ctx, "jobs/"+job, "")
-		}
-		if err == nil {
-			err = p.withoutWorkers(ctx, leases, job)
-		}
-		if err != nil {
-			return errors.Join(waited(ctx, err), session.Close())
-		}
-		return errors.Join(work(ctx), session.Close())
 	}
 }
 
-// withoutWorkers waits until no worker of a job is left.
-func (p *program) withoutWorkers(ctx context.Context, leases *lease.Service, job string) error {
-	for there, err := range leases.Watch(ctx, "jobs/"+job+"/workers/") {
-		if err != nil || len(there) == 0 {
+// enter waits until nobody runs the job to another end, and finds where this run ends: one process does after the other, so that the ends of
+// one are nowhere behind those of another and somewhere else before them.
+func (p *program) enter(ctx context.Context, leases *lease.Service, session *lease.Session, task host.Task) error {
+	held, err := session.Acquire(ctx, "jobs/"+task.Job, "")
+	if err != nil {
+		return err
+	}
+	runs := "jobs/" + task.Job + "/present/"
+	own := runs + task.Run + "/"
+	if err := p.without(ctx, leases, task.Job, work.WorkersPrefix(task.Job), ""); err != nil {
+		return err
+	}
+	if err := p.without(ctx, leases, task.Job, runs, own); err != nil {
+		return err
+	}
+	if err := task.Resolve(ctx); err != nil {
+		return err
+	}
+	if err := session.Put(ctx, own+rand.Text(), processName()); err != nil {
+		return err
+	}
+	return held.Release(ctx)
+}
+
+// without waits until there are no keys with a prefix, but for those with another one.
+func (p *program) without(ctx context.Context, leases *lease.Service, job, prefix, but string) error {
+	for there, err := range leases.Watch(ctx, prefix) {
+		if err != nil {
 			return err
 		}
-		p.logger.Info("the job has workers that run on; waiting for them to end", "job", job, "workers", len(there))
+		there = slices.DeleteFunc(there, func(e lease.Entry) bool { return but != "" && strings.HasPrefix(e.Key, but) })
+		if len(there) == 0 {
+			return nil
+		}
+		p.logger.Info("other processes run the job to another end, or without one; waiting for them to end", "job", job, "processes", len(there))
 	}
 	return ctx.Err()
 }

@@ -7,52 +7,118 @@ import (
 	"log/slog"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/firn-io/firn/kfs/lease"
+	"github.com/firn-io/firn/runtime/host"
 )
 
-// TestTurns shows that of two processes with one job the second waits until the first has ended, however that ended.
+// turnTask is a task that runs until it is told to end.
+type turnTask struct {
+	resolved time.Time
+	running  bool
+	end      chan struct{}
+	err      chan error
+}
+
+// begin starts a run of a job. Finding its end takes a second.
+func begin(ctx context.Context, turn host.Turn, run string, result error) *turnTask {
+	task := &turnTask{end: make(chan struct{}), err: make(chan error, 1)}
+	go func() {
+		task.err <- turn(ctx, host.Task{Job: "job", Run: run,
+			Resolve: func(context.Context) error {
+				time.Sleep(time.Second)
+				task.resolved = time.Now()
+				return nil
+			},
+			Work: func(context.Context) error {
+				task.running = true
+				<-task.end
+				task.running = false
+				return result
+			}})
+	}()
+	return task
+}
+
+// TestTurns has processes run one job: those that have the same end run together, though they find it one after the other; another waits for
+// them, as all do for a worker without an end.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := lease.NewMemory()
 		p := &program{logger: slog.New(slog.DiscardHandler), out: io.Discard}
-		first, second := p.turns(memory.Service(etcdPrefix, lease.DefaultTTL)), p.turns(memory.Service(etcdPrefix, lease.DefaultTTL))
+		turn := func() host.Turn { return p.turns(memory.Service(etcdPrefix, lease.DefaultTTL)) }
+		workers, err := memory.Service(etcdPrefix, lease.DefaultTTL).Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := workers.Put(t.Context(), "jobs/job/workers/one", ""); err != nil {
+			t.Fatal(err)
+		}
 		failed := errors.New("failed")
-		begun, end, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-		go func() {
-			over <- first(t.Context(), "job", func(context.Context) error {
-				close(begun)
-				<-end
-				return failed
-			})
-		}()
-		<-begun
-		ran, waiting := false, make(chan error, 1)
-		go func() {
-			waiting <- second(t.Context(), "job", func(context.Context) error {
-				ran = true
-				return nil
-			})
-		}()
+		a := begin(t.Context(), turn(), "x", failed)
+		time.Sleep(time.Minute)
+		if a.running {
+			t.Error("a bounded run did not wait for a worker without an end")
+		}
+		if err := workers.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b := begin(t.Context(), turn(), "x", nil)
+		time.Sleep(time.Minute)
+		other := begin(t.Context(), turn(), "y", nil)
 		impatient, cancel := context.WithCancel(t.Context())
-		gaveUp := make(chan error, 1)
-		go func() {
-			gaveUp <- second(impatient, "job", func(context.Context) error { return errors.New("ran out of turn") })
-		}()
-		synctest.Wait()
-		if ran {
-			t.Error("two processes run the job")
+		gaveUp := begin(impatient, turn(), "y", nil)
+		time.Sleep(time.Minute)
+		if !a.running || !b.running || other.running {
+			t.Errorf("two with one end run: %t, %t; one with another: %t", a.running, b.running, other.running)
+		}
+		if apart := b.resolved.Sub(a.resolved).Abs(); apart < time.Second {
+			t.Errorf("two have found their ends at one time: %v apart", apart)
 		}
 		cancel()
-		if err := <-gaveUp; err != nil {
+		if err := <-gaveUp.err; err != nil {
 			t.Errorf("a wait that was given up: %v", err)
 		}
-		close(end)
-		if err := <-over; !errors.Is(err, failed) {
+		close(a.end)
+		if err := <-a.err; !errors.Is(err, failed) {
 			t.Errorf("the work's error became %v", err)
 		}
-		if err := <-waiting; err != nil || !ran {
-			t.Errorf("the second had no turn: %v", err)
+		time.Sleep(time.Minute)
+		if other.running {
+			t.Error("a run to another end did not wait for both")
+		}
+		close(b.end)
+		time.Sleep(time.Minute)
+		if !other.running {
+			t.Error("a run to another end had no turn")
+		}
+		close(other.end)
+		if err := errors.Join(<-b.err, <-other.err); err != nil {
+			t.Error(err)
+		}
+		if err := memory.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTurnsLost has the lease be lost while a run finds its end: it finds it again.
+func TestTurnsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := lease.NewMemory()
+		p := &program{logger: slog.New(slog.DiscardHandler), out: io.Discard}
+		began := time.Now()
+		a := begin(t.Context(), p.turns(memory.Service(etcdPrefix, lease.DefaultTTL)), "x", nil)
+		time.Sleep(500 * time.Millisecond)
+		memory.Wipe()
+		time.Sleep(time.Minute)
+		if !a.running || a.resolved.Sub(began) < 1500*time.Millisecond {
+			t.Errorf("it runs: %t, with an end of %v after its begin", a.running, a.resolved.Sub(began))
+		}
+		close(a.end)
+		if err := <-a.err; err != nil {
+			t.Error(err)
 		}
 		if err := memory.Close(); err != nil {
 			t.Error(err)

@@ -77,6 +77,11 @@ type Job struct {
 	closers  []io.Closer
 }
 
+// Task is the job's work, as a Turn gets it.
+func (j *Job) Task() Task {
+	return Task{Job: j.Name, Run: j.Pipeline.RunName(), Resolve: j.Pipeline.Resolve, Work: j.Run}
+}
+
 // Run runs the job, as one of its workers if it may have several.
 func (j *Job) Run(ctx context.Context) error {
 	if j.member == nil {
@@ -186,7 +191,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if p.Metrics != nil {
 		cfg.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"job": j.Name}, p.Metrics)
 	}
-	if p.Leases != nil && !cfg.Until.Bounded() {
+	if p.Leases != nil {
 		if r.member, err = p.member(&cfg); err != nil {
 			return nil, err
 		}

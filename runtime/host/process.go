@@ -16,7 +16,15 @@ import (
 )
 
 // Turn runs the work of a job when it is its turn.
-type Turn func(ctx context.Context, job string, work func(context.Context) error) error
+type Turn func(context.Context, Task) error
+
+// Task is the work of a job.
+type Task struct {
+	Job     string
+	Run     string                      // tells bounded runs to different ends apart; "" if it has none
+	Resolve func(context.Context) error // finds where a bounded run ends; without it Work does. It may be called again
+	Work    func(context.Context) error
+}
 
 // Session is jobs that are open and ready to run.
 type Session struct {
@@ -28,7 +36,7 @@ type Session struct {
 // Run runs the jobs until each has ended, or ctx has. A nil turn is: at once.
 func (s Session) Run(ctx context.Context, turn Turn) error {
 	if turn == nil {
-		turn = func(ctx context.Context, _ string, work func(context.Context) error) error { return work(ctx) }
+		turn = func(ctx context.Context, task Task) error { return task.Work(ctx) }
 	}
 	return s.run(ctx, turn)
 }
@@ -139,7 +147,7 @@ func (p *Program) runAll(ctx context.Context, running []*Job, bounded bool, turn
 	errs := make([]error, len(running))
 	for i, r := range running {
 		group.Go(func() error {
-			if err := turn(ctx, r.Name, r.Run); err != nil {
+			if err := turn(ctx, r.Task()); err != nil {
 				errs[i] = fmt.Errorf("job %s: %w", r.Name, err)
 				p.logger().Error("the job has ended", "job", r.Name, "error", err)
 			}

@@ -9,9 +9,11 @@ import (
 	"github.com/firn-io/firn/runtime/work"
 )
 
-// member makes the process one of the workers of a job.
+// member makes the process one of the workers of a job, or of a bounded run of it: processes that run it to the same end are.
 func (p *Program) member(cfg *pipeline.Config) (*work.Member, error) {
-	return work.New(work.Config{Job: cfg.Name, Hash: cfg.Hash, Leases: p.Leases, Store: cfg.Store, Name: p.Name, Logger: cfg.Logger, Registerer: cfg.Registerer})
+	return work.New(work.Config{
+		Job: cfg.Name, Hash: cfg.Hash, Leases: p.Leases, Store: cfg.Store, Name: p.Name, Run: cfg.Until.Name(), Logger: cfg.Logger, Registerer: cfg.Registerer,
+	})
 }
 
 // shared opens tables so that one worker commits to each for all; those of a process that is alone, which has no member, as they are.

@@ -24,8 +24,11 @@ type Job struct {
 	memory     *rowMemory
 	letters    *letterBox    // nil unless dead letters have a table, or may have had one
 	flushBytes int64         // what a decoder holds before its rows are staged
-	draining   chan struct{} // closed when every journal has reached its end for the first time
-	done       chan struct{} // closed when all that was there is committed
+	done       chan struct{} // closed when all that was there is committed, or cannot be
+	outcome    error         // what cannot be; set before that
+
+	ends     map[uint32]*tail.End // of the journals, as Resolve has found them; nil without it
+	journals uint32               // how many there were
 
 	before map[string]known // what the job had committed to tables before this process; set before anything else runs
 
@@ -45,11 +48,14 @@ type Job struct {
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
 	readers map[uint32]readerState
-	turns   map[uint32]uint64                     // of the share that the reader of each journal takes, where processes share the job
-	live    map[string]kfs.Topic                  // that there were when a run until offsets began
-	round   uint64                                // counts rewinds
-	rewound chan struct{}                         // closed at the next one
-	spawn   func(func(ctx, last context.Context)) // starts a goroutine of Run
+	turns   map[uint32]uint64    // of the share that the reader of each journal takes, where processes share the job
+	live    map[string]kfs.Topic // that there were when a run until offsets began
+	drained chan struct{}        // closed when every reader of a bounded run is at its end; another one after a rewind
+
+	portions map[uint32]portion                    // of the readers of a bounded run that are at their ends
+	round    uint64                                // counts rewinds
+	rewound  chan struct{}                         // closed at the next one
+	spawn    func(func(ctx, last context.Context)) // starts a goroutine of Run
 }
 
 // readerState is how far the reader of a journal is.
@@ -77,7 +83,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
-		flushBytes: max(1<<20, min(16<<20, rows/8)), draining: make(chan struct{}), done: make(chan struct{}),
+		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{},
 		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
 		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
@@ -107,6 +113,9 @@ func (j *Job) Run(ctx context.Context) error {
 	var status sync.WaitGroup
 	status.Go(func() { j.keepStatus(ctx) })
 	status.Go(func() { j.keepFollowing(ctx) })
+	if j.cfg.Until.Bounded() {
+		status.Go(func() { j.listen(ctx) })
+	}
 
 	select {
 	case <-ctx.Done():
@@ -128,12 +137,15 @@ func (j *Job) Run(ctx context.Context) error {
 	if !j.cfg.Until.Bounded() {
 		return nil
 	}
-	err := j.haltErrors()
-	if !errors.Is(context.Cause(ctx), errDone) {
-		err = errors.Join(context.Cause(ctx), err)
+	if errors.Is(context.Cause(ctx), errDone) {
+		return j.outcome
 	}
-	return err
+	s := j.Status()
+	return errors.Join(context.Cause(ctx), s.haltErrors())
 }
+
+// RunName is Until.Name of the job.
+func (j *Job) RunName() string { return j.cfg.Until.Name() }
 
 var errDone = errors.New("everything is committed")
 
@@ -230,7 +242,7 @@ func (j *Job) learn(e kfs.Entry) error {
 		case e.State == kfs.TopicLive:
 			j.cfg.Assignment.Found(e.ID, int32(len(e.Journals)))
 			j.table(e.Name)
-		default:
+		case !j.cfg.Until.Bounded(): // of what is read to an end there may be records left
 			j.cfg.Assignment.Found(e.ID, 0)
 		}
 	}
@@ -296,6 +308,9 @@ func (j *Job) rewind() {
 	j.round++
 	close(j.rewound)
 	j.rewound = make(chan struct{})
+	if isClosed(j.drained) {
+		j.drained = make(chan struct{})
+	}
 	for k, state := range j.readers {
 		if state == atEnd {
 			j.readers[k] = reading
@@ -303,11 +318,18 @@ func (j *Job) rewind() {
 	}
 }
 
+// drains is a channel that is closed when all that a bounded run takes was read.
+func (j *Job) drains() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.drained
+}
+
 // reached notes that a journal was read to its end in a round.
-func (j *Job) reached(journal uint32, round uint64) {
+func (j *Job) reached(journal uint32, round uint64, p portion) {
 	j.mu.Lock()
 	if round == j.round {
-		j.readers[journal] = atEnd
+		j.readers[journal], j.portions[journal] = atEnd, p
 	}
 	j.mu.Unlock()
 	j.settled()
@@ -318,6 +340,7 @@ func (j *Job) journalHalted(journal uint32, err error) {
 	j.mu.Lock()
 	j.halts = append(j.halts, fmt.Errorf("journal %d: %w", journal, err))
 	j.readers[journal] = unreadable
+	delete(j.portions, journal)
 	j.mu.Unlock()
 	j.settled()
 }
@@ -328,23 +351,30 @@ func (j *Job) settled() {
 		return
 	}
 	j.mu.Lock()
-	round, tables := j.round, slices.Collect(maps.Values(j.tables))
+	round, tables, s := j.round, j.openTables(), Status{Halted: slices.Clone(j.halts)}
 	reached := !slices.Contains(slices.Collect(maps.Values(j.readers)), reading)
-	if reached && !isClosed(j.draining) {
-		close(j.draining)
+	if reached && !isClosed(j.drained) {
+		close(j.drained)
 	}
 	j.mu.Unlock()
 	if !reached {
 		return
 	}
 	for _, t := range tables {
-		if t != nil && !t.settled() {
+		one, settled := t.look()
+		if !settled {
 			return
 		}
+		s.Tables = append(s.Tables, one)
+	}
+	elsewhere, ok := j.agreed(round, s.Tables)
+	if !ok {
+		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.round == round && !isClosed(j.done) {
+		j.outcome = errors.Join(s.haltErrors(), elsewhere)
 		close(j.done)
 	}
 }

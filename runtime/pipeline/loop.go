@@ -37,8 +37,11 @@ func (w *worker) next(over, share bool, waiting int) move {
 func (w *worker) run(ctx, last context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	draining := w.table.job.draining
 	for {
+		drained := w.table.job.drains()
+		if w.hurry = isClosed(drained); w.hurry {
+			drained = nil
+		}
 		over, share, changed := w.table.job.memory.pressure(w.table)
 		if share && w.flight == nil && w.pending() {
 			if freed, err := w.relieve(last); err != nil {
@@ -72,8 +75,7 @@ func (w *worker) run(ctx, last context.Context) error {
 		case r := <-w.result:
 			err = w.finish(r)
 		case <-changed:
-		case <-draining:
-			draining, w.hurry = nil, true
+		case <-drained:
 		case <-w.reassigned:
 			return w.reassign(last)
 		case <-ctx.Done():

@@ -34,6 +34,8 @@ type session struct {
 	open   map[kfs.PartitionID]bool      // of a bounded run: partitions that have not come to their end; nil if that is not known
 	named  map[*table][]processor.Source // that the checkpoint names and that have a position
 	before map[string]known              // what the job's object says of tables; that of the job's start, unless others write it
+
+	portion portion // of a bounded run
 }
 
 // run reads until ctx has ended, or the journal cannot be read any more.
@@ -100,9 +102,10 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	s.divide()
 	for failures := 0; ; {
 		if s.complete() {
-			r.job.reached(r.journal, round)
+			r.job.reached(r.journal, round, s.portion)
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}

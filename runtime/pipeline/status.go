@@ -168,21 +168,26 @@ func (j *Job) Status() Status {
 	tables, s := slices.Collect(maps.Values(j.tables)), Status{Halted: slices.Clone(j.halts)}
 	j.mu.Unlock()
 	for _, t := range tables {
-		if t == nil {
-			continue
+		if t != nil {
+			one, _ := t.look()
+			s.Tables = append(s.Tables, one)
 		}
-		t.mu.Lock()
-		one := TableStatus{Table: t.name, Topic: t.topic, Ready: t.feed != nil || t.halted != nil, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
-			Records: t.status.records, Bytes: t.status.bytes, Halted: t.halted}
-		for _, source := range t.status.sources {
-			one.Sources = append(one.Sources, *source)
-		}
-		t.mu.Unlock()
-		slices.SortFunc(one.Sources, func(a, b SourceStatus) int { return a.Source.Compare(b.Source) })
-		s.Tables = append(s.Tables, one)
 	}
 	slices.SortFunc(s.Tables, func(a, b TableStatus) int { return strings.Compare(a.Table, b.Table) })
 	return s
+}
+
+// look gives the table's status, and whether, at the same moment, nothing that was offered is pending, or nothing can be done about it.
+func (t *table) look() (one TableStatus, settled bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one = TableStatus{Table: t.name, Topic: t.topic, Ready: t.feed != nil || t.halted != nil, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
+		Records: t.status.records, Bytes: t.status.bytes, Halted: t.halted}
+	for _, source := range t.status.sources {
+		one.Sources = append(one.Sources, *source)
+	}
+	slices.SortFunc(one.Sources, func(a, b SourceStatus) int { return a.Source.Compare(b.Source) })
+	return one, t.halted != nil || t.feed != nil && !t.missed && t.feed.idle()
 }
 
 // Ready says why the job does not serve all that it knows of; nil if it does. What has halted is ready: it waits for a person, and starting
@@ -198,9 +203,8 @@ func (j *Job) Ready() error {
 }
 
 // haltErrors joins why parts of the job have halted.
-func (j *Job) haltErrors() error {
-	s := j.Status()
-	errs := s.Halted
+func (s *Status) haltErrors() error {
+	errs := slices.Clone(s.Halted)
 	for _, t := range s.Tables {
 		if t.Halted != nil {
 			errs = append(errs, fmt.Errorf("table %s: %w", t.Table, t.Halted))

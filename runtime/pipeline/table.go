@@ -106,13 +106,6 @@ func (t *table) ended() error {
 	return t.halted
 }
 
-// settled reports whether nothing that was offered is pending, or nothing can be done about it.
-func (t *table) settled() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.halted != nil || t.feed != nil && !t.missed && t.feed.idle()
-}
-
 // run works until ctx has ended or a person must look. Passing errors begin anew at the table's position. last lives a little longer than
 // ctx, for a last commit.
 func (t *table) run(ctx, last context.Context) {

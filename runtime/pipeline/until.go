@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,6 +30,21 @@ type Offsets map[string]map[int32]int64
 
 // Bounded reports whether there is an end.
 func (u Until) Bounded() bool { return u.Latest || !u.At.IsZero() || u.Offsets != nil }
+
+// Name tells ends apart, for machines: equal ones have the same; "" if there is no end.
+func (u Until) Name() string {
+	if !u.Bounded() {
+		return ""
+	}
+	text := fmt.Appendf(nil, "%t %d", u.Latest, u.At.UnixMilli())
+	for _, topic := range slices.Sorted(maps.Keys(u.Offsets)) {
+		for _, partition := range slices.Sorted(maps.Keys(u.Offsets[topic])) {
+			text = fmt.Appendf(text, " %s/%d=%d", topic, partition, u.Offsets[topic][partition])
+		}
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
 
 // of is the offset of a partition.
 func (o Offsets) of(topic string, partition int32) (offset int64, ok bool) {
@@ -82,11 +99,12 @@ type bounds struct {
 	whole    bool   // the journal's end was found; else it is damaged, and the reading ends there or before
 	next     map[kfs.PartitionID]int64
 	since    map[kfs.PartitionID]kfs.Span // of Until.At: the segment in which a partition's end lies, until that was read
+	timed    map[kfs.PartitionID]bool     // partitions that have, or had, a segment of since
 }
 
 // newBounds resolves the ends of a journal's partitions.
 func newBounds(until Until, end *tail.End, wanted func(topic string) bool) *bounds {
-	b := &bounds{until: until, sequence: end.Sequence, whole: end.Sequence != math.MaxUint64, next: map[kfs.PartitionID]int64{}, since: map[kfs.PartitionID]kfs.Span{}}
+	b := &bounds{until: until, sequence: end.Sequence, whole: end.Sequence != math.MaxUint64, next: map[kfs.PartitionID]int64{}, since: map[kfs.PartitionID]kfs.Span{}, timed: map[kfs.PartitionID]bool{}}
 	for id, p := range end.Partitions {
 		if !wanted(p.Topic) {
 			continue
@@ -100,7 +118,7 @@ func newBounds(until Until, end *tail.End, wanted func(topic string) bool) *boun
 		}
 		b.next[id] = at
 		if !p.Since.Empty() {
-			b.since[id] = p.Since
+			b.since[id], b.timed[id] = p.Since, true
 		}
 	}
 	return b
@@ -118,6 +136,15 @@ func (b *bounds) end(topic string, id kfs.PartitionID) (next int64, ok bool) {
 	}
 	next, ok = b.next[id]
 	return next, ok
+}
+
+// goal is what is to be said of a partition when nothing more is taken of it: also to those who have found another end, later or before, if it
+// is one.
+func (b *bounds) goal(id kfs.PartitionID) int64 {
+	if b.until.Offsets != nil || b.timed[id] {
+		return saidAll
+	}
+	return b.next[id]
 }
 
 // ends is where nothing needs to be read any more of partitions.
@@ -190,7 +217,7 @@ func (r *reader) resolve(ctx context.Context) error {
 	if r.end != nil || !cfg.Until.Bounded() && !cfg.From.Latest {
 		return nil
 	}
-	end, err := r.job.readEnd(ctx, r.journal, cfg.Until.At)
+	end, err := r.job.endOf(ctx, r.journal)
 	if final(err) && cfg.Until.At.IsZero() && !cfg.From.Latest {
 		end, err = tail.End{Sequence: math.MaxUint64}, nil // the reading comes to the same damage, after what is before it
 	}

@@ -29,6 +29,10 @@ type crew struct {
 	leases *lease.Memory
 	config func(cfg Config, open openLabelled) Config // of each process; nil: as it is
 	hash   string                                     // of the configuration of those that start
+	until  Until                                      // where those end that start
+	enter  chan struct{}                              // holds a token while a process finds where it ends
+	slow   time.Duration                              // what a GET of an object of the log takes
+	ended  func(p *crewProcess)                       // is told of one that has ended, and not died; nil: nobody
 	all    []*crewProcess
 }
 
@@ -44,15 +48,15 @@ type crewProcess struct {
 }
 
 func newCrew(t *testing.T) *crew {
-	return &crew{t: t, store: blob.NewMemory(nil), lake: newLake(t), leases: lease.NewMemory()}
+	return &crew{t: t, store: blob.NewMemory(nil), lake: newLake(t), leases: lease.NewMemory(), enter: make(chan struct{}, 1)}
 }
 
 // start adds a process; alone, it knows of no other.
 func (c *crew) start(alone bool) *crewProcess {
 	c.t.Helper()
 	p := &crewProcess{done: make(chan struct{})}
-	cfg := testConfig(c.t, mortalStore{c.store, p}, c.lake)
-	cfg.Logger = cfg.Logger.With("process", len(c.all))
+	cfg := testConfig(c.t, mortalStore{c.store, p, c.slow}, c.lake)
+	cfg.Logger, cfg.Until = cfg.Logger.With("process", len(c.all)), c.until
 	open := func(_ context.Context, table, label string) (processor.Sink, error) {
 		sink := c.lake.table(table).open()
 		sink.label = label
@@ -60,7 +64,7 @@ func (c *crew) start(alone bool) *crewProcess {
 	}
 	if !alone {
 		var err error
-		p.member, err = work.New(work.Config{Job: cfg.Name, Hash: c.hash, Leases: c.leases.Service("/", 0), Store: cfg.Store, Name: fmt.Sprint(len(c.all)), Logger: cfg.Logger})
+		p.member, err = work.New(work.Config{Job: cfg.Name, Hash: c.hash, Leases: c.leases.Service("/", 0), Store: cfg.Store, Name: fmt.Sprint(len(c.all)), Run: c.until.Name(), Logger: cfg.Logger})
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -89,10 +93,19 @@ func (c *crew) start(alone bool) *crewProcess {
 	ctx, p.cancel = context.WithCancel(c.t.Context())
 	go func() {
 		defer close(p.done)
+		c.enter <- struct{}{}
+		p.err = p.job.Resolve(ctx)
+		<-c.enter
+		if p.err != nil {
+			return
+		}
 		if p.member == nil {
 			p.err = p.job.Run(ctx)
 		} else {
 			p.err = p.member.Run(ctx, p.job.Run)
+		}
+		if c.ended != nil && !p.dead.Load() {
+			c.ended(p)
 		}
 	}()
 	c.all = append(c.all, p)
@@ -128,15 +141,20 @@ var errDead = errors.New("the process is dead")
 // mortalStore is the bucket as a process sees it.
 type mortalStore struct {
 	blob.Store
-	p *crewProcess
+	p    *crewProcess
+	slow time.Duration
 }
 
 func (s mortalStore) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Info, error) {
 	if s.p.dead.Load() {
 		return nil, blob.Info{}, errDead
 	}
+	ofLog := strings.HasSuffix(key, ".kfs")
+	if ofLog && s.slow > 0 && !sleep(ctx, s.slow) {
+		return nil, blob.Info{}, context.Cause(ctx)
+	}
 	body, info, err := s.Store.Get(ctx, key, r)
-	if err == nil && strings.HasSuffix(key, ".kfs") {
+	if err == nil && ofLog {
 		body = &counted{body, &s.p.gets}
 	}
 	return body, info, err

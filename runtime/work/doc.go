@@ -55,6 +55,13 @@
 // Where records name their tables (package route), each of those is a table of its own here: it has a committer, which opens it by what
 // Serve was told if it has no rows for it itself.
 //
+// # Bounded runs
+//
+// Workers of a run that has an end (Config.Run) see those with the same end only, below jobs/{job}/runs/{run}/. What they have read to its
+// end, and committed, they say in their first key, beside the claims: Member.Say. A worker that has come to the end of its own share waits
+// for what the others say of theirs, and takes over what they leave if they die. What is said is about the table and stays true, whatever
+// becomes of leases.
+//
 // # Dead letters
 //
 // The dead-letter table is a table like others. Letters are committed before the rows of their span, also through a committer, because a

@@ -124,7 +124,7 @@ func TestKeys(t *testing.T) {
 	for _, p := range []int32{0, 1, 2, 7, 9, 10} {
 		claimed[kfs.PartitionID{Topic: topicOf(1), Partition: p}] = true
 	}
-	value, err := encodeWorker("s", "host/1", put{claimed, 3})
+	value, err := encodeWorker("s", "host/1", put{claimed, 3}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestTenThousandPartitions(t *testing.T) {
 	for i := range 10_000 {
 		claimed[kfs.PartitionID{Topic: topicOf(i), Partition: int32(i % 7)}] = true
 	}
-	value, err := encodeWorker("s", "host/1", put{claimed, 1})
+	value, err := encodeWorker("s", "host/1", put{claimed, 1}, nil)
 	if err != nil || len(value) > 1<<19 {
 		t.Errorf("%d bytes: %v", len(value), err)
 	}

@@ -22,11 +22,31 @@ type workerKey struct {
 	Edition uint64                 `json:"edition"` // counts the worker's puts
 	Name    string                 `json:"name"`    // for people: host and process
 	Claims  map[kfs.TopicID]string `json:"claims"`  // partitions of each topic: 0-3,7
+	// Done is what the worker has said of partitions in a bounded run, by topic and partition.
+	Done map[kfs.TopicID]map[int32]int64 `json:"done,omitempty"`
 }
 
-func encodeWorker(session, name string, p put) (string, error) {
-	value, err := json.Marshal(workerKey{Version: keyVersion, Session: session, Edition: p.edition, Name: name, Claims: rangesOf(p.claims)})
+func encodeWorker(session, name string, p put, done map[kfs.PartitionID]int64) (string, error) {
+	key := workerKey{Version: keyVersion, Session: session, Edition: p.edition, Name: name, Claims: rangesOf(p.claims), Done: map[kfs.TopicID]map[int32]int64{}}
+	for id, at := range done {
+		if key.Done[id.Topic] == nil {
+			key.Done[id.Topic] = map[int32]int64{}
+		}
+		key.Done[id.Topic][id.Partition] = at
+	}
+	value, err := json.Marshal(key)
 	return string(value), err
+}
+
+// done is Done by partition.
+func (k *workerKey) done() map[kfs.PartitionID]int64 {
+	all := map[kfs.PartitionID]int64{}
+	for topic, partitions := range k.Done {
+		for partition, at := range partitions {
+			all[kfs.PartitionID{Topic: topic, Partition: partition}] = at
+		}
+	}
+	return all
 }
 
 // rangesOf writes partitions by topic.

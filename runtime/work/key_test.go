@@ -9,7 +9,7 @@ import (
 
 // FuzzDecodeWorker reads what may stand in a worker's key.
 func FuzzDecodeWorker(f *testing.F) {
-	value, err := encodeWorker("s", "host/1", put{edition: 7, claims: set{{Topic: kfs.TopicID{1}, Partition: 3}: true, {Topic: kfs.TopicID{1}, Partition: 4}: true}})
+	value, err := encodeWorker("s", "host/1", put{edition: 7, claims: set{{Topic: kfs.TopicID{1}, Partition: 3}: true, {Topic: kfs.TopicID{1}, Partition: 4}: true}}, map[kfs.PartitionID]int64{{Topic: kfs.TopicID{1}, Partition: 3}: 12})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func FuzzDecodeWorker(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encodeWorker(key.Session, key.Name, put{edition: key.Edition, claims: claimed})
+		again, err := encodeWorker(key.Session, key.Name, put{edition: key.Edition, claims: claimed}, key.done())
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}

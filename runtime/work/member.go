@@ -28,6 +28,7 @@ type Config struct {
 	Leases *lease.Service // that all workers of the job share
 	Store  blob.Store     // at the namespace's root: groups travel through it
 	Name   string         // of the process, for people: host and process id, say
+	Run    string         // the bounded run that it is a worker of: those of another run, or of none, are not its fellows; "" if it has no end
 
 	Logger     *slog.Logger          // default: silent
 	Registerer prometheus.Registerer // default: none
@@ -44,8 +45,11 @@ type Member struct {
 	mu          sync.Mutex // guards what follows
 	session     string     // tells the keys of this session; "" while there is none
 	claims      *claims
+	claimed     put // what the worker's key says of claims; without an edition if it says nothing yet
 	exchange    *exchange
-	names       map[string]string // of the live workers, by their ids
+	said, heard map[kfs.PartitionID]int64 // what Say was told, and what other workers were; heard is never changed, only replaced
+	more        chan struct{}             // closed when it is
+	names       map[string]string         // of the live workers, by their ids
 	turn        uint64
 	held        set           // never changed, only replaced
 	changed     chan struct{} // closed when it is
@@ -77,7 +81,8 @@ func New(cfg Config) (*Member, error) {
 		return nil, fmt.Errorf("metrics of the workers of job %s: %w", cfg.Job, err)
 	}
 	return &Member{cfg: cfg, id: id, metrics: metrics, putWorker: make(chan struct{}, 1), putGroups: make(chan struct{}, 1),
-		claims: newClaims(id), exchange: newExchange(id), held: set{}, changed: make(chan struct{}), waits: map[string]chan verdict{},
+		claims: newClaims(id), exchange: newExchange(id), said: map[kfs.PartitionID]int64{}, more: make(chan struct{}),
+		held: set{}, changed: make(chan struct{}), waits: map[string]chan verdict{},
 		lanes: map[string]*lane{}, served: map[string]served{}, distrusted: map[string]time.Time{}}, nil
 }
 
@@ -128,7 +133,7 @@ const rejoinPause = 5 * time.Second // after etcd has refused something
 // live is one session.
 func (m *Member) live(ctx context.Context, s *lease.Session) error {
 	m.mu.Lock()
-	m.session, m.workerValue = rand.Text(), ""
+	m.session, m.workerValue, m.claimed = rand.Text(), "", put{}
 	m.claims.step(opened{})
 	m.apply(m.exchange.step(opened{}))
 	m.mu.Unlock()
@@ -152,12 +157,20 @@ func (m *Member) lose(ctx context.Context) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.session, m.workerValue = "", ""
+	m.session, m.workerValue, m.claimed = "", "", put{}
 	m.apply(m.exchange.step(peers{}))
 }
 
-// prefix begins the keys of the job's workers, relative to that of the lease service.
-func (m *Member) prefix(kind string) string { return "jobs/" + m.cfg.Job + "/" + kind }
+// WorkersPrefix begins the keys of the workers of a job without an end, relative to that of the lease service.
+func WorkersPrefix(job string) string { return "jobs/" + job + "/workers/" }
+
+// prefix begins the keys of the job's workers, or of those of a bounded run of it, relative to that of the lease service.
+func (m *Member) prefix(kind string) string {
+	if m.cfg.Run != "" {
+		return "jobs/" + m.cfg.Job + "/runs/" + m.cfg.Run + "/" + kind
+	}
+	return "jobs/" + m.cfg.Job + "/" + kind
+}
 
 func (m *Member) watch(ctx context.Context, prefix string, see func(values map[string]string)) error {
 	for entries, err := range m.cfg.Leases.Watch(ctx, prefix) {
@@ -209,6 +222,8 @@ func (m *Member) seeWorkers(values map[string]string) {
 				continue // of a session that has ended
 			}
 			edition = key.Edition
+		} else if err == nil {
+			m.hear(key.done())
 		}
 		view[id], names[id] = claimed, key.Name
 	}
@@ -240,7 +255,8 @@ func (m *Member) apply(effects []effect) {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case put:
-			value, err := encodeWorker(m.session, m.cfg.Name, e)
+			m.claimed = e
+			value, err := encodeWorker(m.session, m.cfg.Name, e, m.said)
 			if err != nil {
 				panic(fmt.Sprintf("work: claims cannot be written: %v", err)) // they are maps of numbers
 			}
@@ -291,6 +307,52 @@ func (m *Member) Share() (turn uint64, reads func(kfs.PartitionID) bool, changed
 	defer m.mu.Unlock()
 	held := m.held
 	return m.turn, func(id kfs.PartitionID) bool { return held[id] }, m.changed
+}
+
+// Say implements pipeline.Joint. It stays in the worker's key, beside its claims: some ten bytes for each partition.
+func (m *Member) Say(done map[kfs.PartitionID]int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	said, news := most(m.said, done)
+	m.said = said
+	if news && m.claimed.edition > 0 {
+		m.apply([]effect{m.claimed})
+	}
+}
+
+// Heard implements pipeline.Joint.
+func (m *Member) Heard() (done map[kfs.PartitionID]int64, more <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.heard, m.more
+}
+
+// hear takes note of what another worker says. m.mu is held.
+func (m *Member) hear(done map[kfs.PartitionID]int64) {
+	heard, news := most(m.heard, done)
+	if news {
+		m.heard = heard
+		close(m.more)
+		m.more = make(chan struct{})
+	}
+}
+
+// most is the greater of what two maps say, in a map of its own if the second says more.
+func most(a, b map[kfs.PartitionID]int64) (all map[kfs.PartitionID]int64, more bool) {
+	all = a
+	for id, at := range b {
+		if known, ok := all[id]; ok && known >= at {
+			continue
+		}
+		if !more {
+			all, more = maps.Clone(a), true
+			if all == nil {
+				all = map[kfs.PartitionID]int64{}
+			}
+		}
+		all[id] = at
+	}
+	return all, more
 }
 
 // Self is the id of this worker.

@@ -15,7 +15,7 @@ import (
 
 const (
 	workersPartitions = 8
-	workersRounds     = 4 // so many times the megabytes of other measurements: two workers share them, and starting is not what is measured
+	workersRounds     = 16 // so many times the megabytes of other measurements: two workers share them, and starting is not what is measured
 	workersPoll       = 50 * time.Millisecond
 	workersLimit      = 5 * time.Minute
 )

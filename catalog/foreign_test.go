@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/apache/iceberg-go/table"
 
@@ -145,6 +146,45 @@ func TestRolledBackAfterExpiry(t *testing.T) {
 	}
 	if len(asked) != 1 || asked[0] != "a/1" {
 		t.Errorf("the greatest offsets of %v were read, want those of a/1", asked)
+	}
+}
+
+// TestRolledBackBeforeUpkeep rolls the table back and then lets upkeep remove what is old: the receipts that alone say where a source stands since
+// then are not among it, until another commit has put that into the property.
+func TestRolledBackBeforeUpkeep(t *testing.T) {
+	fake, now := catalogtest.NewFake(), time.Now()
+	c := committers(t, fake, catalog.Options{Upkeep: catalog.Upkeep{Snapshots: 1, Age: time.Minute}, Now: func() time.Time { return now }})[0]
+	commit(t, c, "a/0", 0, 5)
+	commit(t, c, "a/1", 0, 7)
+	before := head(t, c)
+	commit(t, c, "a/0", 5, 9)
+	rollBack(t, fake, before)
+	again := catalogtest.NewCommitter(t, fake, name, catalog.Options{Upkeep: catalog.Upkeep{Snapshots: 1, Age: time.Minute}, Now: func() time.Time { return now }})
+	now = now.Add(time.Hour)
+	for range 2 {
+		if err := again.Upkeep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		at, _, err := again.Position(t.Context())
+		if want := map[string]int64{"a/0": 5, "a/1": 7}; err != nil || !maps.Equal(at, want) {
+			t.Errorf("the table stands at %v, %v, want %v", at, err, want)
+		}
+	}
+	commit(t, again, "a/1", 7, 8)
+	if err := again.Upkeep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := again.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, _ := table.AncestorsOfChecked(loaded.CurrentSnapshot().SnapshotID, loaded.Metadata().SnapshotByID)
+	if len(left) != 1 {
+		t.Errorf("%d snapshots are left in the branch, want one", len(left))
+	}
+	at, _, err := again.Position(t.Context())
+	if want := map[string]int64{"a/0": 5, "a/1": 8}; err != nil || !maps.Equal(at, want) {
+		t.Errorf("the table stands at %v, %v, want %v", at, err, want)
 	}
 }
 

@@ -89,8 +89,17 @@ func (c *Committer) Upkeep(ctx context.Context) error {
 	return nil
 }
 
-// removeOld removes the job's old snapshots from the metadata.
+// removeOld removes the job's old snapshots from the metadata. What their receipts say the property must say too, and so it does if it is of
+// the newest receipt in the branch; after a rollback it is not, until the job has committed again.
 func (c *Committer) removeOld(ctx context.Context, t *table.Table) error {
+	v, err := c.view(ctx, t, nil)
+	if err != nil {
+		return err
+	}
+	receipts, err := v.receipts(c.opts.Job)
+	if err != nil || len(receipts) == 0 || v.progress == nil || v.progress.Commit != receipts[0].Commit {
+		return err
+	}
 	old, err := c.oldSnapshots(t.Metadata())
 	if err != nil || len(old) == 0 {
 		return err

@@ -70,7 +70,7 @@ func (c *Catalog) ProbeRename(ctx context.Context, namespace string, opts Option
 			return fmt.Errorf("%w: %w", ErrCannot, err)
 		}
 		if err := c.Rename(ctx, name+"_renamed", name, id, opts); err != nil {
-			return fmt.Errorf("%w: %w", ErrCannot, errors.Join(err, c.Purge(ctx, name+"_renamed", opts)))
+			return fmt.Errorf("%w: %w", ErrCannot, errors.Join(err, c.Purge(ctx, name+"_renamed", id, opts)))
 		}
 		return nil
 	})
@@ -85,10 +85,13 @@ func (c *Catalog) probe(ctx context.Context, namespace string, opts Options, try
 		return err
 	}
 	schema := iceberg.NewSchema(0, iceberg.NestedField{ID: 1, Name: "probe", Type: iceberg.PrimitiveTypes.Int64})
-	if _, err := main.Create(ctx, schema, nil, nil); err != nil {
+	t, err := main.Create(ctx, schema, nil, nil)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Purge(context.WithoutCancel(ctx), name, opts)) }()
+	defer func() {
+		err = errors.Join(err, c.Purge(context.WithoutCancel(ctx), name, t.Metadata().TableUUID().String(), opts))
+	}()
 	if err := main.Commit(ctx, Group{Ranges: map[string]Advance{"probe/1": {Span: kfs.Span{Next: 1}, High: -1}}}); err != nil {
 		return err
 	}

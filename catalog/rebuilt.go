@@ -22,6 +22,8 @@ const (
 	lettersPrefix = "firn.rebuilt-letters."
 	// sealedProperty names the table that takes the place of this one: nobody commits to this one any more.
 	sealedProperty = "firn.replaced-by"
+	// forgoneProperty is the UUID of a table that never takes the place of this one.
+	forgoneProperty = "firn.forgone"
 	// identityProperty is the UUID of the table in whose place this one is: to those who know that one, this is it.
 	identityProperty = "firn.identity"
 )
@@ -172,12 +174,12 @@ func (c *Catalog) Finished(ctx context.Context, name, job string, rebuilt *Rebui
 }
 
 // DropRef removes a branch or a tag with what is said of it alone: its progress, and the snapshots that no other ref leads to. No file is
-// deleted. A ref, or a table, that is not there is as good.
-func (c *Catalog) DropRef(ctx context.Context, name, ref string, opts Options) error {
+// deleted. A ref, or a table, that is not there is as good, and so is a ref with another head; 0 means any.
+func (c *Catalog) DropRef(ctx context.Context, name, ref string, of int64, opts Options) error {
 	err := c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
 		meta := t.Metadata()
 		head := headOf(meta, ref)
-		if head == 0 || ref == table.MainBranch {
+		if head == 0 || of != 0 && head != of || ref == table.MainBranch {
 			return nil, nil
 		}
 		req := &request{

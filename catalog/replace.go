@@ -25,8 +25,11 @@ type purger interface {
 
 var _ shelver = icebergcat.Catalog(nil)
 
-// kindSeal marks the last snapshot of a table in whose place another one comes. It carries no receipt.
-const kindSeal = "seal"
+// The kinds of snapshots that carry no receipt, and say which of two tables stays.
+const (
+	kindSeal  = "seal"  // the last one of a table in whose place another one comes
+	kindForgo = "forgo" // another one never comes in the place of this one
+)
 
 // Replacement puts a table in the place of another: at first it is marked and the other sealed, then both get their names.
 type Replacement struct {
@@ -39,44 +42,75 @@ type Replacement struct {
 }
 
 // Seal ends the commits to a table, by one of its own: nobody's request lands behind it, and whoever looks at the table halts. Before that the
-// table that takes its place is told so. ErrMoved says that one of the two has another head: the table is not sealed. A table that is sealed stays so.
+// table that takes its place is told so. ErrMoved says that one of the two has another head: the table is not sealed. ErrForgone says that it never will
+// be. A table that is sealed stays so.
 func (c *Catalog) Seal(ctx context.Context, r Replacement, opts Options) error {
 	opts.Job = r.Job
-	if err := c.mark(ctx, r, opts); err != nil {
+	by, err := c.mark(ctx, r, opts)
+	if err != nil {
 		return fmt.Errorf("mark table %s: %w", r.By, err)
 	}
-	committer, err := c.Committer(r.Table, opts)
-	if err != nil {
-		return err
-	}
-	moved, sent := false, false
-	err = c.change(ctx, r.Table, opts, func(t *table.Table) (*request, error) {
-		moved = false
+	return c.settle(ctx, r.Table, kindSeal, opts, func(t *table.Table) (iceberg.Properties, error) {
 		switch {
 		case t.Properties()[sealedProperty] == r.By:
 			return nil, nil
+		case t.Properties()[forgoneProperty] == by:
+			return nil, ErrForgone
 		case headOf(t.Metadata(), table.MainBranch) != r.Head:
-			moved = true
+			return nil, ErrMoved
+		}
+		return iceberg.Properties{sealedProperty: r.By}, nil
+	})
+}
+
+// Forgo makes sure that a table, by, of the UUID byID, never takes the place of another one, of the UUID id. ErrReplaced says that it is too late for
+// that. Either lands alone, a seal or this: both are commits that are pinned to the head.
+func (c *Catalog) Forgo(ctx context.Context, name, id, by, byID string, opts Options) error {
+	err := c.settle(ctx, name, kindForgo, opts, func(t *table.Table) (iceberg.Properties, error) {
+		switch {
+		case t.Metadata().TableUUID().String() != id, t.Properties()[sealedProperty] == by:
+			return nil, ErrReplaced
+		case t.Properties()[forgoneProperty] == byID:
 			return nil, nil
 		}
+		return iceberg.Properties{forgoneProperty: byID}, nil
+	})
+	if errors.Is(err, ErrNoTable) {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	return err
+}
+
+// settle sets properties in a commit of its own that is pinned to the head, until say has no more to say, or an error.
+func (c *Catalog) settle(ctx context.Context, name, kind string, opts Options, say func(*table.Table) (iceberg.Properties, error)) error {
+	committer, err := c.Committer(name, opts)
+	if err != nil {
+		return err
+	}
+	var said error
+	sent := false
+	err = c.change(ctx, name, opts, func(t *table.Table) (*request, error) {
+		var props iceberg.Properties
+		if props, said = say(t); said != nil || props == nil {
+			return nil, said
+		}
 		sent = true
-		return committer.emptyRequest(ctx, t, map[string]string{keyJob: r.Job, keyKind: kindSeal}, iceberg.Properties{sealedProperty: r.By})
+		return committer.emptyRequest(ctx, t, map[string]string{keyJob: opts.Job, keyKind: kind}, props)
 	})
 	switch {
-	case err != nil && sent:
-		return fmt.Errorf("seal table %s: %w: %w", r.Table, ErrUnknownOutcome, err)
+	case err != nil && sent && said == nil:
+		return fmt.Errorf("%s of table %s: %w: %w", kind, name, ErrUnknownOutcome, err)
 	case err != nil:
-		return fmt.Errorf("seal table %s: %w", r.Table, err)
-	case moved:
-		return fmt.Errorf("seal table %s: %w", r.Table, ErrMoved)
+		return fmt.Errorf("%s of table %s: %w", kind, name, err)
 	}
 	return nil
 }
 
-// mark tells a table that it takes another one's place.
-func (c *Catalog) mark(ctx context.Context, r Replacement, opts Options) error {
+// mark tells a table that it takes another one's place, and gives its UUID.
+func (c *Catalog) mark(ctx context.Context, r Replacement, opts Options) (id string, err error) {
 	moved := false
-	err := c.change(ctx, r.By, opts, func(t *table.Table) (*request, error) {
+	err = c.change(ctx, r.By, opts, func(t *table.Table) (*request, error) {
+		id = t.Metadata().TableUUID().String()
 		r.Rebuilt.Progress = t.Properties()[progressPrefix+r.Job]
 		value, err := json.Marshal(r.Rebuilt)
 		if err != nil {
@@ -95,10 +129,10 @@ func (c *Catalog) mark(ctx context.Context, r Replacement, opts Options) error {
 	if err == nil && moved {
 		err = ErrMoved
 	}
-	return err
+	return id, err
 }
 
-// Unseal lets a table be committed to again.
+// Unseal lets a table be committed to again whose seal is for a table that is not there.
 func (c *Catalog) Unseal(ctx context.Context, name string, opts Options) error {
 	if err := c.drop(ctx, name, sealedProperty, nil, opts); err != nil {
 		return fmt.Errorf("unseal table %s: %w", name, err)
@@ -132,8 +166,8 @@ func (c *Catalog) Rename(ctx context.Context, from, to, uuid string, opts Option
 	return nil
 }
 
-// Purge takes a table away, and its files where the catalog does that. One that is not there is as good.
-func (c *Catalog) Purge(ctx context.Context, name string, opts Options) error {
+// Purge takes a table of a UUID away, and its files where the catalog does that. One that is not there, or not of that UUID, is as good.
+func (c *Catalog) Purge(ctx context.Context, name, uuid string, opts Options) error {
 	s, ok := c.client.(shelver)
 	if !ok {
 		return errors.New("the catalog does not drop tables")
@@ -147,7 +181,7 @@ func (c *Catalog) Purge(ctx context.Context, name string, opts Options) error {
 		return err
 	}
 	err = committer.persist(ctx,
-		func(t *table.Table) (bool, error) { return t == nil, nil },
+		func(t *table.Table) (bool, error) { return t == nil || t.Metadata().TableUUID().String() != uuid, nil },
 		func() error { return drop(ctx, slices.Clone(committer.ident)) })
 	if err != nil {
 		return fmt.Errorf("drop table %s: %w", name, err)

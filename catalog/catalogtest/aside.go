@@ -75,7 +75,8 @@ func testAside(t *testing.T, client catalog.Client) {
 	}
 	must(t, lake.Finished(ctx, name, "job", account(lake).Rebuilt["job"], catalog.Options{Job: "job"}))
 	for range 2 {
-		must(t, lake.DropRef(ctx, name, tag, catalog.Options{Job: "job"}))
+		must(t, lake.DropRef(ctx, name, tag, swap.Head, catalog.Options{Job: "job"}))
+		must(t, lake.DropRef(ctx, name, tag, 1, catalog.Options{Job: "job"}))
 	}
 	loaded, err := main.Load(ctx)
 	must(t, err)

@@ -81,7 +81,7 @@ Where the new rows are made, --to:
 
 Dead letters whose records are rows now, or are left out, are marked as resolved; records that are no rows any more become dead letters.
 Until the swap nothing changes for readers. Killed at any point, it goes on where it was when it is started again. --abandon
-takes away what there is of a rebuild that is not swapped in.
+takes away what there is of a rebuild that is not swapped in; stop the rebuild before, if it still reads.
 
 Where the log does not have the table's first records any more, their rows cannot be made anew: it refuses, unless --partial. Exits with 0 when
 it has done what it was asked for, else with 1.`,

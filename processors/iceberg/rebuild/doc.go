@@ -53,6 +53,14 @@
 //
 // Whether a catalog does what is needed, branches with pins of their own or renaming, is tried on a scratch table before anything is begun.
 //
+// # Giving up
+//
+// A rebuild that is given up while another process swaps it in is swapped in or gone, never half of both. A branch is dropped, and the swap is
+// pinned to its head: the second of the two finds that there is nothing left to do. For a table of its own the decision is made in the table
+// that is there, by the seal, or by a commit that says that this other table never takes its place (catalog.Forgo); both are pinned to the
+// head, so one of them lands, and only after it is renamed, or dropped. A rebuild that still reads must be stopped before it is given
+// up: its dead letters and its rows are two tables, which are not dropped at once.
+//
 // # The job
 //
 // A job at work, or one that starts, may have the former file still, and would add rows as they were before. It halts

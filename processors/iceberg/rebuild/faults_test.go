@@ -163,6 +163,72 @@ func rebuildAmid(t *testing.T, b *bench, busy bool, n int, o obstacle) []string 
 	return faulty.Trace()
 }
 
+// TestAbandonedAmid gives a rebuild up, in another process, before each request of its swap to the catalog: it is swapped in or given up, and never is
+// there no table.
+func TestAbandonedAmid(t *testing.T) {
+	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
+		t.Run(string(to), func(t *testing.T) {
+			outcomes := map[string]int{}
+			for n, more := 0, true; more; n++ {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					more = abandonAmid(t, &bench{t: t, client: catalogtest.NewFake(), to: to}, n, outcomes)
+				})
+			}
+			if outcomes["given up"] == 0 || outcomes["swapped in"] == 0 {
+				t.Errorf("it was %v", outcomes)
+			}
+		})
+	}
+}
+
+// abandonAmid gives a rebuild up before the n-th request of its swap, and reports whether there was one.
+func abandonAmid(t *testing.T, b *bench, n int, outcomes map[string]int) bool {
+	ctx, lake := t.Context(), catalog.New(b.client)
+	if err := b.commit(ctx, lake, before, 40); err != nil {
+		t.Fatal(err)
+	}
+	r := b.rebuild(b.client, after)
+	if _, err := r.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	requests, done := 0, false
+	r.Catalog = catalog.New(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if strings.HasSuffix(op.Name, " file") {
+			return catalogtest.None
+		}
+		if requests++; requests == n+1 {
+			done = true
+			switch err := b.rebuild(b.client, after).Abandon(ctx); {
+			case err == nil:
+				outcomes["given up"]++
+			case errors.Is(err, rebuild.ErrSwapped):
+				outcomes["swapped in"]++
+			default:
+				t.Errorf("it is given up: %v", err)
+			}
+		}
+		return catalogtest.None
+	}))
+	err := r.Swap(ctx)
+	if _, _, err := lake.Account(ctx, events, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.readable()
+	if err != nil {
+		if err := b.commit(ctx, lake, before, 50); err != nil {
+			t.Errorf("the job goes on as if there had been no rebuild: %v", err)
+		}
+		if err := b.rebuild(b.client, after).Swap(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.commit(ctx, lake, after, 60); err != nil {
+		t.Fatal(err)
+	}
+	b.want(after, 0, after, 60)
+	return done
+}
+
 // readable checks that readers find no fault with the table, wherever a rebuild has been left.
 func (b *bench) readable() {
 	b.t.Helper()

@@ -398,7 +398,11 @@ func testAbandon(t *testing.T, b *bench) {
 				b.t.Errorf("table %s has property %s", name, key)
 			}
 		}
-		if refs != 1 || len(t.Metadata().Snapshots()) != 2 {
+		want := 2
+		if name == events && b.to == rebuild.InTable {
+			want++ // that says that the other table never comes in its place
+		}
+		if refs != 1 || len(t.Metadata().Snapshots()) != want {
 			b.t.Errorf("table %s has %d refs and %d snapshots", name, refs, len(t.Metadata().Snapshots()))
 		}
 	}
@@ -432,7 +436,14 @@ func TestSealed(t *testing.T) {
 	if err := b.commit(ctx, lake, before, 50); !errors.As(err, &halt) || !strings.Contains(halt.Reason, "being replaced by db.events__rebuild") {
 		t.Errorf("a job commits to a table that is sealed: %v", err)
 	}
-	if err := lake.Purge(ctx, r.Anew(), catalog.Options{Job: "job", Sleep: awake}); err != nil {
+	if err := b.rebuild(b.client, after).Abandon(ctx); !errors.Is(err, rebuild.ErrSwapped) {
+		t.Errorf("a rebuild is given up whose seal is set: %v", err)
+	}
+	_, anew, err := lake.Account(ctx, r.Anew(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lake.Purge(ctx, r.Anew(), anew.Metadata().TableUUID().String(), catalog.Options{Job: "job", Sleep: awake}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.rebuild(b.client, after).Swap(ctx); err == nil || !strings.Contains(err.Error(), "is gone") {

@@ -44,7 +44,7 @@ catalog: {type: rest, uri: "https://nobody.invalid"}
 			`kafka_headers list<struct<key: string, value: binary>>, id long, at timestamptz
 `,
 		"name: a\nsource: {topics: [x]}\ntable: {partition: ['daily(x)']}\n":                                                    "job.yaml:3:1: table: partition ",
-		"name: a\nsource: {topics: [x]}\ndecode: {value: {schema: [{name: id, type: long}]}}\ntransform: [{drop: [nothing]}]\n": `job.yaml:4:14: transform 1 (drop): there is no column "nothing"`,
+		"name: a\nsource: {topics: [x]}\ndecode: {value: {schema: [{name: id, type: long}]}}\ntransform: [{drop: [nothing]}]\n": `job.yaml:4:21: transform 1 (drop): there is no column "nothing"`,
 		"name: a\nsource: {topics: [x]}\ncatalog: {type: rest, uri: 'https://c', warehosue: a}\n":                               `job.yaml:3:1: catalog: unknown property "warehosue": did you mean "warehouse"?`,
 		"name: a\nsource: {topics: [x]}\ncatalog: {type: rest, uri: 'c:8181', s3.region: a}\n":                                  `job.yaml:3:1: catalog: uri is "c:8181": write https://host/path`,
 		"name: a\nsource: {topics: [x]}\ndecode: {value: {format: raw}}\ntable: {partition: ['day(at)']}\n":                     `job.yaml:4:1: table: partition "day(at)": the table has no column at`,

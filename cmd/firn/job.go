@@ -20,6 +20,7 @@ import (
 	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/job"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/spelling"
 )
 
 // defaultCatalog is the catalog's name where a job file names none. It is also what pyiceberg takes when it is given none.
@@ -115,7 +116,7 @@ func checkIceberg(settings plugin.Decode) error {
 	var errs []error
 	known := append(cfg.Known(), "type", "name")
 	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		if near := job.Nearest(key, known); near != "" && !slices.Contains(known, key) {
+		if near := spelling.Nearest(key, known); near != "" && !slices.Contains(known, key) {
 			errs = append(errs, fmt.Errorf("unknown property %q: did you mean %q?", key, near))
 		}
 	}

@@ -167,6 +167,54 @@ transform:
 	}
 }
 
+// TestNestedIntoTables takes fields out of structs into an Iceberg table, with a restart in between: the table's columns lead back to where
+// the fields are in records, and new ones still come.
+func TestNestedIntoTables(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("changes", 1, 0)
+	job := `
+name: changes
+source: {topics: [changes]}
+transform:
+- drop: [before, after.password]
+- rename: {after.id: id, after.name: after.title, source.table: table}
+- cast: {after.size: string}
+- timestamp: {field: source.ts, column: event_time}
+- filter: op != "skip"
+table: {name: "default.changes_{field:source.db|none}"}
+`
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0,
+		`{"op":"c","after":{"id":1,"name":"a","password":"x","size":3},"source":{"table":"users","db":"eu","ts":1769860800000}}`,
+		`{"op":"d","before":{"id":1},"after":null,"source":{"table":"users","db":"eu","ts":1769860800001}}`,
+		`{"op":"c","after":"none of your business","source":{"db":"eu"}}`,
+		`{"op":"c","after":{"id":4,"title":"taken","name":"b"},"source":{"db":"eu"}}`))
+	if err := w.run(job); err != nil {
+		t.Fatal(err)
+	}
+	want := map[int64]string{
+		0: `{"after":{"size":"3","title":"a"},"event_time":"2026-01-31T12:00:00Z","id":1,"op":"c","source":{"db":"eu","ts":1769860800000},"table":"users"}`,
+		1: `{"event_time":"2026-01-31T12:00:00.001Z","op":"d","source":{"db":"eu","ts":1769860800001},"table":"users"}`,
+	}
+	w.want("default.changes_eu", want)
+	// What is lifted keeps its type, what was dropped may have another one, and what comes anew is added.
+	w.journal.Append(t, nil, tailtest.Values(events, 0,
+		`{"op":"u","after":{"id":2,"name":"b","password":7,"size":"big","color":"red"},"source":{"table":"users","db":"eu","ts":1769860800002,"lsn":9}}`,
+		`{"op":"u","after":{"id":"two"},"source":{"db":"eu"}}`))
+	if err := w.run(job); err != nil {
+		t.Fatal(err)
+	}
+	want[0] = `{"after":{"color":null,"size":"3","title":"a"},"event_time":"2026-01-31T12:00:00Z","id":1,"op":"c","source":{"db":"eu","lsn":null,"ts":1769860800000},"table":"users"}`
+	want[1] = `{"event_time":"2026-01-31T12:00:00.001Z","op":"d","source":{"db":"eu","lsn":null,"ts":1769860800001},"table":"users"}`
+	want[4] = `{"after":{"color":"red","size":"big","title":"b"},"event_time":"2026-01-31T12:00:00.002Z","id":2,"op":"u","source":{"db":"eu","lsn":9,"ts":1769860800002},"table":"users"}`
+	w.want("default.changes_eu", want)
+	letters := w.rows("default.changes_dead_letter")
+	for offset, why := range map[int64]string{2: `"type_conflict"`, 3: `field after.title has the name that another column was given by rename`, 5: `"type_conflict"`} {
+		if !strings.Contains(letters[offset], why) {
+			t.Errorf("dead letter %d: %s, want %s", offset, letters[offset], why)
+		}
+	}
+}
+
 // TestTransformConflicts: what transforms make of records and the table cannot hold becomes dead letters.
 func TestTransformConflicts(t *testing.T) {
 	w := newWorkbench(t)
@@ -190,9 +238,9 @@ func TestTransformConflicts(t *testing.T) {
 func TestDeclaredColumnsAreChecked(t *testing.T) {
 	const job = "name: a\nsource: {topics: [x]}\ndecode: {value: {schema: [{name: id, type: long}, {name: tags, type: list<string>}]}}\ntransform: "
 	for text, want := range map[string]string{
-		"[{drop: [ids]}]":                   `transform 1 (drop): there is no column "ids"; there are kafka_topic, kafka_partition, kafka_offset, kafka_timestamp, kafka_key, kafka_headers, id, tags`,
+		"[{drop: [ids]}]":                   `transform 1 (drop): there is no column "ids" (did you mean id?); there are kafka_topic, kafka_partition, kafka_offset, kafka_timestamp, kafka_key, kafka_headers, id, tags`,
 		"[{drop: [id]}, {filter: id > 1}]":  `transform 2 (filter): expression "id > 1": column 1: undeclared reference to 'id' (there is no column "id"`,
-		"[{cast: {tags: long}}]":            "column tags: a list<element: utf8, nullable> does not become a long",
+		"[{cast: {tags: long}}]":            "column tags: a list<string> does not become a long",
 		"[{rename: {id: tags}}]":            "there is a column tags already",
 		"[{compute: {x: tags}}]":            "the result is a list",
 		"[{filter: id > 1}, {drop: [id]}]":  "",

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,24 +24,30 @@ var (
 	_ processor.Tracing = (*timestamp)(nil)
 )
 
-// cast gives columns other types.
+// cast gives columns, and fields of structs, other types.
 type cast struct {
-	to  map[string]schema.Type
-	mem memory.Allocator
+	paths []path
+	to    []schema.Type // of each
+	mem   memory.Allocator
 }
 
 func newCast(to map[string]string, env plugin.Env) (processor.Transform, error) {
-	c := &cast{map[string]schema.Type{}, env.Allocator}
-	names := slices.Sorted(maps.Keys(to))
-	if err := checkPayload(names...); err != nil {
+	paths, err := parsePaths(slices.Sorted(maps.Keys(to))...)
+	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		t, err := parseScalar(to[name])
+	c := &cast{paths: paths, mem: env.Allocator}
+	for i, p := range paths {
+		t, err := parseScalar(to[p.text])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, &plugin.SettingError{Setting: p.text, Err: fmt.Errorf("%s: %w", p, err)}
 		}
-		c.to[name] = t
+		for _, other := range paths[:i] {
+			if p.Under(other.Path) || other.Under(p.Path) {
+				return nil, &plugin.SettingError{Setting: p.text, Err: fmt.Errorf("%s and %s: one is in the other", other, p)}
+			}
+		}
+		c.to = append(c.to, t)
 	}
 	return c, nil
 }
@@ -59,61 +66,77 @@ func parseScalar(text string) (schema.Type, error) {
 }
 
 func (c *cast) Apply(_ context.Context, b processor.Batch) (processor.Batch, error) {
+	b, err := unblock(b, c.paths, c.mem)
+	if err != nil {
+		return b, err
+	}
 	r := newRebuilding(b, c.mem)
-	for _, name := range slices.Sorted(maps.Keys(c.to)) {
-		i, to := indexOf(r.in.Schema(), name), c.to[name]
-		if i < 0 || r.in.Column(i).DataType().ID() == arrow.NULL || arrow.TypeEqual(r.in.Column(i).DataType(), to.Arrow()) {
+	in := r.in.Schema().Fields()
+	for i, p := range c.paths {
+		at, ok := p.Find(in)
+		if !ok {
 			continue
 		}
-		f, column := r.in.Schema().Field(i), r.in.Column(i)
+		f, to := schema.FieldAt(in, at), c.to[i]
+		if f.Type.ID() == arrow.NULL || arrow.TypeEqual(f.Type, to.Arrow()) {
+			continue
+		}
+		column := nestedAt(r.in, at)
 		f.Type = to.Arrow()
-		r.set(f, to, func(row int) (any, error) {
-			if column.IsNull(row) {
+		r.set(at[:len(at)-1], f, to, func(row int) (any, error) {
+			if column.null(row) {
 				return nil, nil
 			}
-			v, ok := scalarOf(column, row)
+			v, ok := scalarOf(column.Array, row)
 			if !ok {
-				return nil, fmt.Errorf("a %s is no %s", column.DataType(), to)
+				return nil, fmt.Errorf("a %s is no %s", nameOf(column.DataType()), to)
 			}
 			return v, nil
-		}, reason{classCast, "column " + name})
+		}, reason{classCast, "column " + p.String()})
 	}
 	return r.finish()
 }
 
 func (c *cast) Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error) {
-	for _, name := range slices.Sorted(maps.Keys(c.to)) {
-		i := indexOf(in, name)
-		switch {
-		case i < 0 && complete:
-			return nil, missing(name, in)
-		case i < 0:
+	if complete {
+		if err := require(in, c.paths...); err != nil {
+			return nil, err
+		}
+	}
+	fields := in.Fields()
+	for i, p := range c.paths {
+		at, ok := p.Find(fields)
+		if !ok {
 			continue
 		}
-		f, to := in.Field(i), c.to[name]
+		f, to := schema.FieldAt(fields, at), c.to[i]
 		if complete && !convertible(f.Type, to) {
-			return nil, fmt.Errorf("column %s: a %s does not become a %s", name, f.Type, to)
+			return nil, &plugin.SettingError{Setting: p.text, Err: fmt.Errorf("column %s: a %s does not become a %s", p, nameOf(f.Type), to)}
 		}
 		f.Type = to.Arrow()
-		in = setField(in, f)
+		fields = setField(fields, at[:len(at)-1], f)
 	}
-	return in, nil
+	return arrow.NewSchema(fields, nil), nil
 }
 
 func (c *cast) Origin(table *arrow.Schema) *arrow.Schema {
-	return without(table, func(name string) bool { _, ok := c.to[name]; return ok })
+	return without(table.Fields(), func(p schema.Path) bool {
+		return slices.ContainsFunc(c.paths, func(changed path) bool { return slices.Equal(p, changed.Path) })
+	}).schema()
 }
 
 // timestampSettings say what a point in time is made of.
 type timestampSettings struct {
-	Field  string `yaml:"field"`  // the column
+	Field  string `yaml:"field"`  // the column, or the field of structs: after.ts
 	Unit   string `yaml:"unit"`   // of numbers since 1970: s, ms (default), us or ns; of text: RFC 3339 if there is no unit
-	Column string `yaml:"column"` // that it becomes; default the field itself
+	Column string `yaml:"column"` // that it becomes, at the top or in the struct of the field; default the field itself
 }
 
 // timestamp makes a timestamptz of a field.
 type timestamp struct {
-	timestampSettings
+	field     path
+	column    schema.Path
+	text      bool // is RFC 3339
 	perSecond int64
 	mem       memory.Allocator
 }
@@ -122,34 +145,50 @@ func newTimestamp(s timestampSettings, env plugin.Env) (processor.Transform, err
 	if s.Field == "" {
 		return nil, fmt.Errorf("field: missing; name the column that holds a time")
 	}
-	if s.Column == "" {
-		s.Column = s.Field
-	}
-	t := &timestamp{s, map[string]int64{"s": 1, "": 1e3, "ms": 1e3, "us": 1e6, "ns": 1e9}[s.Unit], env.Allocator}
+	t := &timestamp{perSecond: map[string]int64{"s": 1, "": 1e3, "ms": 1e3, "us": 1e6, "ns": 1e9}[s.Unit], text: s.Unit == "", mem: env.Allocator}
 	if t.perSecond == 0 {
 		return nil, fmt.Errorf("unit: %q is not one of s, ms, us, ns", s.Unit)
 	}
-	return t, checkNames(s.Column)
+	field, err := schema.ParsePath(s.Field)
+	if err != nil {
+		return nil, &plugin.SettingError{Setting: s.Field, Err: fmt.Errorf("field: %w", err)}
+	}
+	t.field = path{field, s.Field}
+	if t.column, err = newName(t.field, cmp.Or(s.Column, s.Field)); err != nil {
+		return nil, &plugin.SettingError{Setting: cmp.Or(s.Column, s.Field), Err: fmt.Errorf("column: %w", err)}
+	}
+	return t, nil
 }
 
 var timestamptz = schema.Type{Kind: schema.Timestamptz}
 
+// made is the field that a field becomes.
+func (t *timestamp) made(from arrow.Field) arrow.Field {
+	f := arrow.Field{Name: t.column[len(t.column)-1], Type: timestamptz.Arrow(), Nullable: true}
+	if slices.Equal(t.column, t.field.Path) {
+		f.Metadata, f.Nullable = from.Metadata, from.Nullable
+	}
+	return f
+}
+
 func (t *timestamp) Apply(_ context.Context, b processor.Batch) (processor.Batch, error) {
-	i := indexOf(b.Records.Schema(), t.Field)
-	if i < 0 {
+	b, err := unblock(b, []path{t.field}, t.mem)
+	if err != nil {
+		return b, err
+	}
+	in := b.Records.Schema().Fields()
+	at, ok := t.field.Find(in)
+	if !ok {
 		return b, nil
 	}
 	r := newRebuilding(b, t.mem)
-	column, f := r.in.Column(i), arrow.Field{Name: t.Column, Type: timestamptz.Arrow(), Nullable: true}
-	if t.Column == t.Field {
-		f.Metadata, f.Nullable = r.in.Schema().Field(i).Metadata, r.in.Schema().Field(i).Nullable
-	}
-	r.set(f, timestamptz, func(row int) (any, error) {
-		if column.IsNull(row) {
+	column := nestedAt(r.in, at)
+	r.set(at[:len(t.column)-1], t.made(schema.FieldAt(in, at)), timestamptz, func(row int) (any, error) {
+		if column.null(row) {
 			return nil, nil
 		}
-		return t.instant(column, row)
-	}, reason{classCast, "column " + t.Field})
+		return t.instant(column.Array, row)
+	}, reason{classCast, "column " + t.field.String()})
 	return r.finish()
 }
 
@@ -157,9 +196,9 @@ func (t *timestamp) Apply(_ context.Context, b processor.Batch) (processor.Batch
 func (t *timestamp) instant(column arrow.Array, row int) (any, error) {
 	v, ok := scalarOf(column, row)
 	if !ok {
-		return nil, fmt.Errorf("a %s is no point in time", column.DataType())
+		return nil, fmt.Errorf("a %s is no point in time", nameOf(column.DataType()))
 	}
-	if text, ok := v.(string); ok && t.Unit != "" {
+	if text, ok := v.(string); ok && !t.text {
 		n, ok := integer(text)
 		if !ok {
 			return nil, fmt.Errorf("%s is no number", excerpt(text))
@@ -187,23 +226,25 @@ func (t *timestamp) instant(column arrow.Array, row int) (any, error) {
 const maxSeconds = 9_223_372_036_854
 
 func (t *timestamp) Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error) {
-	i := indexOf(in, t.Field)
-	switch {
-	case i < 0 && complete:
-		return nil, missing(t.Field, in)
-	case i < 0:
+	if complete {
+		if err := require(in, t.field); err != nil {
+			return nil, err
+		}
+	}
+	at, ok := t.field.Find(in.Fields())
+	if !ok {
 		return in, nil
 	}
-	f := in.Field(i)
+	f := schema.FieldAt(in.Fields(), at)
 	switch number := f.Type.ID(); {
 	case !complete, convertible(f.Type, timestamptz):
 	case number == arrow.INT32 || number == arrow.INT64 || number == arrow.FLOAT32 || number == arrow.FLOAT64:
 	default:
-		return nil, fmt.Errorf("column %s: a %s is no point in time", t.Field, f.Type)
+		return nil, &plugin.SettingError{Setting: t.field.text, Err: fmt.Errorf("column %s: a %s is no point in time", t.field, nameOf(f.Type))}
 	}
-	return setField(in, arrow.Field{Name: t.Column, Type: timestamptz.Arrow(), Nullable: t.Column != t.Field || f.Nullable}), nil
+	return arrow.NewSchema(setField(in.Fields(), at[:len(t.column)-1], t.made(f)), nil), nil
 }
 
 func (t *timestamp) Origin(table *arrow.Schema) *arrow.Schema {
-	return without(table, func(name string) bool { return name == t.Column })
+	return without(table.Fields(), func(p schema.Path) bool { return slices.Equal(p, t.column) }).schema()
 }

@@ -52,8 +52,8 @@ type computed struct {
 func newCompute(settings map[string]Computed, env plugin.Env) (processor.Transform, error) {
 	c := &compute{mem: env.Allocator}
 	names := slices.Sorted(maps.Keys(settings))
-	if err := checkPayload(names...); err != nil {
-		return nil, err
+	if len(names) == 0 {
+		return nil, fmt.Errorf("name at least one column")
 	}
 	for _, name := range names {
 		column := computed{name: name, programs: programs{text: settings[name].Expr}}
@@ -115,7 +115,7 @@ func (c *computed) build(r *rebuilding, e *expression) {
 		r.check(value, c.where())
 		return
 	}
-	r.set(arrow.Field{Name: c.name, Type: typ.Arrow(), Nullable: true}, typ, value, c.where())
+	r.set(nil, arrow.Field{Name: c.name, Type: typ.Arrow(), Nullable: true}, typ, value, c.where())
 }
 
 func (c *computed) where() reason {
@@ -165,14 +165,14 @@ func (c *compute) Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error
 			return nil, fmt.Errorf("column %s: the type of expression %q is not known; say it: {expr: …, type: …}", column.name, column.text)
 		}
 		if typ.Kind != schema.Unknown {
-			out = setField(out, arrow.Field{Name: column.name, Type: typ.Arrow(), Nullable: true})
+			out = arrow.NewSchema(setField(out.Fields(), nil, arrow.Field{Name: column.name, Type: typ.Arrow(), Nullable: true}), nil)
 		}
 	}
 	return out, nil
 }
 
 func (c *compute) Origin(table *arrow.Schema) *arrow.Schema {
-	return without(table, func(name string) bool {
-		return slices.ContainsFunc(c.columns, func(column computed) bool { return column.name == name })
-	})
+	return without(table.Fields(), func(p schema.Path) bool {
+		return len(p) == 1 && slices.ContainsFunc(c.columns, func(column computed) bool { return column.name == p[0] })
+	}).schema()
 }

@@ -13,6 +13,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firn-io/firn/runtime/schema"
 )
 
 const (
@@ -101,7 +103,7 @@ func describe(text string, issues *cel.Issues, absent []string, in *arrow.Schema
 	}
 	err := fmt.Errorf("expression %q: %s", text, strings.Join(parts, "; "))
 	if len(absent) > 0 {
-		return fmt.Errorf("%w (%w)", err, missing(absent[0], in))
+		return fmt.Errorf("%w (%w)", err, missing(schema.Path{absent[0]}, in))
 	}
 	return err
 }

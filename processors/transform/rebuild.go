@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/bitutil"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/runtime/processor"
@@ -38,9 +39,9 @@ func newRebuilding(b processor.Batch, mem memory.Allocator) *rebuilding {
 	return r
 }
 
-// set makes a column of what value gives for each row, nil being null. Rows for which it fails, or whose value the type does not hold, are
-// rejected.
-func (r *rebuilding) set(f arrow.Field, typ schema.Type, value func(row int) (any, error), why reason) {
+// set makes a column of what value gives for each row, nil being null: a member of the struct at a place, or a column if that is nil. Rows for
+// which it fails, or whose value the type does not hold, are rejected.
+func (r *rebuilding) set(in []int, f arrow.Field, typ schema.Type, value func(row int) (any, error), why reason) {
 	b := array.NewBuilder(r.mem, f.Type)
 	defer b.Release()
 	b.Reserve(len(r.keep))
@@ -48,8 +49,10 @@ func (r *rebuilding) set(f arrow.Field, typ schema.Type, value func(row int) (an
 		v, err := value(row)
 		switch {
 		case err != nil:
-		case v == nil:
+		case v == nil && f.Nullable:
 			b.AppendNull()
+		case v == nil: // a struct around it is
+			b.AppendEmptyValue()
 		default:
 			err = put(b, v, typ)
 		}
@@ -59,13 +62,50 @@ func (r *rebuilding) set(f arrow.Field, typ schema.Type, value func(row int) (an
 		return err
 	}, b.AppendEmptyValue)
 	column := b.NewArray()
-	i := slices.IndexFunc(r.fields, func(have arrow.Field) bool { return have.Name == f.Name })
-	if i < 0 {
-		r.fields, r.arrays = append(r.fields, f), append(r.arrays, column)
+	fields := setField(r.fields, in, f)
+	i := len(r.fields)
+	if len(in) > 0 {
+		i = in[0]
+		member := column
+		defer member.Release()
+		column = setMember(r.arrays[i].(*array.Struct), fields[i].Type, in[1:], f.Name, member, r.mem)
+	} else if at := slices.IndexFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }); at < i {
+		i = at
+	}
+	if r.fields = fields; i == len(r.arrays) {
+		r.arrays = append(r.arrays, column)
 		return
 	}
 	r.arrays[i].Release()
-	r.fields[i], r.arrays[i] = f, column
+	r.arrays[i] = column
+}
+
+// setMember is a struct with another member, in it or in the struct at a place in it, of the type that it has then.
+func setMember(outer *array.Struct, t arrow.DataType, in []int, name string, member arrow.Array, mem memory.Allocator) arrow.Array {
+	to := t.(*arrow.StructType)
+	children := make([]arrow.ArrayData, to.NumFields())
+	for i := range outer.NumField() {
+		children[i] = outer.Field(i).Data()
+	}
+	if len(in) > 0 {
+		inner := setMember(outer.Field(in[0]).(*array.Struct), to.Field(in[0]).Type, in[1:], name, member, mem)
+		defer inner.Release()
+		children[in[0]] = inner.Data()
+	} else {
+		i, _ := to.FieldIdx(name)
+		children[i] = member.Data()
+	}
+	// The members are as long as the struct, however it was sliced; so must be what says which are null.
+	valid := []*memory.Buffer{nil}
+	if outer.NullN() > 0 {
+		valid[0] = memory.NewResizableBuffer(mem)
+		defer valid[0].Release()
+		valid[0].Resize(int(bitutil.BytesForBits(int64(outer.Len()))))
+		bitutil.CopyBitmap(outer.NullBitmapBytes(), outer.Data().Offset(), outer.Len(), valid[0].Bytes(), 0)
+	}
+	data := array.NewData(t, outer.Len(), valid, children, outer.NullN(), 0)
+	defer data.Release()
+	return array.MakeFromData(data)
 }
 
 // check rejects the rows for which value fails.

@@ -1,10 +1,25 @@
 // Package transform is the transforms that every Firn has: select, drop, rename, cast, filter, compute and timestamp.
 //
-// They work on top-level columns. The coordinate columns stay as they are; a setting that names one is an error, except in expressions.
-// Every transform treats a column that is not there as one that is null in every row, for an inferred schema only gets a column when a
-// record has a value for it; where the columns are declared, a name that is not among them is an error before the job starts. Null stays
-// null: no transform rejects a row for it. A value that a transform cannot convert exactly rejects its row, which becomes what the job's
-// error policy says.
+// The coordinate columns stay as they are; a setting that names one is an error, except in expressions. Every transform treats a column that is
+// not there as one that is null in every row, for an inferred schema only gets a column when a record has a value for it; where the columns
+// are declared, a name that is not among them is an error before the job starts. Null stays null: no transform rejects a row for it. A value
+// that a transform cannot convert exactly rejects its row, which becomes what the job's error policy says.
+//
+// # Paths
+//
+// select, drop, rename, cast and timestamp take paths into structs: after.id is field id of column after. A field of a struct that is null is
+// null, and stays within a null struct; one that is lifted out of it is null by itself. Lists are not gone into: what is in one cannot be
+// named. A dot always parts two names; a name that has one stands in backquotes, `a.b`.c, where a backquote is written twice. Firn makes no
+// such names (payload field a.b is column a_b), but tables of others may have them.
+//
+//	select   keeps the structs that a field is in, with what was named of them
+//	drop     a struct of which nothing is left goes too
+//	rename   after.id: after.key renames in the struct, after.id: id lifts to the top; a field does not get into another struct
+//	cast     in the struct
+//	timestamp  likewise; column is a name at the top, or beside the field
+//
+// Where the schema is inferred, a path may meet a column that is no struct, a list or a number: rows with a value there are rejected, for
+// what was to be dropped or changed could be in it.
 //
 // # Expressions
 //
@@ -22,15 +37,12 @@
 package transform
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/firn-io/firn/runtime/plugin"
-	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/schema"
 )
 
@@ -52,6 +64,7 @@ const (
 	classCast       = "cast_failed"       // a value that the wanted type cannot hold exactly
 	classExpression = "expression_failed" // an expression that has no value for the row
 	className       = "name_taken"        // a field of the record has the name that another column was given
+	classPath       = "no_struct"         // a value that is no struct, where a path leads into one
 )
 
 // coordinates are the names of the columns that stay.
@@ -66,83 +79,20 @@ func checkNames(names ...string) error {
 	return s.Validate(coordinates)
 }
 
-// checkPayload refuses names of coordinates, and of nothing.
-func checkPayload(names ...string) error {
-	if len(names) == 0 {
-		return fmt.Errorf("name at least one column")
+// setField puts a field in the place of the one of its name, or behind all: of the struct at a place, or of the top.
+func setField(fields []arrow.Field, in []int, f arrow.Field) []arrow.Field {
+	fields = slices.Clone(fields)
+	if len(in) > 0 {
+		inner := fields[in[0]].Type.(*arrow.StructType).Fields()
+		fields[in[0]].Type = arrow.StructOf(setField(inner, in[1:], f)...)
+		return fields
 	}
-	for _, name := range names {
-		if coordinates[strings.ToLower(name)] {
-			return fmt.Errorf("column %s stays as it is: it says where a row came from", name)
-		}
-	}
-	return nil
-}
-
-// missing is the error that a column is not there.
-func missing(name string, in *arrow.Schema) error {
-	var there []string
-	for _, f := range in.Fields() {
-		there = append(there, f.Name)
-	}
-	return fmt.Errorf("there is no column %q; there are %s", name, strings.Join(there, ", "))
-}
-
-// require refuses names that are not among the columns.
-func require(in *arrow.Schema, names ...string) error {
-	for _, name := range names {
-		if !in.HasField(name) {
-			return missing(name, in)
-		}
-	}
-	return nil
-}
-
-// project is the batch with those columns, in that order. It takes ownership of rows.
-func project(rows arrow.RecordBatch, columns []int) arrow.RecordBatch {
-	if len(columns) == int(rows.NumCols()) && slices.IsSorted(columns) {
-		return rows
-	}
-	defer rows.Release()
-	var fields []arrow.Field
-	var arrays []arrow.Array
-	for _, i := range columns {
-		fields, arrays = append(fields, rows.Schema().Field(i)), append(arrays, rows.Column(i))
-	}
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, rows.NumRows())
-}
-
-// setField puts a column in the place of the one of its name, or behind all.
-func setField(in *arrow.Schema, f arrow.Field) *arrow.Schema {
-	fields := slices.Clone(in.Fields())
-	if i := indexOf(in, f.Name); i >= 0 {
+	if i := slices.IndexFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }); i >= 0 {
 		fields[i] = f
-	} else {
-		fields = append(fields, f)
+		return fields
 	}
-	return arrow.NewSchema(fields, nil)
-}
-
-// indexOf finds a column by its name; -1 if there is none.
-func indexOf(s *arrow.Schema, name string) int {
-	return slices.IndexFunc(s.Fields(), func(f arrow.Field) bool { return f.Name == name })
+	return append(fields, f)
 }
 
 // offset is the offset of a row's record.
 func offset(rows arrow.RecordBatch, row int) int64 { return rows.Column(2).(*array.Int64).Value(row) }
-
-// without is the columns but those for which drop holds.
-func without(s *arrow.Schema, drop func(name string) bool) *arrow.Schema {
-	return arrow.NewSchema(slices.DeleteFunc(slices.Clone(s.Fields()), func(f arrow.Field) bool { return drop(f.Name) }), nil)
-}
-
-// only is the columns of a batch that stay, and its coordinates.
-func only(s *arrow.Schema, stay func(name string) bool) []int {
-	var columns []int
-	for i, f := range s.Fields() {
-		if i < processor.Coordinates || stay(f.Name) {
-			columns = append(columns, i)
-		}
-	}
-	return columns
-}

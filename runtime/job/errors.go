@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/firn-io/firn/runtime/spelling"
 )
 
 // fault is what is wrong with a key of a job file.
@@ -97,7 +98,7 @@ func located(name string, err error) error {
 	var unknown *yaml.UnknownFieldError
 	if t != nil && errors.As(err, &unknown) {
 		message = fmt.Sprintf("unknown key %q", t.Value)
-		if near := Nearest(t.Value, keys(reflect.TypeFor[Job]())); near != "" {
+		if near := spelling.Nearest(t.Value, keys(reflect.TypeFor[Job]())); near != "" {
 			message += fmt.Sprintf(": did you mean %q?", near)
 		}
 	}
@@ -120,39 +121,4 @@ func keys(t reflect.Type) []string {
 		}
 	}
 	return all
-}
-
-// Nearest is the known key with the fewest edits from word, or nothing if none is near.
-func Nearest(word string, known []string) string {
-	best, bestEdits := "", min(3, len(word)/2+1)
-	for _, k := range known {
-		if n := edits(strings.ToLower(word), k); n < bestEdits {
-			best, bestEdits = k, n
-		}
-	}
-	return best
-}
-
-// edits is the Damerau-Levenshtein distance (optimal string alignment) of a and b.
-func edits(a, b string) int {
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }

@@ -307,6 +307,14 @@ func (j *Job) Inferred() bool {
 
 // DeadLetterTable is where records go that fit nowhere else: {namespace}.{job}_dead_letter.
 func (j *Job) DeadLetterTable() string {
-	namespace := j.Table.Name[:max(0, strings.LastIndexByte(j.Table.Name, '.'))]
-	return namespace + "." + j.Name + "_dead_letter"
+	end, inside := 0, false // of the namespace; in a placeholder, which may have dots
+	for i, c := range j.Table.Name {
+		switch {
+		case c == '{' || c == '}':
+			inside = c == '{'
+		case c == '.' && !inside:
+			end = i
+		}
+	}
+	return j.Table.Name[:end] + "." + j.Name + "_dead_letter"
 }

@@ -90,6 +90,15 @@ errors: {policy: halt}
 	}
 }
 
+func TestDeadLetterTable(t *testing.T) {
+	for table, want := range map[string]string{"lake.{topic}": "lake.a_dead_letter", "a.b.c": "a.b.a_dead_letter", "lake.x_{field:geo.city|none}": "lake.a_dead_letter"} {
+		j := Job{Name: "a", Table: Table{Name: table}}
+		if got := j.DeadLetterTable(); got != want {
+			t.Errorf("%s: %s, want %s", table, got, want)
+		}
+	}
+}
+
 func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 	const job = "name: a\nsource: {topics: [b]}\n"
 	for name, c := range map[string]struct{ text, want string }{
@@ -139,6 +148,9 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"reserved column":  {job + "decode: {value: {schema: [{name: a, type: int}, {name: _file, type: int}]}}\n", `job.yaml:3:56: decode.value.schema: column _file: the name is reserved`},
 		"no map":           {job + "decode: {value: {schema: [{name: a, type: int}, b]}}\n", `job.yaml:3:49: decode.value.schema: schema[1]: want a map`},
 		"declared column":  {job + "decode: {value: {schema: [{name: id, type: int}]}}\ntransform:\n- filter: di > 1\n", "job.yaml:5:3: transform 1 (filter): "},
+		"declared path":    {job + "decode: {value: {schema: [{name: a, type: 'struct<b: int>'}]}}\ntransform:\n- drop:\n  - a.b\n- cast:\n    a.c: string\n", `job.yaml:8:5: transform 2 (cast): there is no column "a"; there are kafka_topic`},
+		"declared field":   {job + "decode: {value: {schema: [{name: a, type: 'struct<b: int, d: int>'}]}}\ntransform:\n- drop: [a.b, a.c]\n", `job.yaml:5:15: transform 1 (drop): column a has no field "c" (did you mean a.b?); there are b, d`},
+		"path":             {job + "transform:\n- rename: {a: b, a.b: c}\n", `job.yaml:4:18: rename: a and a.b: one is in the other`},
 		"sink's setting":   {job + "sink: {other: {ulr: a}}\n", `job.yaml:3:16: unknown key "ulr"`},
 		"sink's check":     {job + "sink: {other: {url: ''}}\n", "job.yaml:3:8: other: no url\njob.yaml:3:8: other: no hope"},
 		"catalog's check":  {job + "catalog: {uri: x}\n", "job.yaml:3:1: catalog: cannot be x"},

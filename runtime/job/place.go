@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/firn-io/firn/runtime/plugin"
 	"github.com/firn-io/firn/runtime/schema"
 )
 
@@ -22,6 +24,21 @@ func place(name string, t *token.Token) string {
 
 // schemaKey is the key of what schema.ParseFields reads.
 const schemaKey = "decode.value.schema"
+
+// settingIn is where a setting stands that a transform's error is about: as a key or a value of its settings, or else where the step does.
+func (s *Step) settingIn(err error) *token.Token {
+	var about *plugin.SettingError
+	if !errors.As(err, &about) {
+		return s.token
+	}
+	var at *token.Token
+	ast.Walk(visitor(func(n ast.Node) {
+		if _, scalar := n.(ast.ScalarNode); scalar && at == nil && n.GetToken().Value == about.Setting {
+			at = n.GetToken()
+		}
+	}), s.settings)
+	return cmp.Or(at, s.token)
+}
 
 // where is the place of a fault: as exactly as its error tells.
 func (d document) where(f *fault) *token.Token {

@@ -146,7 +146,7 @@ func (j *Job) misfit(err error) error {
 		upTo := *j
 		upTo.Transform, upTo.Table.Name = j.Transform[:i+1], "none.none"
 		if _, err := upTo.Columns(); err != nil {
-			return &fault{token: j.Transform[i].token, err: err}
+			return &fault{token: j.Transform[i].settingIn(err), err: err}
 		}
 	}
 	return &fault{key: "table.name", err: err}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/spelling"
 )
 
 // Step is one transform of a job, or its sink: the kind, and settings that the kind reads.
@@ -58,7 +59,7 @@ func (j *Job) checkSteps(known plugin.Transforms) error {
 		if !ok {
 			names := slices.Sorted(maps.Keys(known))
 			err := fmt.Errorf("there is no transform %q", s.Kind)
-			if near := Nearest(s.Kind, names); near != "" {
+			if near := spelling.Nearest(s.Kind, names); near != "" {
 				err = fmt.Errorf("%w: did you mean %q?", err, near)
 			} else {
 				err = fmt.Errorf("%w; there are %s", err, strings.Join(names, ", "))
@@ -82,7 +83,7 @@ func (j *Job) Steps(env plugin.Env) ([]pipeline.Step, error) {
 		s := &j.Transform[i]
 		t, err := s.kind.Open(s.decode, env)
 		if err != nil {
-			return nil, errors.Join(&fault{s.Kind, s.token, err}, pipeline.CloseSteps(steps))
+			return nil, errors.Join(&fault{s.Kind, s.settingIn(err), err}, pipeline.CloseSteps(steps))
 		}
 		steps = append(steps, pipeline.Step{Name: fmt.Sprintf("%d (%s)", i+1, s.Kind), Transform: t})
 	}

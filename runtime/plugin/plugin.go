@@ -33,6 +33,19 @@ type Transform struct {
 	Keeps bool
 }
 
+// SettingError is an error about one of several settings of a transform, such as the name of a column: a job file's reader says where that
+// stands. Open may give it, and Columns of processor.Typed.
+type SettingError struct {
+	Setting string // as it stands in the file
+	Err     error
+}
+
+// Error implements error.
+func (e *SettingError) Error() string { return e.Err.Error() }
+
+// Unwrap gives what is wrong.
+func (e *SettingError) Unwrap() error { return e.Err }
+
 // Transforms are kinds of transforms by the key that names them in a job file.
 type Transforms map[string]Transform
 

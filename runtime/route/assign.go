@@ -135,37 +135,21 @@ func readerOf(p part, rows arrow.RecordBatch) (reader, error) {
 	if p.kind == ofHeader {
 		return headerReader(p.text, rows)
 	}
-	if at := rows.Schema().FieldIndices(p.text); len(at) > 0 {
-		return columnReader(rows.Column(at[0])), nil
-	}
-	top, path, nested := strings.Cut(p.text, ".")
-	at := rows.Schema().FieldIndices(top)
-	if !nested || len(at) == 0 {
+	at, ok := p.path.Find(rows.Schema().Fields())
+	if !ok {
 		return absent, nil
 	}
-	return nestedReader(rows.Column(at[0]), path), nil
+	return nestedReader(rows.Column(at[0]), at[1:]), nil
 }
 
-// nestedReader reads a field of a struct.
-func nestedReader(column arrow.Array, path string) reader {
-	outer, ok := column.(*array.Struct)
-	if !ok {
-		return absent
+// nestedReader reads a column, or what is at a place in its structs.
+func nestedReader(column arrow.Array, at []int) reader {
+	if len(at) == 0 {
+		return columnReader(column)
 	}
-	t := outer.DataType().(*arrow.StructType)
-	name, rest, nested := strings.Cut(path, ".")
-	at, ok := t.FieldIdx(path)
-	if ok {
-		nested = false
-	} else if at, ok = t.FieldIdx(name); !ok {
-		return absent
-	}
-	inner := columnReader(outer.Field(at))
-	if nested {
-		inner = nestedReader(outer.Field(at), rest)
-	}
+	inner := nestedReader(column.(*array.Struct).Field(at[0]), at[1:])
 	return func(to []byte, row int) ([]byte, state) {
-		if outer.IsNull(row) {
+		if column.IsNull(row) {
 			return to, missing
 		}
 		return inner(to, row)

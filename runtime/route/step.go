@@ -3,13 +3,13 @@ package route
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/schema"
 )
 
 // Step is the transform that rejects the rows that have no table. It comes after all others, so that rows are where they stay when the
@@ -65,31 +65,17 @@ func (s *Step) Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error) {
 		if p.kind != ofField {
 			continue
 		}
-		t, ok := typeOf(in.Fields(), p.text)
-		if ok && !names(t) {
-			return nil, fmt.Errorf("%s: a %s names no table; make it text or a whole number by a cast", p.placeholder(), t)
+		at, ok := p.path.Find(in.Fields())
+		if ok {
+			if t := schema.FieldAt(in.Fields(), at).Type; !names(t) {
+				return nil, fmt.Errorf("%s: a %s names no table; make it text or a whole number by a cast", p.placeholder(), t)
+			}
 		}
 		if !ok && complete {
 			return nil, fmt.Errorf("%s: rows have no column %s", p.placeholder(), p.text)
 		}
 	}
 	return in, nil
-}
-
-// typeOf finds the type of a path.
-func typeOf(fields []arrow.Field, path string) (arrow.DataType, bool) {
-	name, rest, nested := strings.Cut(path, ".")
-	for _, f := range fields {
-		if f.Name == path {
-			return f.Type, true
-		}
-	}
-	for _, f := range fields {
-		if inner, ok := f.Type.(*arrow.StructType); ok && nested && f.Name == name {
-			return typeOf(inner.Fields(), rest)
-		}
-	}
-	return nil, false
 }
 
 // Origin implements processor.Tracing: every column goes through.

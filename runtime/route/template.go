@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/firn-io/firn/runtime/schema"
 )
 
 // maxName bounds the names of tables that records make, in bytes.
@@ -34,6 +36,7 @@ const (
 type part struct {
 	kind  kind
 	text  string // a literal's text, a field's path, a header's name
+	path  schema.Path
 	group int    // of {match:N}
 	other string // what stands for a value that is missing
 	given bool   // other is
@@ -95,6 +98,12 @@ func parsePart(text string) (part, error) {
 		p.text, p.other, p.given = strings.Cut(name, "|")
 		if p.text == "" {
 			return part{}, fmt.Errorf("%s: say which %s, like {%s:kind}", text, what, what)
+		}
+		if p.kind == ofField {
+			var err error
+			if p.path, err = schema.ParsePath(p.text); err != nil {
+				return part{}, fmt.Errorf("%s: %w", text, err)
+			}
 		}
 		if p.given && identifier(p.other) == "" {
 			return part{}, fmt.Errorf("%s: say what stands for a value that is missing, like {%s:%s|other}", text, what, p.text)

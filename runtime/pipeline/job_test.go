@@ -13,6 +13,7 @@ import (
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/blob/blobtest"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
@@ -206,6 +207,39 @@ func TestCancelCommitsWhatIsStaged(t *testing.T) {
 		}
 		wantOffsets(t, l.table("db.events"), 0, 0, 5)
 	})
+}
+
+// TestLagBeforeAnythingIsRead asks how far a job is behind while the store gives nothing but the checkpoint.
+func TestLagBeforeAnythingIsRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		from Start
+		want int64
+	}{"earliest": {Start{}, 12}, "latest": {Start{Latest: true}, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				truth, l := blob.NewMemory(nil), newLake(t)
+				w := tailtest.Journal{Store: truth}
+				w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5), jsons(events, 1, 0, 7))
+				w.Checkpoint(t)
+				store := blobtest.NewFault(truth, func(op blobtest.Op) blobtest.Action {
+					if op.Verb == blobtest.Get && op.Key == kfs.ObjectKey(0, 0) {
+						return blobtest.FailBefore
+					}
+					return blobtest.Pass
+				})
+				cfg := testConfig(t, store, l)
+				cfg.From = c.from
+				job, stop := start(t, cfg)
+				time.Sleep(time.Minute)
+				if s := job.Status(); len(s.Tables) != 1 || s.Tables[0].Lag != c.want || s.Tables[0].Commits != 0 {
+					t.Errorf("status %+v, want a lag of %d", s, c.want)
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 // TestFaults fails each operation of each sink in each way, one at a time, and then any of them at random: in the end every offset is

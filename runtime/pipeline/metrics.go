@@ -37,7 +37,7 @@ func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 		commits:     counter("commits_total", "Commits that have landed.", "table"),
 		seconds:     seconds("commit_seconds", "Time of a commit, from emptying the decoders to its success."),
 		freshness:   seconds("freshness_seconds", "Age of the oldest record of a commit when it became visible, from the sealing of its object."),
-		lag:         gauge("lag_offsets", "Offsets that were read and are not committed.", "table"),
+		lag:         gauge("lag_offsets", "Offsets that the log is known to have, by its newest checkpoint at the start and by what was read, and that are not committed.", "table"),
 		deadLetters: counter("dead_letters_total", "Records that could not be decoded.", "table"),
 		retries:     counter("retries_total", "Passing errors that were tried again, by table; none for the journals.", "table"),
 		halted:      gauge("halted", "Tables, partitions and journals that wait for a person.", "table", "kind"),

@@ -248,6 +248,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 			continue
 		}
 		offsets[p.ID()] = at
+		t.note(func(st *tableStatus) { st.there(sourceAt(p), s.bounds.ahead(p)) })
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -422,7 +423,7 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 		s.begin(t, f, p.Topic, p.ID, start)
 	}
 	if next, _ := f.known(p.ID); span.Next > next {
-		t.note(func(st *tableStatus) { st.source(it.source).End = max(st.source(it.source).End, span.Next) })
+		t.note(func(st *tableStatus) { st.there(it.source, span.Next) })
 	}
 	all.uses.Add(1)
 	err := f.offer(ctx, it)

@@ -24,7 +24,7 @@ type TableStatus struct {
 	Topic     string
 	Ready     bool // it stands at a position and takes records, or has halted
 	Sources   []SourceStatus
-	Lag       int64         // offsets that were seen and are not committed
+	Lag       int64         // offsets that the log is known to have and that are not committed
 	Freshness time.Duration // of the last commit: the age of its oldest record when it became visible
 	Commits   int64
 	Records   int64 // committed since the job began
@@ -37,7 +37,7 @@ type SourceStatus struct {
 	processor.Source
 	Committed int64 // one past the last offset in the table
 	Read      int64 // one past the last offset that was decoded
-	End       int64 // one past the last offset that was seen in the log
+	End       int64 // one past the last offset that is known to be in the log: by what was read of it, and by the checkpoint that this began with
 	Halted    error
 }
 
@@ -67,11 +67,11 @@ func (s *tableStatus) source(of processor.Source) *SourceStatus {
 	return s.sources[of]
 }
 
-// forget drops what halted in partitions that others read now.
+// forget drops what halted in partitions that others read now, and what there is of them to be read.
 func (s *tableStatus) forget(reads func(kfs.PartitionID) bool) {
 	for of, source := range s.sources {
 		if !reads(id(of)) {
-			source.Halted = nil
+			source.Halted, source.End = nil, 0
 		}
 	}
 }
@@ -147,10 +147,16 @@ func (s *tableStatus) loaded(committed processor.Positions, identity string) {
 	}
 }
 
+// there notes how far a source is known to go.
+func (s *tableStatus) there(source processor.Source, end int64) {
+	of := s.source(source)
+	of.End = max(of.End, end)
+}
+
 func (s *tableStatus) lag() int64 {
 	n := int64(0)
-	for _, source := range s.sources {
-		n += max(0, source.End-source.Committed)
+	for of, source := range s.sources {
+		n += max(0, source.End-max(source.Committed, s.begun[of]))
 	}
 	return n
 }

@@ -147,6 +147,20 @@ func (b *bounds) goal(id kfs.PartitionID) int64 {
 	return b.next[id]
 }
 
+// ahead is how far a run is known to take a partition of a checkpoint.
+func (b *bounds) ahead(p *kfs.PartitionState) int64 {
+	if b != nil {
+		if _, inside := b.since[p.ID()]; inside {
+			return 0 // the end lies somewhere in that segment
+		}
+	}
+	end, _ := b.end(p.Name, p.ID())
+	if end == math.MaxInt64 {
+		return p.Next
+	}
+	return end
+}
+
 // ends is where nothing needs to be read any more of partitions.
 func (b *bounds) ends() map[kfs.PartitionID]int64 {
 	ends := maps.Clone(b.next)

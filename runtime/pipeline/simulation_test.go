@@ -80,6 +80,7 @@ type simStop struct {
 	process *simProcess
 	label   string
 	ready   func() bool // nil: at once
+	lapsed  bool        // its context has ended; under simulation.mu
 	wake    chan simTurn
 }
 
@@ -172,16 +173,42 @@ func (p *simProcess) stop(ctx context.Context, label string, ready func() bool) 
 	case turn := <-at.wake:
 		return turn
 	case <-ctx.Done():
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	}
+	s.mu.Lock()
+	if p.dead {
 		s.stops = slices.DeleteFunc(s.stops, func(o *simStop) bool { return o == at })
+		s.mu.Unlock()
 		return simTurn{gone: true}
+	}
+	at.lapsed = true
+	s.mu.Unlock()
+	return <-at.wake
+}
+
+// wait waits until every goroutine does. What ends at one moment, contexts with limits of their own, ends in any order; so those who waited in
+// them go on one after the other, in an order that does not depend on it.
+func (s *simulation) wait() {
+	for {
+		synctest.Wait()
+		s.mu.Lock()
+		var first *simStop
+		for _, at := range s.stops {
+			if at.lapsed && (first == nil || at.label < first.label) {
+				first = at
+			}
+		}
+		s.stops = slices.DeleteFunc(s.stops, func(at *simStop) bool { return at == first })
+		s.mu.Unlock()
+		if first == nil {
+			return
+		}
+		first.wake <- simTurn{gone: true}
 	}
 }
 
 // ready are the stops whose goroutines may go on, in an order that does not depend on who came first.
 func (s *simulation) ready() []*simStop {
-	synctest.Wait()
+	s.wait()
 	s.mu.Lock()
 	all := slices.Clone(s.stops)
 	s.mu.Unlock()
@@ -204,7 +231,7 @@ func (s *simulation) resume(at *simStop) {
 	s.note("%s %s", at.label, turn.fault)
 	s.mu.Unlock()
 	at.wake <- turn
-	synctest.Wait()
+	s.wait()
 }
 
 // fault draws how what a goroutine asks for goes wrong.
@@ -268,7 +295,7 @@ func (s *simulation) turn() {
 // pass lets time pass.
 func (s *simulation) pass(d time.Duration) {
 	time.Sleep(d + 1)
-	synctest.Wait()
+	s.wait()
 }
 
 // anyone is a process that lives, nil if there is none.

@@ -130,7 +130,7 @@ func (f *feed) plan(it *item) (wanted bool) {
 		return false
 	}
 	if it.fault == nil && it.span.Base > next {
-		it.fault = lost(it.source, kfs.Span{Base: next, Next: it.span.Base})
+		it.fault = lost(kfs.Span{Base: next, Next: it.span.Base})
 	}
 	it.span.Base = next
 	return true
@@ -152,10 +152,10 @@ func (f *feed) idle() bool {
 	return f.settled == f.offered
 }
 
-// lost says that records were trimmed before they were read.
-func lost(source processor.Source, span kfs.Span) error {
-	return halted(fmt.Sprintf("%s/%d: offsets %s were trimmed before this job has read them", source.Topic, source.Partition, span),
-		"accept the loss by moving the table's position to "+fmt.Sprint(span.Next)+", or restore the records")
+// lost says that records of a partition were trimmed before they were read.
+func lost(span kfs.Span) error {
+	return halted(fmt.Sprintf("offsets %s were trimmed before this job has read them", span),
+		"restore the records; or, to go on without them, give the job another table.name: that table begins where the log does now, and this one stays as it is")
 }
 
 var errClosed = errors.New("the feed is closed")

@@ -242,7 +242,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		if at < p.LogStart {
 			delete(s.open, p.ID())
 			gone := kfs.Span{Base: at, Next: p.LogStart}
-			if err := s.offerFault(ctx, f, p, gone, lost(sourceAt(p), gone)); err != nil {
+			if err := s.offerFault(ctx, f, p, gone, lost(gone)); err != nil {
 				return nil, err
 			}
 			continue

@@ -90,10 +90,20 @@ func TestTrimmedBeforeRead(t *testing.T) {
 			w.Append(t, nil, jsons(events, 1, 2, 2))
 			err := run(t, testConfig(t, store, l))
 			var halt *processor.HaltError
-			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "trimmed before this job has read them") {
+			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "trimmed before this job has read them") || strings.Count(err.Error(), "events/0") != 1 {
 				t.Errorf("error %v", err)
 			}
 			wantOffsets(t, l.table("db.events"), 1, 0, 4)
+			if name != "in the checkpoint" {
+				return
+			}
+			cfg := testConfig(t, store, l) // the way out that the error names
+			cfg.Route = Template("db.{topic}_again")
+			if err := run(t, cfg); err != nil {
+				t.Errorf("with another table: %v", err)
+			}
+			wantOffsets(t, l.table("db.events_again"), 0, 4, 5)
+			wantOffsets(t, l.table("db.events_again"), 1, 0, 4)
 		})
 	}
 }

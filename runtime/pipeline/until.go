@@ -206,7 +206,7 @@ func (b *bounds) passed(topic string, id kfs.PartitionID, at int64) bool {
 // trimmed says that nothing is left of what the run is to take.
 func (b *bounds) trimmed(p *kfs.PartitionState) error {
 	end, _ := b.end(p.Name, p.ID())
-	return halted(fmt.Sprintf("%s/%d: the run is to end at offset %d, and the log begins at %d", p.Name, p.Partition, end, p.LogStart),
+	return halted(fmt.Sprintf("the run is to end at offset %d, and the log begins at %d", end, p.LogStart),
 		"what was before was trimmed: let the run end behind that, or leave the partition out")
 }
 

@@ -62,6 +62,7 @@ func (t *table) enter() (reads func(kfs.PartitionID) bool, changed <-chan struct
 	t.turn, reads, changed = t.job.cfg.Assignment.Share()
 	t.lives = true
 	t.status.forget(reads)
+	t.countHalted()
 	t.mu.Unlock()
 	t.job.followed()
 	return reads, changed

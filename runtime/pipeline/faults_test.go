@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/runtime/processor"
@@ -378,4 +380,81 @@ func TestDamagedJournalHaltsItself(t *testing.T) {
 	}
 	wantOffsets(t, l.table("db.events"), 0, 0, 6)
 	wantOffsets(t, l.table("db.orders"), 0, 0, 3)
+}
+
+// TestHaltIsCountedOnce lets a table begin anew beside a partition that has halted, at first while its object is damaged and then when it is
+// restored: metric and status say what is so now.
+func TestHaltIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 5), jsons(events, 1, 0, 5))
+		m, object := w.Seal(t, nil, jsons(events, 0, 5, 5), jsons(events, 1, 5, 5))
+		sound := slices.Clone(object)
+		object[m.Segments[0].Position+80] ^= 1
+		w.Put(t, m, object)
+		table := l.table("db.events")
+		var failing atomic.Bool
+		table.fault = func(op string) (before, after error) {
+			if op == "commit" && failing.Load() {
+				return errors.New("503"), nil
+			}
+			return nil, nil
+		}
+		cfg := testConfig(t, store, l)
+		registry := prometheus.NewRegistry()
+		cfg.Registerer = registry
+		j, stop := start(t, cfg)
+		beginAnew := func(n int) {
+			failing.Store(true)
+			w.Append(t, nil, jsons(events, 1, n, 1))
+			time.Sleep(time.Minute)
+			failing.Store(false)
+			time.Sleep(time.Minute)
+		}
+		wantHalted := func(when string, want int) {
+			halted := 0
+			for _, s := range j.Status().Tables[0].Sources {
+				if s.Halted != nil {
+					halted++
+				}
+			}
+			if got := gauge(t, registry, "firn_pipeline_halted", "partition"); halted != want || got != float64(want) {
+				t.Errorf("%s: %d partitions have halted by status, %v by metric, want %d", when, halted, got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		wantHalted("at first", 1)
+		beginAnew(10)
+		wantHalted("begun anew", 1)
+		if _, err := store.Put(t.Context(), kfs.ObjectKey(0, 1), sound, false); err != nil {
+			t.Fatal(err)
+		}
+		beginAnew(11)
+		wantHalted("restored", 0)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		wantOffsets(t, table, 0, 0, 10)
+		wantOffsets(t, table, 1, 0, 12)
+	})
+}
+
+// gauge is the sum of a metric's values that have a label of that value.
+func gauge(t *testing.T, registry *prometheus.Registry, name, label string) (sum float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == name && l.GetValue() == label {
+					sum += m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	return sum
 }

@@ -53,7 +53,7 @@ func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 	return m, nil
 }
 
-// halt counts what waits for a person: a table, a partition or a journal.
+// halt counts what waits for a person, and ends with the process: a table or a journal. Partitions are counted by countHalted.
 func (m *metrics) halt(table, kind string) { m.halted.WithLabelValues(table, kind).Inc() }
 
 // committed counts a commit.

@@ -168,6 +168,28 @@ func (t *table) note(change func(*tableStatus)) {
 	change(&t.status)
 }
 
+// noteHalt notes why a source has halted; nil if it goes on.
+func (t *table) noteHalt(of processor.Source, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	source := t.status.source(of)
+	had := source.Halted != nil // a life that begins anew comes to the same again
+	if source.Halted = err; had != (err != nil) {
+		t.countHalted()
+	}
+}
+
+// countHalted says how many partitions have halted. t.mu is held.
+func (t *table) countHalted() {
+	n := 0
+	for _, source := range t.status.sources {
+		if source.Halted != nil {
+			n++
+		}
+	}
+	t.job.metrics.halted.WithLabelValues(t.name, "partition").Set(float64(n))
+}
+
 // Status may be called at any time.
 func (j *Job) Status() Status {
 	j.mu.Lock()

@@ -183,6 +183,9 @@ func (w *worker) accept(ctx context.Context, it item) error {
 		}
 	}
 	w.table.note(func(st *tableStatus) { st.source(s.Source).Read = s.next })
+	if s.next > before && s.halted == nil {
+		w.table.noteHalt(s.Source, nil) // of a life before
+	}
 	w.count()
 	var staging *stagingError
 	switch {
@@ -207,8 +210,7 @@ func (w *worker) halt(s *source, err error) {
 	s.halted = err
 	w.feed.shutSource(id(s.Source))
 	s.log(w.table.log).Error("the partition halts", "offset", s.next, "err", err)
-	w.table.job.metrics.halt(w.table.name, "partition")
-	w.table.note(func(st *tableStatus) { st.source(s.Source).Halted = err })
+	w.table.noteHalt(s.Source, err)
 }
 
 // source finds the state of an item's source, or begins it: at the table's position, or where the item begins.

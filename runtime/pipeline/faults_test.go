@@ -265,6 +265,42 @@ func TestLettersDecidedElsewhere(t *testing.T) {
 	}
 }
 
+// TestLettersAreReadForAll lets many workers ask at the same time how far the dead-letter table is, which takes a second: one reads it for all
+// that wait, and nobody gets what was read before it asked.
+func TestLettersAreReadForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLake(t)
+		letters, source := l.table(deadLetterTable), processor.Source{Topic: "events", ID: events.ID}
+		var reads int64
+		letters.fault = func(string) (before, after error) { // the table is locked
+			time.Sleep(time.Second)
+			reads++
+			letters.next[source] = reads
+			return nil, nil
+		}
+		cfg := testConfig(t, blob.NewMemory(nil), l)
+		box := newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return l.openLetters(ctx, kfs.TopicID{}) })
+		began := time.Now()
+		var workers sync.WaitGroup
+		for n := range 50 {
+			workers.Go(func() {
+				time.Sleep(time.Duration(n) * 10 * time.Millisecond)
+				asked := time.Since(began)
+				next, err := box.positions(t.Context())
+				if err != nil {
+					t.Error(err)
+				} else if read := time.Duration(next[source]-1) * time.Second; read < asked {
+					t.Errorf("asked at %s, and got what was read from %s on", asked, read)
+				}
+			})
+		}
+		workers.Wait()
+		if reads != 2 {
+			t.Errorf("the table was read %d times, want 2: of those that ask during the first read one reads for all", reads)
+		}
+	})
+}
+
 // TestMovedBeginsAnew lets another writer commit in between.
 func TestMovedBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

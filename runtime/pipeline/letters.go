@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -23,9 +24,13 @@ type letterBox struct {
 	job    string
 	mem    memory.Allocator
 
+	asked atomic.Int64 // how often positions was called
+
 	turn chan struct{} // holds one value while the box is free; what follows belongs to whoever took it
 	sink processor.Sink
 	next processor.Positions // nil: to be read again
+
+	answered int64 // calls of positions that came before next was read last
 }
 
 func newLetterBox(cfg *Config, open func(context.Context) (processor.Sink, error)) *letterBox {
@@ -57,15 +62,19 @@ func (b *letterBox) take(ctx context.Context) (done func(), err error) {
 	return done, nil
 }
 
-// positions tells how far the table is, as it is now.
+// positions tells how far the table is, as it is now. Of many workers that ask at the same time one reads it for all: the read has only to
+// begin after the call.
 func (b *letterBox) positions(ctx context.Context) (processor.Positions, error) {
+	call := b.asked.Add(1)
 	done, err := b.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if err := b.load(ctx); err != nil {
-		return nil, err
+	if b.answered < call {
+		if err := b.load(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return maps.Clone(b.next), nil
 }
@@ -87,11 +96,13 @@ func (b *letterBox) config(ctx context.Context, s processor.Source) (string, err
 
 // load reads the table's position.
 func (b *letterBox) load(ctx context.Context) error {
+	calls := b.asked.Load()
 	next, err := b.sink.Committed(ctx)
 	if err != nil {
 		b.next = nil
 		return fmt.Errorf("position of the dead-letter table: %w", err)
 	}
+	b.answered = calls
 	b.next = processor.Positions{}
 	maps.Copy(b.next, next)
 	return nil

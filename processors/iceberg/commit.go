@@ -151,16 +151,22 @@ func (s *Sink) recreated(to processor.Positions) error {
 	if s.spec.DeadLetters {
 		return nil
 	}
+	ids := map[string][]kfs.TopicID{} // of the topics that advance: hardly ever more than one each
+	for source := range to {
+		if !slices.Contains(ids[source.Topic], source.ID) {
+			ids[source.Topic] = append(ids[source.Topic], source.ID)
+		}
+	}
 	known := s.committer.Known().Positions
 	for _, key := range slices.Sorted(maps.Keys(known)) {
 		before, err := ParseSource(key)
 		if err != nil {
 			return fmt.Errorf("position of table %s: %w", s.spec.Name, err)
 		}
-		for source := range to {
-			if source.Topic == before.Topic && source.ID != before.ID {
+		for _, id := range ids[before.Topic] {
+			if id != before.ID {
 				return &catalog.HaltError{
-					Reason: fmt.Sprintf("topic %s is %s, the table %s was filled from %s: the topic was deleted and created again", source.Topic, source.ID, s.spec.Name, before.ID),
+					Reason: fmt.Sprintf("topic %s is %s, the table %s was filled from %s: the topic was deleted and created again", before.Topic, id, s.spec.Name, before.ID),
 					Decide: "its offsets begin anew and mean other records: choose another table for it; or stop the job, drop this table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,11 +138,11 @@ func ParseSource(key string) (processor.Source, error) {
 	if err != nil {
 		return processor.Source{}, fmt.Errorf("source %q: %w", key, err)
 	}
-	var partition int32
-	if _, err := fmt.Sscanf(parts[2], "%d", &partition); err != nil || fmt.Sprint(partition) != parts[2] || partition < 0 {
+	partition, err := strconv.ParseInt(parts[2], 10, 32)
+	if err != nil || partition < 0 || strconv.FormatInt(partition, 10) != parts[2] {
 		return processor.Source{}, fmt.Errorf("source %q: %q is not a partition", key, parts[2])
 	}
-	return processor.Source{Topic: parts[0], ID: id, Partition: partition}, nil
+	return processor.Source{Topic: parts[0], ID: id, Partition: int32(partition)}, nil
 }
 
 // ranges joins what several staged outputs cover and checks it against what a commit is to advance: the spans of a source must follow

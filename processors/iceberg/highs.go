@@ -3,10 +3,17 @@ package iceberg
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/iceberg-go/table"
 )
+
+// place is where a row comes from, as rows say it.
+type place struct {
+	topic     string
+	partition int32
+}
 
 // highs reads the greatest offset per source from the table's rows. It is needed only where expiry has taken the receipts, so it
 // reads the three coordinate columns and looks for no shortcut. Rows say topic and partition, not the topic's id: they count for the
@@ -17,7 +24,7 @@ func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map
 	if err != nil {
 		return nil, fmt.Errorf("read %v: %w", columns, err)
 	}
-	byPartition := map[string]int64{}
+	byPartition := map[place]*int64{}
 	for rec, err := range batches {
 		if err != nil {
 			return nil, fmt.Errorf("read %v: %w", columns, err)
@@ -30,9 +37,14 @@ func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map
 			return nil, fmt.Errorf("columns %v have types %s", columns, rec.Schema())
 		}
 		for i := range int(rec.NumRows()) {
-			key := fmt.Sprintf("%s/%d", topics.Value(i), partitions.Value(i))
-			if high, ok := byPartition[key]; !ok || offsets.Value(i) > high {
-				byPartition[key] = offsets.Value(i)
+			at, offset := place{topics.Value(i), partitions.Value(i)}, offsets.Value(i)
+			high, ok := byPartition[at]
+			if !ok {
+				at.topic = strings.Clone(at.topic) // the record's memory goes
+				first := offset
+				byPartition[at] = &first
+			} else if offset > *high {
+				*high = offset
 			}
 		}
 		rec.Release()
@@ -43,8 +55,8 @@ func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map
 		if err != nil {
 			return nil, err
 		}
-		if high, ok := byPartition[fmt.Sprintf("%s/%d", source.Topic, source.Partition)]; ok {
-			out[key] = high
+		if high, ok := byPartition[place{source.Topic, source.Partition}]; ok {
+			out[key] = *high
 		}
 	}
 	return out, nil

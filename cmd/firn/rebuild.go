@@ -24,9 +24,10 @@ type rebuildResult struct {
 	Why     string          `json:"why,omitempty"`  // it is not made on a branch
 	Sources []rebuildSource `json:"sources,omitempty"`
 	Diff    *rebuild.Diff   `json:"diff,omitempty"`
-	// Outcome is planned, built, swapped, finished (that an earlier run has swapped in) or abandoned.
-	Outcome  string `json:"outcome"`
-	Replaced string `json:"replaced,omitempty"` // the tag, or the table, of what was before, once it is swapped in
+	// Outcome is planned, built, swapped, finished (that an earlier run has swapped in), abandoned, kept (what was before) or dropped.
+	Outcome  string        `json:"outcome"`
+	Replaced string        `json:"replaced,omitempty"` // the tag, or the table, of what was before, once it is swapped in
+	Old      []rebuild.Old `json:"old,omitempty"`      // what finished rebuilds have left
 }
 
 // rebuildSource is what a rebuild has to do of one source partition.
@@ -48,6 +49,7 @@ type rebuildFlags struct {
 	yes     bool
 	dry     bool
 	abandon bool
+	old     bool
 	partial bool
 }
 
@@ -83,13 +85,17 @@ Dead letters whose records are rows now, or are left out, are marked as resolved
 Until the swap nothing changes for readers. Killed at any point, it goes on where it was when it is started again. --abandon
 takes away what there is of a rebuild that is not swapped in; stop the rebuild before, if it still reads.
 
+What was before stays, and the files with it, until --drop-old drops it: it lists what finished rebuilds of the table have left, asks, or is told
+--yes, and drops the tags, whose files are for firn sweep then, and the tables. While a rebuild is not finished it drops nothing.
+
 Where the log does not have the table's first records any more, their rows cannot be made anew: it refuses, unless --partial. Exits with 0 when
 it has done what it was asked for, else with 1.`,
 		Example: `  firn rebuild -f job.yaml --dry-run                  # what it would do
   firn rebuild -f job.yaml                            # build, compare, ask, swap
   firn rebuild -f job.yaml --yes --json | jq .diff
   firn rebuild -f job.yaml --table analytics.events   # of a job with several tables
-  firn rebuild -f job.yaml --abandon`,
+  firn rebuild -f job.yaml --abandon
+  firn rebuild -f job.yaml --drop-old --dry-run       # what rebuilds have left`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(flags.files) != 1 {
@@ -107,7 +113,9 @@ it has done what it was asked for, else with 1.`,
 				b.settings = host.Settings{Data: flags.data, Store: flags.store, MemoryBytes: memory}
 				b.spill = spill
 				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
-				if err := b.run(c.Context(), &flags, result, func(d *rebuild.Diff) (bool, error) { return confirm(c, &flags, b.Table, d) }); err != nil {
+				if err := b.run(c.Context(), &flags, result, func(show func(io.Writer) error, question string) (bool, error) {
+					return confirm(c, &flags, show, question)
+				}); err != nil {
 					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
 				}
 				return printRebuild(c.OutOrStdout(), result, flags.asJSON)
@@ -121,13 +129,19 @@ it has done what it was asked for, else with 1.`,
 	c.Flags().BoolVar(&flags.yes, "yes", false, "swap without asking")
 	c.Flags().BoolVar(&flags.dry, "dry-run", false, "say what would be done, and write nothing")
 	c.Flags().BoolVar(&flags.abandon, "abandon", false, "take away what there is of a rebuild that is not swapped in")
+	c.Flags().BoolVar(&flags.old, "drop-old", false, "drop what finished rebuilds have left of the table as it was before")
 	c.Flags().BoolVar(&flags.partial, "partial", false, "go without the rows that the log does not have any more")
 	return c
 }
 
 // run brings a rebuild as far as the flags say.
-func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebuildResult, confirm func(*rebuild.Diff) (bool, error)) error {
-	if flags.abandon {
+func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebuildResult, confirm func(show func(io.Writer) error, question string) (bool, error)) error {
+	switch {
+	case flags.abandon && flags.old:
+		return errors.New("--abandon and --drop-old: use one of them")
+	case flags.old:
+		return b.dropOld(ctx, flags, result, confirm)
+	case flags.abandon:
 		if result.Outcome = "abandoned"; flags.dry {
 			return errors.New("--abandon and --dry-run: use one of them")
 		}
@@ -168,7 +182,7 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 		return err
 	}
 	result.Outcome = "built"
-	if ok, err := confirm(result.Diff); err != nil || !ok {
+	if ok, err := confirm(func(out io.Writer) error { return printDiff(out, result.Diff) }, "put this in the place of "+b.Table); err != nil || !ok {
 		return err
 	}
 	if err := b.swap(ctx, result); err != nil {
@@ -186,18 +200,18 @@ func (b *rebuilding) explain(err error) error {
 	return fmt.Errorf("%w; the same command goes on where it ended", err)
 }
 
-// confirm shows what differs and asks. Where nobody can answer, nothing is swapped.
-func confirm(c *cobra.Command, flags *rebuildFlags, table string, d *rebuild.Diff) (bool, error) {
+// confirm shows what it is about and asks. Where nobody can answer, the answer is no.
+func confirm(c *cobra.Command, flags *rebuildFlags, show func(io.Writer) error, question string) (bool, error) {
 	if flags.yes {
 		return true, nil
 	}
 	if !isTerminal(c.InOrStdin()) {
 		return false, nil
 	}
-	if err := printDiff(c.ErrOrStderr(), d); err != nil {
+	if err := show(c.ErrOrStderr()); err != nil {
 		return false, err
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "put this in the place of %s? [y/N] ", table)
+	fmt.Fprintf(c.ErrOrStderr(), "%s? [y/N] ", question)
 	answer, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
@@ -232,13 +246,46 @@ func printRebuild(out io.Writer, r *rebuildResult, asJSON bool) error {
 	case "built":
 		fmt.Fprintf(out, "table %s is as it was; the rebuild is in %s %s. The same command with --yes swaps it in, --abandon takes it away.\n", r.Table, r.To, r.Name)
 	case "swapped":
-		fmt.Fprintf(out, "table %s is the rebuilt one; what was before is %s %s. Start the job with this job file.\n", r.Table, map[rebuild.Place]string{rebuild.OnBranch: "under its tag", rebuild.InTable: "table"}[r.To], r.Replaced)
+		fmt.Fprintf(out, "table %s is the rebuilt one; what was before is %s %s. Start the job with this job file. --drop-old drops what was before.\n", r.Table, map[rebuild.Place]string{rebuild.OnBranch: "under its tag", rebuild.InTable: "table"}[r.To], r.Replaced)
 	case "finished":
 		fmt.Fprintf(out, "table %s had been rebuilt, and that is finished now. Start the job with the job file of the rebuild.\n", r.Table)
+	case "kept", "dropped":
+		if len(r.Old) == 0 {
+			fmt.Fprintf(out, "no rebuild has left anything of table %s as it was before.\n", r.Table)
+			return nil
+		}
+		if err := printOld(out, r.Old); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, map[string]string{"kept": "all of it is kept; --yes drops it.", "dropped": "all of it is dropped. Files that only a tag had are for firn sweep."}[r.Outcome])
 	case "abandoned":
 		fmt.Fprintf(out, "nothing is left of a rebuild of table %s that was not swapped in.\n", r.Table)
 	}
 	return nil
+}
+
+// dropOld drops what finished rebuilds have left.
+func (b *rebuilding) dropOld(ctx context.Context, flags *rebuildFlags, result *rebuildResult, confirm func(show func(io.Writer) error, question string) (bool, error)) (err error) {
+	result.Outcome = "kept"
+	if result.Old, err = b.Old(ctx); err != nil || len(result.Old) == 0 || flags.dry {
+		return err
+	}
+	if ok, err := confirm(func(out io.Writer) error { return printOld(out, result.Old) }, "drop this of "+b.Table); err != nil || !ok {
+		return err
+	}
+	for _, old := range result.Old {
+		if err := b.DropOld(ctx, old); err != nil {
+			return err
+		}
+	}
+	result.Outcome = "dropped"
+	return nil
+}
+
+func printOld(out io.Writer, all []rebuild.Old) error {
+	return printTable(out, "WHAT WAS BEFORE\tNAME", all, func(w io.Writer, o rebuild.Old) {
+		fmt.Fprintf(w, "%s\t%s\n", map[rebuild.Place]string{rebuild.OnBranch: "tag", rebuild.InTable: "table"}[o.Place], o.Name)
+	})
 }
 
 func printDiff(out io.Writer, d *rebuild.Diff) error {

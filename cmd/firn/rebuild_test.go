@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/iceberg-go/table"
+
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/deadletter"
@@ -234,6 +236,80 @@ func TestRebuildInTable(t *testing.T) {
 	w.want("lake.events", rows)
 	if out, err := w.verified(shopAgain, "--deep"); err != nil || strings.Contains(out, "note:") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	w.dropOld(swapped.Replaced, again.Replaced)
+	w.want("lake.events", rows)
+	if out, err := w.verified(shopAgain, "--deep"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// dropOld drops what rebuilds of lake.events have left, a table and a tag, and nothing else.
+func (w *workbench) dropOld(aside, tag string) {
+	w.t.Helper()
+	lake, _, err := openCatalog(w.t.Context(), nil, w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer lake.Close()
+	refs := func() (names []string) {
+		_, t, err := lake.Account(w.t.Context(), "lake.events", nil)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for name := range t.Metadata().Refs() {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	_, before, err := lake.Account(w.t.Context(), "lake.events", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	// Others may have tags of such names, and tables.
+	const mine, current = "before_rebuild_mine", "before_rebuild_20260101_000000_000"
+	for name, id := range map[string]int64{mine: before.SnapshotByName(tag).SnapshotID, current: before.CurrentSnapshot().SnapshotID} {
+		if _, _, err := lake.Client().CommitTable(w.t.Context(), before.Identifier(), nil, []table.Update{table.NewSetSnapshotRefUpdate(name, id, table.TagRef, 0, 0, 0)}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	const other = "lake.events__before_rebuild_20260101_000000_000"
+	if _, err := lake.Client().CreateTable(w.t.Context(), table.Identifier{"lake", strings.TrimPrefix(other, "lake.")}, before.Schema()); err != nil {
+		w.t.Fatal(err)
+	}
+
+	if _, err := w.rebuild(shopAgain, "--to", "table"); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.rebuild(shopAgain, "--drop-old", "--yes"); !errors.Is(err, rebuild.ErrUnfinished) {
+		w.t.Errorf("while a rebuild is not finished: %v", err)
+	}
+	if _, err := w.rebuild(shopAgain, "--abandon"); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--dry-run", "--yes"}, {}} {
+		kept, err := w.rebuild(shopAgain, append(args, "--drop-old")...)
+		if err != nil || kept.Outcome != "kept" || len(kept.Old) != 2 || kept.Old[0].Name != aside || kept.Old[1].Name != tag {
+			w.t.Errorf("%q: %+v, %v", args, kept, err)
+		}
+	}
+	if got, want := refs(), []string{current, tag, mine, "main"}; !slices.Equal(got, want) {
+		w.t.Errorf("the table has refs %v, want %v", got, want)
+	}
+	for _, want := range []string{"dropped", "kept"} {
+		if dropped, err := w.rebuild(shopAgain, "--drop-old", "--yes"); err != nil || dropped.Outcome != want || len(dropped.Old) > 0 != (want == "dropped") {
+			w.t.Errorf("%+v, %v, want it %s", dropped, err, want)
+		}
+	}
+	if got, want := refs(), []string{current, mine, "main"}; !slices.Equal(got, want) {
+		w.t.Errorf("the table has refs %v, want %v", got, want)
+	}
+	if _, _, err := lake.Account(w.t.Context(), aside, nil); !errors.Is(err, catalog.ErrNoTable) {
+		w.t.Errorf("table %s: %v", aside, err)
+	}
+	if _, _, err := lake.Account(w.t.Context(), other, nil); err != nil {
+		w.t.Errorf("a table that no rebuild has left: %v", err)
 	}
 }
 

@@ -1,15 +1,26 @@
 package main
 
 import (
+	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/host"
 	"github.com/firn-io/firn/runtime/job"
+	"github.com/firn-io/firn/runtime/pipeline"
+	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/work"
 )
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
@@ -86,5 +97,49 @@ func TestJobReferenceIsComplete(t *testing.T) {
 		if !strings.Contains(reference, "`"+name+": {") {
 			t.Errorf("the reference says nothing of sink %s", name)
 		}
+	}
+}
+
+// describer notes the names of metrics that are registered with it.
+type describer struct {
+	prometheus.Registerer
+	names map[string]bool
+}
+
+var metricName = regexp.MustCompile(`fqName: "([a-z_]+)"`)
+
+func (d *describer) Register(c prometheus.Collector) error {
+	descriptions := make(chan *prometheus.Desc, 10)
+	c.Describe(descriptions)
+	close(descriptions)
+	for desc := range descriptions {
+		d.names[metricName.FindStringSubmatch(desc.String())[1]] = true
+	}
+	return nil
+}
+
+// TestMetricsAreDocumented: every metric that a job or a worker has is in the list, and no other.
+func TestMetricsAreDocumented(t *testing.T) {
+	d := &describer{names: map[string]bool{}}
+	store := blob.NewMemory(nil)
+	_, err := pipeline.New(pipeline.Config{Name: "job", Store: store, Topics: []string{"events"}, Errors: pipeline.Skip, Registerer: d,
+		Route:    func(topic string) string { return topic },
+		OpenSink: func(context.Context, string, kfs.TopicID) (processor.Sink, error) { return nil, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := work.New(work.Config{Job: "job", Leases: new(lease.Service), Store: store, Registerer: d}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../runtime/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(firn_[a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		listed[row[1]] = true
+	}
+	if !maps.Equal(listed, d.names) {
+		t.Errorf("listed are\n%q, there are\n%q", slices.Sorted(maps.Keys(listed)), slices.Sorted(maps.Keys(d.names)))
 	}
 }

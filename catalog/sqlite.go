@@ -79,6 +79,15 @@ func openSQLite(_ context.Context, name string, props map[string]string) (*Catal
 	}, nil
 }
 
+// File is the file in which the catalog lies; ok is false if it is none, or the configuration is wrong.
+func (c *Config) File() (path string, ok bool) {
+	if c.Type != "sqlite" && c.Type != "sql" {
+		return "", false
+	}
+	path, err := sqlitePath(c.Properties["uri"])
+	return path, err == nil
+}
+
 // sqlitePath is the file that a SQLAlchemy URL names: sqlite:////abs/catalog.db, or an absolute path.
 func sqlitePath(uri string) (string, error) {
 	path := uri

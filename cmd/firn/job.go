@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -62,17 +63,41 @@ func readJobs(paths []string) ([]*job.Job, error) {
 
 // openCatalog opens the catalog of a job file, or the one below the data folder if it names none. where tells people about it.
 func openCatalog(ctx context.Context, properties map[string]string, data string) (c *catalog.Catalog, where string, err error) {
-	if len(properties) == 0 {
-		abs, err := filepath.Abs(data)
-		if err != nil {
-			return nil, "", err
-		}
-		properties = map[string]string{
-			"type": "sqlite", "uri": "sqlite:///" + filepath.Join(abs, "catalog.db"), "warehouse": "file://" + filepath.Join(abs, "warehouse"),
-		}
+	if properties, err = catalogProperties(properties, data); err != nil {
+		return nil, "", err
 	}
 	c, err = catalog.Open(ctx, catalogConfig(properties))
 	return c, properties["uri"], err
+}
+
+// presentCatalog is openCatalog for those who look at tables of a job that has run: where there is no catalog, an empty one would only tell
+// them that all tables are gone.
+func presentCatalog(ctx context.Context, properties map[string]string, data string) (*catalog.Catalog, error) {
+	properties, err := catalogProperties(properties, data)
+	if err != nil {
+		return nil, err
+	}
+	cfg := catalogConfig(properties)
+	if path, ok := cfg.File(); ok {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no catalog %s: give the --data that the job runs with, or the catalog in the job file", path)
+		}
+	}
+	return catalog.Open(ctx, cfg)
+}
+
+// catalogProperties are those of a job file, or those of the catalog below the data folder.
+func catalogProperties(properties map[string]string, data string) (map[string]string, error) {
+	if len(properties) > 0 {
+		return properties, nil
+	}
+	abs, err := filepath.Abs(data)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		"type": "sqlite", "uri": "sqlite:///" + filepath.Join(abs, "catalog.db"), "warehouse": "file://" + filepath.Join(abs, "warehouse"),
+	}, nil
 }
 
 // icebergTables opens the Iceberg tables of one job.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +22,7 @@ func TestDeadLettersAlone(t *testing.T) {
 	if err := w.run(text); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(w.dir, "status.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path := filepath.Join(w.dir, "job.yaml")
 	out, err := firn(t, "status", "-f", path, "--data", w.dir, "--json")
 	if err != nil {
 		t.Fatal(err)
@@ -43,5 +42,26 @@ func TestDeadLettersAlone(t *testing.T) {
 	}
 	if out, err := firn(t, "where", "events", "0", "2", "-f", path, "--data", w.dir); err == nil || !strings.Contains(out, "pending") {
 		t.Errorf("where a record is that does not exist yet: %v\n%s", err, out)
+	}
+}
+
+// TestLooksWhereThereIsNoCatalog: who gives the folder of another catalog, or none, is told so, and not that all tables are gone; and none is made.
+func TestLooksWhereThereIsNoCatalog(t *testing.T) {
+	w := newWorkbench(t)
+	if err := w.run("name: events\nsource: {topics: [events]}\n"); err != nil {
+		t.Fatal(err)
+	}
+	path, store, elsewhere := filepath.Join(w.dir, "job.yaml"), filepath.Join(w.dir, "store"), filepath.Join(t.TempDir(), "elsewhere")
+	for _, command := range [][]string{{"status"}, {"verify"}, {"dlq", "ls"}, {"sweep", "--dry-run"}, {"where", "events", "0", "0"}, {"backfill", "--dry-run"}, {"rebuild", "--dry-run"}} {
+		_, err := firn(t, append(command, "-f", path, "--store", store, "--data", elsewhere)...)
+		if err == nil || !strings.Contains(err.Error(), "there is no catalog "+filepath.Join(elsewhere, "catalog.db")) {
+			t.Errorf("%v: %v", command, err)
+		}
+	}
+	if _, err := os.Stat(elsewhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
+	if out, err := firn(t, "sweep", "--dry-run", "-f", path, "--data", w.dir); err != nil || !strings.HasSuffix(out, "0 files, 0 B, would be deleted\n") {
+		t.Errorf("a sweep of no tables: %v\n%s", err, out)
 	}
 }

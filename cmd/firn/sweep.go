@@ -70,7 +70,7 @@ Exits with 0 if everything was looked at and what was to go is gone, else with 1
 			if flags.asJSON {
 				printErr = printJSON(c.OutOrStdout(), reports)
 			} else {
-				printErr = printSweeps(c.OutOrStdout(), reports)
+				printErr = printSweeps(c.OutOrStdout(), reports, dry)
 			}
 			return errors.Join(err, printErr)
 		},
@@ -106,15 +106,14 @@ func (j *jobTables) waiting(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-func printSweeps(out io.Writer, reports []*sweep.Report) error {
+func printSweeps(out io.Writer, reports []*sweep.Report, dry bool) error {
 	var swept, bytes, failed int64
-	dry := false
 	err := printTable(out, "TABLE\tLISTED\t\tREFERRED TO\tYOUNG\tORPHANS\t\tOF THEM DATA\tFOLDERS OF OTHERS", reports, func(w io.Writer, r *sweep.Report) {
 		var sum sweep.Sum
 		for _, s := range r.Swept {
 			sum.Files, sum.Bytes = sum.Files+s.Files, sum.Bytes+s.Bytes
 		}
-		swept, bytes, failed, dry = swept+sum.Files, bytes+sum.Bytes, failed+r.Failed, r.DryRun
+		swept, bytes, failed = swept+sum.Files, bytes+sum.Bytes, failed+r.Failed
 		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%s\t%d\t%s\n", r.Table, r.Listed.Files, byteSize(r.Listed.Bytes), r.Kept.Files, r.Young.Files,
 			sum.Files, byteSize(sum.Bytes), r.Swept[sweep.Data].Files, orDash(strings.Join(r.Skipped, " ")))
 	})

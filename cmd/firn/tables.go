@@ -87,10 +87,6 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	if c, ok := opened.store.(io.Closer); ok {
 		opened.closers = append(opened.closers, c)
 	}
-	if opened.catalog, _, err = openCatalog(ctx, j.Catalog, f.data); err != nil {
-		return opened, err
-	}
-	opened.closers = append(opened.closers, opened.catalog)
 	body, _, err := blob.ReadAll(ctx, opened.store, kfs.JobKey(j.Name), blob.All, kfs.MaxJobBytes)
 	if errors.Is(err, blob.ErrNotFound) {
 		return opened, fmt.Errorf("%s has no %s: %w", url, kfs.JobKey(j.Name), errNotRun)
@@ -102,6 +98,10 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	if err != nil {
 		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
 	}
+	if opened.catalog, err = presentCatalog(ctx, j.Catalog, f.data); err != nil {
+		return opened, err
+	}
+	opened.closers = append(opened.closers, opened.catalog)
 	opened.tables, opened.halts, opened.workers = known.Tables, known.Halts, known.Workers
 	template, err := j.Template()
 	if err != nil {

@@ -35,7 +35,16 @@ type Batch struct {
 	// than there are rows: dead letters, filtered rows, holes of a compacted source.
 	Span kfs.Span
 	// Records are the rows in order of offset, or nil if there are none. Borrowed: valid until the call returns, unless retained. The first
-	// columns are the coordinates: topic, partition, offset, timestamp, key and headers of the record that a row was.
+	// columns are the coordinates of the record that a row was:
+	//
+	//	kafka_topic      string
+	//	kafka_partition  int32
+	//	kafka_offset     int64
+	//	kafka_timestamp  timestamp[us, UTC]
+	//	kafka_key        binary, or string where the job says so; null if the record has none
+	//	kafka_headers    list<struct<key: string, value: binary>>
+	//
+	// Behind them are the columns of the record's value as the job decodes it, and as the transforms before have left them.
 	Records arrow.RecordBatch
 	// Rejected are the records that a transform has found to be no rows. They become what the job's error policy says. Sinks see none.
 	Rejected []Rejection
@@ -54,16 +63,18 @@ type Rejection struct {
 // Positions are the next offsets to be read, per source partition.
 type Positions map[Source]int64
 
-// Transform changes batches. Apply takes ownership of b.Records, which is not nil, and gives the result's to the caller, nil if no row is
-// left. It must be deterministic: the same batch may be given again. The Source, the Span and the coordinates stay as they are; rows may be left out, never added, repeated
-// or put in another order. A row that it cannot transform it leaves out and appends to b.Rejected. An error is for everything else: the
-// span is given again, later; a HaltError ends the table's work until a person has decided. A transform that holds resources implements
-// io.Closer. Every table has its own value, and calls on one are never concurrent.
+// Transform changes batches. Every table has its own value, and calls on one are never concurrent. A transform that holds resources implements
+// io.Closer.
+//
+// Apply takes ownership of b.Records, which is not nil, and gives the result's to the caller, nil if no row is left. It must be deterministic:
+// the same batch may be given again. The Source, the Span and the coordinates stay as they are; rows may be left out, never added, repeated or
+// put in another order. A row that it cannot transform it leaves out and appends to b.Rejected. An error is for everything else: the span is
+// given again, later; a HaltError ends the table's work until a person has decided.
 type Transform interface {
 	Apply(ctx context.Context, b Batch) (Batch, error)
 }
 
-// Staged is sealed output that no reader sees yet. It may travel to another process.
+// Staged is sealed output that no reader sees yet. That of a sink that is Portable may travel to another process.
 type Staged struct {
 	Spans map[Source]kfs.Span // what it covers
 	Data  []byte              // the sink's own description, opaque
@@ -80,7 +91,8 @@ type Sink interface {
 	Seal(ctx context.Context) (Staged, error)
 	// Commit makes the staged output visible and moves the position from from to to, all or nothing. ErrMoved says that the position was
 	// not from: another writer is ahead, the staged output was not committed, and the caller starts again from Committed.
-	// from and to name the sources that this commit advances; a source that was never committed before has from = to in its first commit's start.
+	// from and to name the same sources, those that this commit advances; from of a source that was never committed is where the job begins to read
+	// it, and no ErrMoved. Any other error says nothing of what became of the commit: Committed tells, and the same call may be made again.
 	Commit(ctx context.Context, from, to Positions, staged []Staged) error
 	// Discard gives up staged output that was never part of a Commit call.
 	Discard(ctx context.Context, staged []Staged) error

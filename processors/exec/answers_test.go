@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/goccy/go-yaml"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/transform"
@@ -112,8 +113,7 @@ func ask(t testing.TB, stream io.Reader) (kept int64, rejected []processor.Rejec
 		if err := processor.CheckApplied(given, after); err != nil {
 			t.Errorf("an answer that was let through: %v", err)
 		}
-		cast, err := transform.Kinds()["cast"].Open(func(into any) error { *into.(*map[string]string) = map[string]string{"text": "binary"}; return nil },
-			plugin.Env{Allocator: mem})
+		cast, err := transform.Kinds()["cast"].Open(func(into any) error { return yaml.Unmarshal([]byte("{text: binary}"), into) }, plugin.Env{Allocator: mem})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,9 +38,9 @@ import (
 
 // Settings are what a job file says.
 type Settings struct {
-	Command []string     `yaml:"command"` // the program and its arguments
-	Timeout job.Duration `yaml:"timeout"` // for one batch, default 30s
-	Memory  job.Size     `yaml:"memory"`  // bytes that the program may take as data (Linux), and that an answer may have; default 2GiB
+	Command []string     `yaml:"command" required:"true"` // the program and its arguments
+	Timeout job.Duration `yaml:"timeout"`                 // for one batch, default 30s
+	Memory  job.Size     `yaml:"memory"`                  // bytes that the program may take as data (Linux), and that an answer may have; default 2GiB
 }
 
 const (

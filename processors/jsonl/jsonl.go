@@ -29,7 +29,7 @@ import (
 
 // Settings are what a job file says.
 type Settings struct {
-	URL string `yaml:"url"` // where the tables are: s3://bucket/prefix, file:///dir or a folder
+	URL string `yaml:"url" required:"true"` // where the tables are: s3://bucket/prefix, file:///dir or a folder
 }
 
 // Kind is the kind of sink.

@@ -31,7 +31,7 @@ type cast struct {
 	mem   memory.Allocator
 }
 
-func newCast(to map[string]string, env plugin.Env) (processor.Transform, error) {
+func newCast(to newTypes, env plugin.Env) (processor.Transform, error) {
 	paths, err := parsePaths(slices.Sorted(maps.Keys(to))...)
 	if err != nil {
 		return nil, err
@@ -127,9 +127,9 @@ func (c *cast) Origin(table *arrow.Schema) *arrow.Schema {
 
 // timestampSettings say what a point in time is made of.
 type timestampSettings struct {
-	Field  string `yaml:"field"`  // the column, or the field of structs: after.ts
-	Unit   string `yaml:"unit"`   // of numbers since 1970: s, ms (default), us or ns; of text: RFC 3339 if there is no unit
-	Column string `yaml:"column"` // that it becomes, at the top or in the struct of the field; default the field itself
+	Field  string `yaml:"field" required:"true"`  // the column, or the field of structs: after.ts
+	Unit   string `yaml:"unit" enum:"s,ms,us,ns"` // of numbers since 1970: s, ms (default), us or ns; of text: RFC 3339 if there is no unit
+	Column string `yaml:"column"`                 // that it becomes, at the top or in the struct of the field; default the field itself
 }
 
 // timestamp makes a timestamptz of a field.

@@ -29,14 +29,14 @@ type choose struct {
 	mem   memory.Allocator
 }
 
-func newSelect(names []string, env plugin.Env) (processor.Transform, error) {
+func newSelect(names names, env plugin.Env) (processor.Transform, error) {
 	paths, err := parsePaths(names...)
 	return &choose{paths, func(p schema.Path) bool {
 		return !coordinates[strings.ToLower(p[0])] && !slices.ContainsFunc(paths, func(kept path) bool { return p.Under(kept.Path) || kept.Under(p) })
 	}, env.Allocator}, err
 }
 
-func newDrop(names []string, env plugin.Env) (processor.Transform, error) {
+func newDrop(names names, env plugin.Env) (processor.Transform, error) {
 	paths, err := parsePaths(names...)
 	return &choose{paths, func(p schema.Path) bool {
 		return slices.ContainsFunc(paths, func(dropped path) bool { return p.Under(dropped.Path) })
@@ -81,7 +81,7 @@ type move struct {
 
 func (m move) lifts() bool { return len(m.to) < len(m.from.Path) }
 
-func newRename(to map[string]string, env plugin.Env) (processor.Transform, error) {
+func newRename(to newNames, env plugin.Env) (processor.Transform, error) {
 	froms, err := parsePaths(slices.Sorted(maps.Keys(to))...)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,13 @@ type Computed struct {
 	Type string `yaml:"type"` // under its Iceberg name; default: the expression's
 }
 
+// JSONSchema is what UnmarshalYAML reads.
+func (Computed) JSONSchema() map[string]any {
+	text := map[string]any{"type": "string", "minLength": 1}
+	return map[string]any{"oneOf": []map[string]any{text, {"type": "object", "properties": map[string]any{"expr": text, "type": map[string]any{"type": "string", "pattern": schema.ScalarPattern()}},
+		"required": []string{"expr"}, "additionalProperties": false}}}
+}
+
 // UnmarshalYAML reads both forms.
 func (c *Computed) UnmarshalYAML(unmarshal func(any) error) error {
 	if unmarshal(&c.Expr) == nil {

@@ -18,6 +18,28 @@ type path struct {
 	text string // as it stands in the job file
 }
 
+// Settings that name columns. JSONSchema says what parsePaths wants of them.
+type (
+	names    []string          // columns
+	newNames map[string]string // by the name before
+	newTypes map[string]string // by column
+)
+
+// JSONSchema is for editors.
+func (names) JSONSchema() map[string]any {
+	return map[string]any{"type": "array", "items": map[string]any{"type": "string", "minLength": 1}, "minItems": 1}
+}
+
+// JSONSchema is for editors.
+func (newNames) JSONSchema() map[string]any {
+	return map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "string", "minLength": 1}, "minProperties": 1}
+}
+
+// JSONSchema is for editors.
+func (newTypes) JSONSchema() map[string]any {
+	return map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "string", "pattern": schema.ScalarPattern()}, "minProperties": 1}
+}
+
 // parsePaths reads what settings name. Coordinates they cannot name, and not nothing.
 func parsePaths(texts ...string) ([]path, error) {
 	if len(texts) == 0 {

@@ -29,15 +29,15 @@ import (
 
 // Job is one job file. Parse fills in the defaults that are named here.
 type Job struct {
-	Name      string            `yaml:"name"`      // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64; keep it, for tables know their position by it
-	Source    Source            `yaml:"source"`    // where records come from
-	Decode    Decode            `yaml:"decode"`    // what keys and values are
-	Transform []Step            `yaml:"transform"` // what is done to the rows, in this order; each step has one key, which names its kind
-	Table     Table             `yaml:"table"`     // where rows go
-	Catalog   map[string]string `yaml:"catalog"`   // of sink iceberg, properties as pyiceberg names them: type, uri, warehouse, …; without it a catalog below --data
-	Sink      *Step             `yaml:"sink"`      // what kind of tables, if not iceberg: one key, which names the kind
-	Commit    Commit            `yaml:"commit"`    // how often
-	Errors    Errors            `yaml:"errors"`    // what becomes of records that do not fit
+	Name      string            `yaml:"name" pattern:"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$" required:"true"` // names the job in receipts and in the dead-letter table; [A-Za-z0-9_-], at most 64; keep it, for tables know their position by it
+	Source    Source            `yaml:"source" required:"true"`                                          // where records come from
+	Decode    Decode            `yaml:"decode"`                                                          // what keys and values are
+	Transform []Step            `yaml:"transform"`                                                       // what is done to the rows, in this order; each step has one key, which names its kind
+	Table     Table             `yaml:"table"`                                                           // where rows go
+	Catalog   map[string]string `yaml:"catalog"`                                                         // of sink iceberg, properties as pyiceberg names them: type, uri, warehouse, …; without it a catalog below --data
+	Sink      *Step             `yaml:"sink"`                                                            // what kind of tables, if not iceberg: one key, which names the kind
+	Commit    Commit            `yaml:"commit"`                                                          // how often
+	Errors    Errors            `yaml:"errors"`                                                          // what becomes of records that do not fit
 
 	sink *sink
 	doc  document // that it was read from
@@ -45,11 +45,13 @@ type Job struct {
 
 // Source is the log that a job reads.
 type Source struct {
-	Topics  []string `yaml:"topics"`                      // topics by name
-	Pattern string   `yaml:"pattern"`                     // or a regular expression that the whole name of a topic must match; topics that begin with __ never do
+	Topics  []string `yaml:"topics" one:"of"`             // topics by name
+	Pattern string   `yaml:"pattern" one:"of"`            // or a regular expression that the whole name of a topic must match; topics that begin with __ never do
 	Format  string   `yaml:"format" enum:"firn,kafscale"` // firn (default); or kafscale, a bucket that KafScale writes
 	Store   string   `yaml:"store"`                       // s3://bucket/prefix?endpoint=…&region=… or file:///dir; without it the command's own store
-	From    string   `yaml:"from"`                        // where a table without a position begins: earliest (default), latest or an RFC 3339 time
+
+	// where a table without a position begins: earliest (default), latest or an RFC 3339 time
+	From string `yaml:"from" pattern:"^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))$"`
 }
 
 // Decode says what the bytes of a record are.
@@ -71,10 +73,10 @@ type Value struct {
 
 // Table is where the rows of a topic go.
 type Table struct {
-	Name       string            `yaml:"name"`       // namespace.table, default default.{topic}; {match:1} is what the first group of source.pattern has matched, {field:a.b} and {header:name} are what each record holds, {field:a|other} with what stands for a missing value; characters outside [A-Za-z0-9_] of what is put in become _
-	Max        int               `yaml:"max"`        // how many tables the job's records may make by {field:…} and {header:…}, default 100
-	Partition  []string          `yaml:"partition"`  // year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c) or a column; used when the table is made
-	Properties map[string]string `yaml:"properties"` // of the table, set when it is made
+	Name       string            `yaml:"name" pattern:"^[^.{]+[.].+$"` // namespace.table, default default.{topic}; {match:1} is what the first group of source.pattern has matched, {field:a.b} and {header:name} are what each record holds, {field:a|other} with what stands for a missing value; characters outside [A-Za-z0-9_] of what is put in become _
+	Max        int               `yaml:"max" minimum:"0"`              // how many tables the job's records may make by {field:…} and {header:…}, default 100
+	Partition  []string          `yaml:"partition"`                    // year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c) or a column; used when the table is made
+	Properties map[string]string `yaml:"properties"`                   // of the table, set when it is made
 }
 
 // Commit bounds how long a record waits and how large a file grows.
@@ -91,11 +93,19 @@ type Errors struct {
 // Duration is a time.Duration that is written as in Go: 500ms, 2s, 1m30s.
 type Duration time.Duration
 
+// durationForm is how a duration is written; it must not be zero, either.
+const durationForm = `^[+]?(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
+
+// JSONSchema is what UnmarshalYAML reads.
+func (Duration) JSONSchema() map[string]any {
+	return map[string]any{"type": "string", "pattern": durationForm, "examples": []string{"500ms", "2s", "1m"}}
+}
+
 // UnmarshalYAML reads the text form.
 func (d *Duration) UnmarshalYAML(node ast.Node) error {
 	s := node.GetToken().Value
 	v, err := time.ParseDuration(s)
-	if err != nil || v <= 0 {
+	if err != nil || v <= 0 || !regexp.MustCompile(durationForm).MatchString(s) {
 		return wrongAt(node, "%q is not a duration: write it like 500ms, 2s or 1m", s)
 	}
 	*d = Duration(v)
@@ -104,6 +114,26 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 
 // Size is a number of bytes, written as a number or with a unit: 512KiB, 128MiB, 1GiB.
 type Size int64
+
+// JSONSchema is what UnmarshalYAML reads.
+func (Size) JSONSchema() map[string]any {
+	var suffixes []string
+	for _, u := range units() {
+		suffixes = append(suffixes, u.suffix)
+	}
+	return map[string]any{"type": []string{"string", "integer"}, "minimum": 1, "pattern": `^ *[+]?0*[1-9][0-9]* *(` + strings.Join(suffixes, "|") + `) *$`,
+		"examples": []string{"512KiB", "128MiB", "1GiB"}}
+}
+
+// unit is what a size may have behind its number.
+type unit struct {
+	suffix string
+	factor int64
+}
+
+func units() []unit {
+	return []unit{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+}
 
 // UnmarshalYAML reads the text form.
 func (z *Size) UnmarshalYAML(node ast.Node) error {
@@ -117,12 +147,8 @@ func (z *Size) UnmarshalYAML(node ast.Node) error {
 
 // ParseSize reads a number of bytes: 1048576, 512KiB, 128MiB, 1GiB; KB, MB and GB are powers of ten.
 func ParseSize(s string) (int64, error) {
-	units := []struct {
-		suffix string
-		factor int64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
 	text := strings.TrimSpace(s)
-	for _, u := range units {
+	for _, u := range units() {
 		number, ok := strings.CutSuffix(text, u.suffix)
 		if !ok {
 			continue
@@ -200,8 +226,6 @@ func (j *Job) setDefaults() {
 	}
 }
 
-var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
-
 // validate reports everything that is wrong at once.
 func (j *Job) validate() error {
 	var errs []error
@@ -219,7 +243,7 @@ func (j *Job) validate() error {
 	switch {
 	case j.Name == "":
 		wrong("name", "missing; a job needs a name that stays the same, for tables know their position by it")
-	case !jobName.MatchString(j.Name):
+	case !matches(*j, "Name", j.Name):
 		wrong("name", "%q: use letters, digits, _ and -, at most 64, beginning with a letter or digit", j.Name)
 	}
 	switch {
@@ -244,7 +268,7 @@ func (j *Job) validate() error {
 	if _, err := j.Source.Start(); err != nil {
 		wrong("source.from", "%v", err)
 	}
-	if namespace, table, ok := strings.Cut(j.Table.Name, "."); !ok || namespace == "" || table == "" || strings.Contains(namespace, "{") {
+	if !matches(j.Table, "Name", j.Table.Name) {
 		wrong("table.name", "%q: write namespace.table, where the table may hold {topic}, {match:1}, {field:a} and {header:a}", j.Table.Name)
 	}
 	oneOf("source.format", j.Source.Format, allowed(j.Source, "Format")...)
@@ -270,6 +294,12 @@ func allowed(v any, field string) []string {
 	return strings.Split(f.Tag.Get("enum"), ",")
 }
 
+// matches reports whether a value is of the form that a field's tag says.
+func matches(v any, field, value string) bool {
+	f, _ := reflect.TypeOf(v).FieldByName(field)
+	return regexp.MustCompile(f.Tag.Get("pattern")).MatchString(value)
+}
+
 // Start reads From.
 func (s Source) Start() (pipeline.Start, error) {
 	switch s.From {
@@ -279,7 +309,7 @@ func (s Source) Start() (pipeline.Start, error) {
 		return pipeline.Start{Latest: true}, nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, s.From)
-	if err != nil {
+	if err != nil || !matches(s, "From", s.From) {
 		return pipeline.Start{}, fmt.Errorf("%q is neither earliest, latest nor a time like 2026-01-31T12:00:00Z", s.From)
 	}
 	return pipeline.Start{At: t}, nil

@@ -174,6 +174,11 @@ func ParseType(text string) (Type, error) {
 	return t, nil
 }
 
+// plain is the names of types that are written as their name alone.
+func plain() []string {
+	return slices.DeleteFunc(slices.Clone(kindNames[Boolean:Struct]), func(name string) bool { return name == Decimal.String() })
+}
+
 // typeText is what is left of a type's text.
 type typeText struct{ rest string }
 
@@ -206,12 +211,12 @@ func (p *typeText) typ(depth int) (Type, error) {
 	if depth > MaxDepth {
 		return Type{}, fmt.Errorf("it is nested deeper than %d", MaxDepth)
 	}
-	switch name := p.word("<>(),"); name {
-	case "boolean", "int", "long", "float", "double", "string", "binary", "date", "timestamp", "timestamptz":
+	switch name := p.word("<>(),"); {
+	case slices.Contains(plain(), name):
 		return Type{Kind: Kind(slices.Index(kindNames[:], name))}, nil
-	case "decimal":
+	case name == "decimal":
 		return p.decimal()
-	case "list":
+	case name == "list":
 		if !p.take("<") {
 			return Type{}, errors.New("want list<…>")
 		}
@@ -220,11 +225,10 @@ func (p *typeText) typ(depth int) (Type, error) {
 			err = errors.New("a > is missing")
 		}
 		return ListOf(t), err
-	case "struct":
+	case name == "struct":
 		return p.structure(depth)
 	default:
-		return Type{}, fmt.Errorf("%q is none of boolean, int, long, float, double, decimal(p, s), string, binary, date, timestamp, timestamptz, "+
-			"struct and list", name)
+		return Type{}, fmt.Errorf("%q is none of %s, decimal(p, s), struct and list", name, strings.Join(plain(), ", "))
 	}
 }
 

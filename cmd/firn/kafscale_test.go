@@ -42,6 +42,18 @@ func TestKafScaleBucket(t *testing.T) {
 	w.want("default.events", events)
 	w.want("default.orders", map[int64]string{0: `{"at":"2024-02-29T23:59:59.999999Z","id":9007199254740993}`})
 
+	if _, err := w.rebuild(job, "--yes"); err == nil || !strings.Contains(err.Error(), "start a job with the changed file, another name and another table.name") {
+		t.Errorf("a rebuild: %v", err)
+	}
+	if err := w.run(strings.Replace(job, "old", "anew", 1) + "transform: [{compute: {by: \"'anew'\"}}]\ntable: {name: 'default.{topic}_anew'}\n"); err != nil { // as it says
+		t.Fatal(err)
+	}
+	anew := map[int64]string{}
+	for offset, row := range events {
+		anew[offset] = `{"by":"anew",` + row[1:]
+	}
+	w.want("default.events_anew", anew)
+
 	put("events/0/segment-00000000000000000005.kfs", 5, `{"n": 7}`, `no json`)
 	put("events/1/segment-00000000000000000013.kfs", 13, `{"n": 9}`) // 11 and 12 are missing
 	err := w.run(job)

@@ -37,17 +37,20 @@ type rebuilding struct {
 // sampleBytes is how much of the log is looked at to find out whether the table can hold the new rows, about.
 const sampleBytes = 32 << 20
 
+// instead is what those do whose table cannot be rebuilt.
+const instead = "start a job with the changed file, another name and another table.name; it reads from source.from on, and when it has caught up, readers can turn to its table"
+
 // newRebuilding finds the table.
 func (p *program) newRebuilding(ctx context.Context, j *jobTables, flags *rebuildFlags, progress io.Writer) (*rebuilding, error) {
 	if j.job.Source.Format == "kafscale" {
-		return nil, errors.New("buckets of KafScale are read by jobs, not by rebuilds")
+		return nil, fmt.Errorf("buckets of KafScale are read by jobs, not by rebuilds: %s", instead)
 	}
 	if kind := j.job.SinkKind(); kind != "iceberg" {
 		return nil, fmt.Errorf("the job writes to sink %s: rebuilds are of Iceberg tables", kind)
 	}
 	route, err := j.job.Route()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %s", err, instead)
 	}
 	topics := map[string]string{} // by table
 	for _, t := range j.tables {

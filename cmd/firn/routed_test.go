@@ -77,6 +77,9 @@ func TestRecordsNameTheirTables(t *testing.T) {
 			t.Errorf("verify %v: %v\n%s", arguments, err, out)
 		}
 	}
+	if _, err := w.rebuild(routedJob, "--yes"); err == nil || !strings.Contains(err.Error(), "is named by what records hold") || !strings.Contains(err.Error(), instead) {
+		t.Errorf("a rebuild: %v", err)
+	}
 }
 
 // TestRoutedBesideDeadLetters has a template that the name of the dead-letter table could come from, too: it is none of the tables that records

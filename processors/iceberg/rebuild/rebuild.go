@@ -199,7 +199,7 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 	}
 	for _, other := range slices.Sorted(maps.Keys(live.Progress)) {
 		if other != r.Job && !catalog.OwnBackfill(r.Job, other) {
-			return nil, fmt.Errorf("job %s has filled table %s too: its rows would be lost", other, r.Table)
+			return nil, fmt.Errorf("job %[1]s has filled table %[2]s too, and its rows would be lost: have a job of another name fill another table anew with the changed file, and one likewise with the file of job %[1]s", other, r.Table)
 		}
 	}
 	letters, err := r.account(ctx, r.Catalog, r.Letters)

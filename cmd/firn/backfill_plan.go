@@ -208,7 +208,7 @@ func (b *backfill) offsets() (from, to pipeline.Offsets) {
 }
 
 func (b *backfill) result() *backfillResult {
-	r := &backfillResult{Job: b.tables.job.Name, ID: b.id, Spans: b.spans}
+	r := &backfillResult{Job: b.tables.job.Name, ID: b.id, Spans: append([]backfillSpan{}, b.spans...)}
 	for _, s := range b.spans {
 		r.Offsets += max(0, s.Until-s.At)
 	}

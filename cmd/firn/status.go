@@ -181,7 +181,7 @@ Exits with 1 if something has halted.`,
 }
 
 func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, error) {
-	s := jobStatus{Job: j.job.Name, Tables: []tableStatus{}, Halts: j.halts, Workers: workersOf(j.workers, j.tables)}
+	s := jobStatus{Job: j.job.Name, Tables: []tableStatus{}, Halts: append([]kfs.JobHalt{}, j.halts...), Workers: workersOf(j.workers, j.tables)}
 	ends, err := inspect.ReadEnds(ctx, j.store)
 	if err != nil {
 		return s, err

@@ -65,3 +65,24 @@ func TestLooksWhereThereIsNoCatalog(t *testing.T) {
 		t.Errorf("a sweep of no tables: %v\n%s", err, out)
 	}
 }
+
+// TestListsThatAreEmpty: in JSON they are [] and never null, so that .halts[] and .spans[] hold for whoever reads it.
+func TestListsThatAreEmpty(t *testing.T) {
+	w := newWorkbench(t)
+	empty, letters, events := tailtest.Topic("empty", 1, 0), tailtest.Topic("letters", 2, 0), tailtest.Topic("events", 3, 0)
+	w.journal.Append(t, []kfs.Entry{empty, letters, events}, tailtest.Values(letters, 0, `no JSON`), tailtest.Values(events, 0, `{}`))
+	for _, topics := range []string{"empty", "letters", "events"} {
+		if err := w.run("name: a" + topics + "\nsource: {topics: [" + topics + "]}\n"); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range [][]string{{"status"}, {"verify"}, {"dlq", "ls"}, {"dlq", "retry"}, {"plan"}, {"sweep"}, {"backfill", "--dry-run"}, {"where", topics, "0", "0"}} {
+			out, err := firn(t, append(command, "-f", filepath.Join(w.dir, "job.yaml"), "--data", w.dir, "--json")...)
+			if strings.Contains(out, "null") {
+				t.Errorf("%s: %v: %v\n%s", topics, command, err, out)
+			}
+			if out != "" && !json.Valid([]byte(out)) {
+				t.Errorf("%s: %v is no JSON: %s", topics, command, out)
+			}
+		}
+	}
+}

@@ -45,7 +45,7 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
   firn verify -f job.yaml --deep analytics.events
   firn verify -f job.yaml --json | jq '.[].findings'`,
 		RunE: func(c *cobra.Command, args []string) error {
-			var reports []*verify.Report
+			reports := []*verify.Report{}
 			err := flags.each(c.Context(), func(j *jobTables) error {
 				found, err := verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"))
 				reports = append(reports, found...)

@@ -69,7 +69,8 @@ the run begins, so it waits for nothing, and what is committed already stays as 
   firn process -f job.yaml --check               # say what the job would do, and connect to nothing
   firn process --schema > job.schema.json        # of job files, for editors
   firn process -f a.yaml -f b.yaml --store 's3://bucket/prefix?region=eu-central-1'`,
-		Args: cobra.NoArgs,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true, // whoever runs the command says what went wrong, once
 		RunE: func(c *cobra.Command, _ []string) error {
 			if schema {
 				_, err := p.Out.Write(job.JSONSchema())

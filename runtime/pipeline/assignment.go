@@ -14,7 +14,7 @@ type Assignment interface {
 	// Share is what this process reads now: which turn it is, whether it reads a partition, and a channel that is closed when the next
 	// turn has begun.
 	Share() (turn uint64, reads func(kfs.PartitionID) bool, changed <-chan struct{})
-	// Found says how many partitions, or more, a topic has that the job reads; 0 if the topic is gone.
+	// Found says how many partitions, or more, a topic has that the job reads; 0 if the topic is gone and this process has read it to its end.
 	Found(topic kfs.TopicID, partitions int32)
 	// Settled says that of what this process has read before a turn, and does not read in it, nothing is held or being committed: others
 	// may go on from the tables' positions.

@@ -204,7 +204,7 @@ func (w *worker) finish(r result) error {
 		w.table.log.Info("what another job file has begun is finished; going on under the present one")
 		return errFinished
 	}
-	w.feed.settle(g.accepted)
+	w.settle(g.accepted)
 	w.table.job.settled()
 	return nil
 }

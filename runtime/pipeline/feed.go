@@ -94,19 +94,6 @@ func (f *feed) known(id kfs.PartitionID) (next int64, ok bool) {
 	return next, ok
 }
 
-// sourcesOf lists the partitions of a topic that have a position.
-func (f *feed) sourcesOf(topic kfs.TopicID) []kfs.PartitionID {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var all []kfs.PartitionID
-	for id := range f.next {
-		if id.Topic == topic {
-			all = append(all, id)
-		}
-	}
-	return all
-}
-
 // shutSource makes the feed drop what is offered of a source.
 func (f *feed) shutSource(id kfs.PartitionID) {
 	f.mu.Lock()

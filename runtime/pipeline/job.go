@@ -48,9 +48,11 @@ type Job struct {
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
 	readers map[uint32]readerState
-	turns   map[uint32]uint64    // of the share that the reader of each journal takes, where processes share the job
-	live    map[string]kfs.Topic // that there were when a run until offsets began
-	drained chan struct{}        // closed when every reader of a bounded run is at its end; another one after a rewind
+	turns   map[uint32]uint64         // of the share that the reader of each journal takes, where processes share the job
+	live    map[string]kfs.Topic      // that there were when a run until offsets began
+	topics  map[kfs.TopicID]kfs.Topic // of the job, as journal 0 has said it last
+	ended   map[kfs.PartitionID]bool  // that are known to be committed to the ends of their topics
+	drained chan struct{}             // closed when every reader of a bounded run is at its end; another one after a rewind
 
 	portions map[uint32]portion                    // of the readers of a bounded run that are at their ends
 	round    uint64                                // counts rewinds
@@ -83,7 +85,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
-		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{},
+		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{}, topics: map[kfs.TopicID]kfs.Topic{}, ended: map[kfs.PartitionID]bool{},
 		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
 		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
@@ -113,9 +115,7 @@ func (j *Job) Run(ctx context.Context) error {
 	var status sync.WaitGroup
 	status.Go(func() { j.keepStatus(ctx) })
 	status.Go(func() { j.keepFollowing(ctx) })
-	if j.cfg.Until.Bounded() {
-		status.Go(func() { j.listen(ctx) })
-	}
+	status.Go(func() { j.listen(ctx) })
 
 	select {
 	case <-ctx.Done():
@@ -184,11 +184,16 @@ type follower interface {
 
 var _, _ follower = (*tail.Tailer)(nil), (*tail.Segments)(nil)
 
-func (j *Job) follow(journal uint32) follower {
-	if j.cfg.KafScale {
-		return tail.NewSegments(j.tailConfig(journal))
+// follow makes a follower of a journal, and tells which partitions it gives.
+func (j *Job) follow(journal uint32) (f follower, gives func(kfs.PartitionID) bool) {
+	cfg := j.tailConfig(journal)
+	if gives = cfg.Wants; gives == nil {
+		gives = func(kfs.PartitionID) bool { return true }
 	}
-	return tail.New(j.tailConfig(journal))
+	if j.cfg.KafScale {
+		return tail.NewSegments(cfg), gives
+	}
+	return tail.New(cfg), gives
 }
 
 func (j *Job) readEnd(ctx context.Context, journal uint32, since time.Time) (tail.End, error) {
@@ -239,11 +244,9 @@ func (j *Job) learn(e kfs.Entry) error {
 	case kfs.Topic:
 		switch {
 		case !j.wanted(e.Name):
-		case e.State == kfs.TopicLive:
+		case j.meetTopic(e):
 			j.cfg.Assignment.Found(e.ID, int32(len(e.Journals)))
 			j.table(e.Name)
-		case !j.cfg.Until.Bounded(): // of what is read to an end there may be records left
-			j.cfg.Assignment.Found(e.ID, 0)
 		}
 	}
 	return nil

@@ -13,12 +13,13 @@ import (
 	"github.com/firn-io/firn/runtime/tail"
 )
 
-// Joint is an Assignment of processes that do a bounded run together. Each has found ends of its own when it began, and is done when all is
+// Joint is an Assignment of processes that tell each other what they have finished. Those that do a bounded run together do: each has found ends of its own when it began, and is done when all is
 // committed up to them, by whichever process. So that none waits for another that waits for it, the ends of two processes are in order, those
 // of the one nowhere behind those of the other: they call Job.Resolve one after the other.
 type Joint interface {
 	Assignment
-	// Say tells the others of partitions that this process has read up to their ends: up to where they are committed. It may be said again.
+	// Say tells the others of partitions that this process has read up to their ends, those of a bounded run or of a topic that was deleted: up
+	// to where they are committed. It may be said again.
 	Say(done map[kfs.PartitionID]int64)
 	// Heard is what others have said, also those that have ended since: of each partition the most. more is closed when there is more. The
 	// map is not changed any more.
@@ -113,11 +114,12 @@ func (j *Job) agreed(round uint64, tables []TableStatus) (elsewhere error, ok bo
 	return elsewhere, true
 }
 
-// listen ends a bounded run when what others say ends it, until ctx has ended.
+// listen goes by what others say, until ctx has ended.
 func (j *Job) listen(ctx context.Context) {
 	joint, ok := j.cfg.Assignment.(Joint)
 	for ok && ctx.Err() == nil {
-		_, more := joint.Heard()
+		heard, more := joint.Heard()
+		j.finish(heard)
 		j.settled()
 		select {
 		case <-more:

@@ -132,7 +132,7 @@ func (w *worker) pending() bool { return w.bytes > 0 }
 
 // rest notes, while nothing is pending, that all that was taken is settled.
 func (w *worker) rest() {
-	if w.flight == nil && !w.pending() && w.feed.settle(w.accepted) {
+	if w.flight == nil && !w.pending() && w.settle(w.accepted) {
 		w.table.job.settled()
 	}
 }

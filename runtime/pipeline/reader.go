@@ -28,6 +28,7 @@ type reader struct {
 type session struct {
 	*reader
 	tailer follower
+	gives  func(kfs.PartitionID) bool    // what the tailer gives
 	feeds  map[*table]*feed              // as they were when the session met them; nil if there was none
 	passed map[*table]bool               // tables that have missed records in this session
 	fresh  map[kfs.PartitionID]bool      // began in this session, and nothing of them was read
@@ -97,7 +98,7 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 		return err
 	}
 	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining(), before: r.job.before}
-	s.tailer = r.job.follow(r.journal)
+	s.tailer, s.gives = r.job.follow(r.journal)
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -185,6 +186,9 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	var wanted []*kfs.PartitionState
 	for i := range all {
 		p := &all[i]
+		if p.Ended {
+			s.job.finish(map[kfs.PartitionID]int64{p.ID(): saidAll}) // what is left of it, nobody reads
+		}
 		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
 			delete(s.open, p.ID())
 			continue
@@ -465,17 +469,38 @@ func (s *session) miss(t *table) {
 	}
 }
 
-// endTopic tells the worker that a topic's records end here.
-func (s *session) endTopic(ctx context.Context, topic kfs.TopicID) error {
-	for t, f := range s.feeds {
-		if f == nil {
+// endTopic tells the worker that a topic's records end here: those of this journal. Of a topic that journal 0 has not told of yet nothing is
+// read that is not read again.
+func (s *session) endTopic(ctx context.Context, id kfs.TopicID) error {
+	topic, ok := s.job.topicOf(id)
+	if !ok {
+		return nil
+	}
+	t := s.job.table(topic.Name)
+	f, known := s.feeds[t]
+	if !known && t != nil {
+		patient, cancel := context.WithTimeout(ctx, openPatience)
+		f = t.await(patient)
+		cancel()
+		s.feeds[t] = f
+	}
+	if t == nil {
+		return nil
+	}
+	if f == nil {
+		s.miss(t)
+		return nil
+	}
+	for p, journal := range topic.Journals {
+		of := kfs.PartitionID{Topic: id, Partition: int32(p)}
+		if journal != s.journal || !s.gives(of) || !f.reads(of) {
 			continue
 		}
-		for _, source := range f.sourcesOf(topic) {
-			err := f.offer(ctx, item{source: processor.Source{Topic: t.topic, ID: source.Topic, Partition: source.Partition}, ended: true})
-			if err != nil && !errors.Is(err, errClosed) {
-				return err
-			}
+		if err := f.offer(ctx, item{source: processor.Source{Topic: topic.Name, ID: id, Partition: int32(p)}, ended: true}); errors.Is(err, errClosed) {
+			s.miss(t)
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil

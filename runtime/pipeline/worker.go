@@ -34,6 +34,7 @@ type worker struct {
 	letterPositions processor.Positions // of the dead-letter table, likewise
 	sources         map[kfs.PartitionID]*source
 	accepted        int64 // items taken from the feed
+	ends            []topicEnd
 
 	target *arrow.Schema // the table's columns, as last read
 	form   *form         // the job's
@@ -144,6 +145,7 @@ func (w *worker) accept(ctx context.Context, it item) error {
 	defer it.object.release()
 	w.accepted++
 	if it.ended {
+		w.ends = append(w.ends, topicEnd{id(it.source), w.accepted})
 		if w.pending() {
 			w.pace.by(w.cfg.Now())
 		}

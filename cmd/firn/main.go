@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,16 +22,24 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once
-	}()
+	go release(ctx, stop)
 	catalog.SyncLocalFiles()
 	command := newCommand(os.Stdout, os.Stderr)
 	if err := command.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "firn:", err)
 		os.Exit(exitCode(err))
 	}
+}
+
+// passedOn is how long the signal that ends ctx is taken to come again: timeout, shells and container supervisors send it to the process and
+// to its group.
+const passedOn = time.Second
+
+// release gives signals back when ctx has ended, so that another one ends the process at once.
+func release(ctx context.Context, stop func()) {
+	<-ctx.Done()
+	time.Sleep(passedOn)
+	stop()
 }
 
 // exitError carries an exit code other than 1.

@@ -76,9 +76,10 @@ type Committer struct {
 	ident    table.Identifier
 	opts     Options
 	known    Known
-	identity string // of the table that known is of
-	seen     *view  // of the last call of Position
-	sequence int64  // of the snapshot that the last Commit has added
+	identity string                    // of the table that known is of
+	seen     *view                     // of the last call of Position
+	sources  map[string]SourceProgress // likewise
+	sequence int64                     // of the snapshot that the last Commit has added
 }
 
 // Committer is the commit protocol for one job and one table, namespace.table. The table need not exist yet.
@@ -152,22 +153,15 @@ func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Tabl
 	if eff.err != nil && !(c.opts.Replay && errors.Is(eff.err, ErrMoved)) {
 		return nil, nil, fmt.Errorf("position of table %s: %w", c.Name(), eff.err)
 	}
-	c.known, c.identity, c.seen = Known{Table: v.table, Positions: a.pos.nexts()}, v.identity, v
+	c.known, c.identity, c.seen, c.sources = Known{Table: v.table, Positions: a.pos.nexts()}, v.identity, v, a.pos.sources
 	return a.pos.nexts(), t, nil
 }
 
-// Lost gives the offsets of a source that the job had accounted for here and, by the last call of Position, has not any more: the branch
-// was rolled back since, and the table's property still tells. It is empty where the job has committed after the rollback.
+// Lost gives the offsets of a source, up to that of the greatest row, that the job had accounted for here and, by the last call of Position, has
+// not any more: the branch was rolled back since, and the table's property still tells, until the job has come there again.
 func (c *Committer) Lost(source string) kfs.Span {
-	if c.seen == nil || c.seen.progress == nil {
-		return kfs.Span{}
-	}
-	was := c.seen.progress.Sources[source]
-	now, ok := c.known.Positions[source]
-	if !ok {
-		now = was.First
-	}
-	return kfs.Span{Base: now, Next: max(now, was.Next)}
+	p := c.sources[source]
+	return kfs.Span{Base: p.Next, Next: max(p.Next, p.Reached)}
 }
 
 // Config is the configuration that the job had when it moved a source to the position that the last call of Position gave: of the newest

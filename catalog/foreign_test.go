@@ -13,6 +13,7 @@ import (
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/catalog/catalogtest"
+	"github.com/firn-io/firn/kfs"
 )
 
 const name = "default.events"
@@ -209,5 +210,56 @@ func TestRolledBackAfterItMoved(t *testing.T) {
 	}
 	if _, _, err := c[1].Position(t.Context()); !errors.As(err, &halt) {
 		t.Errorf("position after the rollback: %v, want a halt", err)
+	}
+}
+
+// TestRegressionRolledBackAndGoneOn has the table rolled back, and then a committer that knows nothing of it commit for another source: of the
+// one that was moved back it stays known how far it had come, until it has come there again.
+func TestRegressionRolledBackAndGoneOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		before int64 // where the source stood before
+		want   kfs.Span
+	}{
+		"to its middle":           {4, kfs.Span{Base: 4, Next: 9}},
+		"to before its first one": {0, kfs.Span{Base: 2, Next: 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := catalogtest.NewFake()
+			all := committers(t, fake, catalog.Options{}, catalog.Options{}, catalog.Options{})
+			commit(t, all[0], "b/0", 0, 1)
+			if c.before > 0 {
+				commit(t, all[0], "a/0", 2, c.before)
+			}
+			before := head(t, all[0])
+			if _, _, err := all[1].Position(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, all[0], "a/0", max(2, c.before), 9)
+			rollBack(t, fake, before)
+			commit(t, all[1], "b/0", 1, 3)
+			if _, _, err := all[2].Position(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := all[2].Lost("a/0"); got != c.want {
+				t.Errorf("lost are %s, want %s", got, c.want)
+			}
+			if err := all[2].Commit(t.Context(), catalogtest.Group("a/0", 9, 12)); !errors.Is(err, catalog.ErrMoved) {
+				t.Errorf("a commit behind what is lost: %v, want %v", err, catalog.ErrMoved)
+			}
+			commit(t, all[2], "a/0", c.want.Base, 6)
+			if _, _, err := all[2].Position(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := all[2].Lost("a/0"), (kfs.Span{Base: 6, Next: 9}); got != want {
+				t.Errorf("lost are %s, want %s", got, want)
+			}
+			commit(t, all[2], "a/0", 6, 10)
+			if _, _, err := all[2].Position(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := all[2].Lost("a/0"); !got.Empty() {
+				t.Errorf("lost are %s, want none", got)
+			}
+		})
 	}
 }

@@ -200,13 +200,18 @@ type SourceProgress struct {
 	Rows  int64 // how many rows the job has added; UnknownRows if nobody counted
 	// Repaired is how many of the rows were added by repairs, long after their offsets were accounted for.
 	Repaired int64
+	// Reached is the offset behind the greatest of a row that a rollback of the branch has taken, as long as the job has not come there again; else 0.
+	Reached int64
 }
 
 // UnknownRows is the count of rows where receipts have expired before anybody counted.
 const UnknownRows = -1
 
-// MarshalJSON writes [first, next, high, rows], and repaired behind them if there are any.
+// MarshalJSON writes [first, next, high, rows], and repaired and reached behind them if there are any.
 func (p SourceProgress) MarshalJSON() ([]byte, error) {
+	if p.Reached > 0 {
+		return json.Marshal([6]int64{p.First, p.Next, p.High, p.Rows, p.Repaired, p.Reached})
+	}
 	if p.Repaired > 0 {
 		return json.Marshal([5]int64{p.First, p.Next, p.High, p.Rows, p.Repaired})
 	}
@@ -222,14 +227,21 @@ func (p *SourceProgress) UnmarshalJSON(b []byte) error {
 	if len(v) == 3 {
 		v = append(v, UnknownRows)
 	}
-	if len(v) == 4 {
+	for len(v) == 4 || len(v) == 5 {
 		v = append(v, 0)
 	}
-	if len(v) != 5 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < UnknownRows || v[3] > v[1]-v[0] || v[4] < 0 || v[4] > v[1]-v[0] {
-		return fmt.Errorf("progress %s is not [first, next, high, rows, repaired]", b)
+	if len(v) != 6 || v[0] < 0 || v[1] < v[0] || v[2] < -1 || v[2] >= v[1] || v[3] < UnknownRows || v[3] > v[1]-v[0] || v[4] < 0 || v[4] > v[1]-v[0] || v[5] < 0 || v[5] > 0 && v[5] <= v[1] {
+		return fmt.Errorf("progress %s is not [first, next, high, rows, repaired, reached]", b)
 	}
-	*p = SourceProgress{First: v[0], Next: v[1], High: v[2], Rows: v[3], Repaired: v[4]}
+	*p = SourceProgress{First: v[0], Next: v[1], High: v[2], Rows: v[3], Repaired: v[4], Reached: v[5]}
 	return nil
+}
+
+// reach notes how far the job's rows had come before. It is 0 once it stands there again.
+func (p *SourceProgress) reach(next int64) {
+	if p.Reached = next; next <= p.Next {
+		p.Reached = 0
+	}
 }
 
 // repair counts repaired rows.
@@ -266,6 +278,7 @@ func advance(before map[string]SourceProgress, r *Receipt, table string, head in
 			p = SourceProgress{First: a.Span.Base, High: -1}
 		}
 		p.Next = a.Span.Next
+		p.reach(p.Reached)
 		p.High = max(p.High, a.High)
 		if p.Rows != UnknownRows {
 			p.Rows += a.Rows

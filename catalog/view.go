@@ -152,19 +152,27 @@ func (v *view) walked(receipts []*Receipt) position {
 			}
 		}
 	}
-	if v.complete {
-		return pos
-	}
-	for source, p := range pos.sources {
-		p.Rows = UnknownRows // what the receipts that are gone had added
-		pos.sources[source] = p
+	if !v.complete {
+		for source, p := range pos.sources {
+			p.Rows = UnknownRows // what the receipts that are gone had added
+			pos.sources[source] = p
+		}
 	}
 	if v.progress == nil {
 		return pos
 	}
 	for source, known := range v.progress.Sources {
 		if p, ok := pos.sources[source]; ok {
-			p.First = min(p.First, known.First)
+			if !v.complete {
+				p.First = min(p.First, known.First)
+			}
+			p.reach(max(known.High+1, known.Reached))
+			pos.sources[source] = p
+			continue
+		}
+		if v.complete { // the branch was rolled back to before the job began with it
+			p := SourceProgress{First: known.First, Next: known.First, High: -1}
+			p.reach(max(known.High+1, known.Reached))
 			pos.sources[source] = p
 			continue
 		}

@@ -24,6 +24,7 @@ type Memory struct {
 type memoryLease struct {
 	ttl   time.Duration
 	timer *time.Timer
+	left  bool // nobody is heard of any more
 }
 
 type memoryKey struct {
@@ -69,6 +70,16 @@ func (m *Memory) Expire(key string) {
 	defer m.mu.Unlock()
 	if k, ok := m.keys[key]; ok {
 		m.expire(k.owner)
+	}
+}
+
+// Leave cuts off the session that has put a key, as if its process were killed: whatever it still asks for is answered well and not done, and
+// what it has put goes when its TTL is over.
+func (m *Memory) Leave(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.leases[m.keys[key].owner]; l != nil {
+		l.left = true
 	}
 }
 
@@ -149,36 +160,49 @@ func (m *Memory) keepAlive(ctx context.Context, id int64) error {
 		return err
 	}
 	defer m.mu.Unlock()
-	l.timer.Reset(l.ttl)
+	if !l.left {
+		l.timer.Reset(l.ttl)
+	}
 	return nil
 }
 
 func (m *Memory) revoke(ctx context.Context, id int64) error {
-	if _, err := m.enterLease(ctx, id); err != nil {
+	l, err := m.enterLease(ctx, id)
+	if err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
-	m.expire(id)
+	if !l.left {
+		m.expire(id)
+	}
 	return nil
 }
 
 func (m *Memory) create(ctx context.Context, id int64, key, value string) (int64, error) {
-	if _, err := m.enterLease(ctx, id); err != nil {
+	l, err := m.enterLease(ctx, id)
+	if err != nil {
 		return 0, err
 	}
 	defer m.mu.Unlock()
 	if k, ok := m.keys[key]; ok {
 		return k.owner, nil
 	}
+	if l.left {
+		return id, nil
+	}
 	m.set(key, memoryKey{value, id})
 	return id, nil
 }
 
 func (m *Memory) put(ctx context.Context, id int64, key, value string) error {
-	if _, err := m.enterLease(ctx, id); err != nil {
+	l, err := m.enterLease(ctx, id)
+	if err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
+	if l.left {
+		return nil
+	}
 	m.set(key, memoryKey{value, id})
 	return nil
 }
@@ -195,7 +219,7 @@ func (m *Memory) remove(ctx context.Context, id int64, key string) error {
 		return err
 	}
 	defer m.mu.Unlock()
-	if k, ok := m.keys[key]; ok && k.owner == id {
+	if k, ok := m.keys[key]; ok && k.owner == id && !m.leases[id].left {
 		delete(m.keys, key)
 		m.revision++
 		m.broadcast()

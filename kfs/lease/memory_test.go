@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -252,6 +253,47 @@ func TestExpire(t *testing.T) {
 		<-s.Done()
 		if took := time.Since(began); took > DefaultTTL/3 {
 			t.Errorf("the session has ended after %s", took)
+		}
+	})
+}
+
+// TestLeave cuts off the session that has put a key: closed or not, the key stays until its TTL is over, and the process changes nothing more.
+func TestLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		service := m.Service("/firn/", 0)
+		s, err := service.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Put(t.Context(), "a", "1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(DefaultTTL)
+		m.Leave("/firn/b")
+		m.Leave("/firn/a")
+		began := time.Now()
+		held, err := s.Acquire(t.Context(), "b", "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Put(t.Context(), "a", "2"), held.Release(t.Context()), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		want := []Entry{{"a", "1"}}
+		for all, err := range service.Watch(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(all, want) {
+				t.Errorf("%v, want %v", all, want)
+			}
+			if want = nil; len(all) == 0 {
+				break
+			}
+		}
+		if took := time.Since(began); took < 2*DefaultTTL/3 || took > DefaultTTL {
+			t.Errorf("the key has gone after %s", took)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -32,8 +33,8 @@ func (l *simLake) foreign() {
 		err = l.compact(t)
 	case n < 13 && !t.rolledBack: // else nobody could say where it stands
 		err = l.expire(t)
-	case n < 18 && t.name != simLetters:
-		err = l.rollBack(t)
+	case n < 18:
+		err = l.rollBack(t, l.s.rng)
 	default:
 		err = l.apply("another engine", t.name, nil, []icetable.Update{icetable.NewSetPropertiesUpdate(iceberglib.Properties{"comment": fmt.Sprint(l.s.Foreign)})})
 	}
@@ -138,13 +139,13 @@ func (l *simLake) expire(t *simTable) error {
 }
 
 // rollBack moves a table's branch to an older snapshot.
-func (l *simLake) rollBack(t *simTable) error {
+func (l *simLake) rollBack(t *simTable, rng *rand.Rand) error {
 	meta := t.now()
 	ancestors, _ := icetable.AncestorsOfChecked(meta.CurrentSnapshot().SnapshotID, meta.SnapshotByID)
 	if len(ancestors) < 3 {
 		return nil
 	}
-	back := 1 + l.s.rng.IntN(min(3, len(ancestors)-2))
+	back := 1 + rng.IntN(min(3, len(ancestors)-2))
 	to := ancestors[back]
 	for _, s := range ancestors[:back] {
 		if s.Summary.Properties["firn.kind"] == "replace" {
@@ -161,8 +162,10 @@ func (l *simLake) rollBack(t *simTable) error {
 			return nil // the table could not be filled again
 		}
 	}
-	l.s.Rollbacks++
-	t.rolledBack = true
+	if l.s.Rollbacks++; t.name == simLetters {
+		l.s.LettersBack++
+	}
+	t.rolledBack, t.lost = true, append(t.lost, l.filesOf(meta.CurrentSnapshot())...)
 	l.s.say("another engine: %s is rolled back", t.name)
 	return l.apply("another engine", t.name, nil, []icetable.Update{icetable.NewSetSnapshotRefUpdate(icetable.MainBranch, to.SnapshotID, icetable.BranchRef, 0, 0, 0)})
 }

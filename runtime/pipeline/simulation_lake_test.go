@@ -38,6 +38,7 @@ type simTable struct {
 	mu         sync.Mutex       // guards most: processes that end do so at the same time
 	most       map[string]int64 // and that a load has shown
 	rolledBack bool             // and it was not rolled forward
+	lost       []string         // the data files that it had before a rollback; they stay
 	refill     bool             // a person has decided that it is filled again from there
 }
 

@@ -118,7 +118,7 @@ func (l *simLog) record() simRecord {
 	rng := l.s.rng
 	r := simRecord{fields: map[string]any{"n": l.records}, plain: true}
 	switch n := rng.IntN(20); {
-	case n == 0:
+	case n == 0 || n < 6 && l.s.dead:
 		return simRecord{value: fmt.Sprintf("no JSON %d", l.records)}
 	case n < 5: // columns that come up in any order
 		for range 1 + rng.IntN(2) {

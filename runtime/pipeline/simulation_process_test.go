@@ -126,6 +126,9 @@ func (s *simulation) kill(p *simProcess) {
 	}
 	s.Kills++
 	s.say("%d is killed", p.n)
+	if p.member != nil { // nobody gives its lease back
+		s.leases.Leave("jobs/" + simJob + "/workers/" + p.member.Self())
+	}
 	s.mu.Lock()
 	p.dead = true
 	s.mu.Unlock()

@@ -25,6 +25,12 @@ type simRow struct {
 
 func (r *simRow) source() string { return fmt.Sprintf("%s/%d", r.topic, r.partition) }
 
+// simPlace is an offset of a source partition.
+type simPlace struct {
+	source string
+	offset int64
+}
+
 // filesOf are the data files of a snapshot, each as often as it is there.
 func (l *simLake) filesOf(snapshot *icetable.Snapshot) (all []string) {
 	if all, ok := l.lists[snapshot.ManifestList]; ok {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	icetable "github.com/apache/iceberg-go/table"
+
 	"github.com/firn-io/firn/kfs"
 )
 
@@ -22,8 +24,16 @@ func (s *simulation) settle() {
 	s.rollOut()
 	s.log.finish() // an idle job does not look at its tables
 	for n := range 6000 {
-		if len(s.wrongs) > 0 || s.complete() {
+		if len(s.wrongs) > 0 {
 			return
+		}
+		if s.complete() {
+			if len(s.lostLetters()) == 0 {
+				return
+			}
+			if n%500 == 0 { // whoever has nothing to do does not look at its tables
+				s.again()
+			}
 		}
 		if s.decide(); len(s.alive()) == 0 {
 			s.start()
@@ -68,13 +78,14 @@ func (s *simulation) allLetters(topic string, id kfs.PartitionID) bool {
 // says any more where the table stands, the table is rolled forward.
 func (s *simulation) decide() {
 	var halted []*simTable
+	letters := s.lake.tables[simLetters]
 	for _, p := range s.alive() {
 		status := p.job.Status()
 		for _, err := range status.Halted {
 			s.wrong("%d halts: %v", p.n, err)
 		}
 		for _, t := range status.Tables {
-			if lt := s.lake.tables[t.Table]; t.Halted != nil && (lt == nil || !lt.rolledBack) {
+			if lt := s.lake.tables[t.Table]; t.Halted != nil && (lt == nil || !lt.rolledBack) && (letters == nil || !letters.rolledBack) {
 				s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
 			} else if t.Halted != nil {
 				halted = append(halted, lt)
@@ -90,21 +101,23 @@ func (s *simulation) decide() {
 		return
 	}
 	s.Persons++
-	for _, p := range s.alive() {
-		s.kill(p)
-	}
 	for _, t := range halted {
-		if !t.refill {
+		switch {
+		case letters != nil && letters.rolledBack && (!t.rolledBack || s.rng.IntN(2) == 0):
+			s.decideLetters(letters)
+		case !t.rolledBack: // it has halted with the one before
+		case !t.refill:
 			s.say("a person decides: %s is filled again", t.name)
 			t.refill = true
-			continue
-		}
-		s.say("a person decides: %s is rolled forward", t.name)
-		t.rolledBack = false
-		if err := s.lake.rollForward(t); err != nil {
-			s.wrong("roll forward: %v", err)
+		default:
+			s.say("a person decides: %s is rolled forward", t.name)
+			t.rolledBack = false
+			if err := s.lake.rollForward(t); err != nil {
+				s.wrong("roll forward: %v", err)
+			}
 		}
 	}
+	s.again()
 	if err := s.store.Delete(s.t.Context(), kfs.JobKey(simJob)); err != nil {
 		s.wrong("%v", err)
 	}
@@ -112,6 +125,31 @@ func (s *simulation) decide() {
 		clear(t.most)
 	}
 	s.start()
+}
+
+// again ends all processes. One that starts looks at its tables.
+func (s *simulation) again() {
+	for _, p := range s.alive() {
+		s.kill(p)
+	}
+}
+
+// decideLetters rolls the dead letters forward. If the job has committed others in their place since, it goes without those that are gone then.
+func (s *simulation) decideLetters(t *simTable) {
+	s.say("a person decides: %s is rolled forward", t.name)
+	before := t.now().CurrentSnapshot().SnapshotID
+	err := s.lake.rollForward(t)
+	if gone := s.lostLetters(); err != nil || len(gone) > 0 || t.now().CurrentSnapshot().SnapshotID == before {
+		s.say("a person decides: the job goes without %d dead letters", len(gone))
+		for _, row := range gone {
+			s.givenUp[simPlace{row.source(), row.offset}] = true
+		}
+		err = s.lake.apply("another engine", t.name, nil, []icetable.Update{icetable.NewRemovePropertiesUpdate([]string{"firn.progress." + simJob})})
+	}
+	if err != nil {
+		s.wrong("dead letters: %v", err)
+	}
+	t.rolledBack, t.lost = false, nil
 }
 
 // check compares the tables with the log.

@@ -228,7 +228,7 @@ func (t *table) withLetters(ctx context.Context, committed processor.Positions) 
 	}
 	return halted(
 		fmt.Sprintf("the dead-letter table was rolled back: the letters of %s/%d from offset %d to %d are gone, and table %s is behind them", source.Topic, source.Partition, span.Base, span.Next, t.name),
-		"roll the dead-letter table forward; or roll this table back too, to read those records again; or, to go without those letters, remove the job's progress from the properties of the dead-letter table",
+		"roll the dead-letter table forward, unless the job has committed other letters to it since; or roll this table back too, to read those records again; or, to go without those letters, remove the job's progress from the properties of the dead-letter table",
 	)
 }
 

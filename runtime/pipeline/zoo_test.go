@@ -57,12 +57,24 @@ var zoo = []mistake{
 		}
 		return sink
 	}},
-	{name: "ids-of-two", seed: 191, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
+	{name: "ids-of-two", seed: 270, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
 	{name: "delete-handed", seed: 241, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
 		return deletingHanded{sink.(wholeSink)}
 	}},
 	{name: "unpinned-merge", seed: 296, what: "manifests are merged whatever was committed meanwhile", commit: unpinnedMerge},
-	{name: "hold-on-reply", seed: 12, what: "the hold goes by what commits have answered", work: func(w *worker) {
+	{name: "letters-forgotten", seed: 113, what: "nobody asks the dead-letter table what a rollback has taken", sink: func(_ *simProcess, table string, sink *iceberg.Sink) processor.Sink {
+		if table == simLetters {
+			return forgetting{sink}
+		}
+		return sink
+	}},
+	{name: "letters-trusted", seed: 95, what: "a worker takes the dead letters for as it has seen them, for it has the lease of its partitions", sink: func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink {
+		if table == simLetters && p.member != nil {
+			return &trusting{Sink: sink}
+		}
+		return sink
+	}},
+	{name: "hold-on-reply", seed: 9, what: "the hold goes by what commits have answered", work: func(w *worker) {
 		w.table.note(func(s *tableStatus) { maps.Copy(s.seen, s.sent) })
 	}},
 }
@@ -154,6 +166,36 @@ func (s halving) Commit(ctx context.Context, from, to processor.Positions, all [
 		return err
 	}
 	return s.Sink.Commit(ctx, from, to, all)
+}
+
+// forgetting knows of no rollback.
+type forgetting struct{ *iceberg.Sink }
+
+func (forgetting) Lost(processor.Source) kfs.Span { return kfs.Span{} }
+
+// trusting does not look at the table again before a commit of its own has failed.
+type trusting struct {
+	*iceberg.Sink
+	at processor.Positions
+}
+
+func (s *trusting) Committed(ctx context.Context) (processor.Positions, error) {
+	if s.at != nil {
+		return maps.Clone(s.at), nil
+	}
+	at, err := s.Sink.Committed(ctx)
+	s.at = maps.Clone(at)
+	return at, err
+}
+
+func (s *trusting) Commit(ctx context.Context, from, to processor.Positions, all []processor.Staged) error {
+	err := s.Sink.Commit(ctx, from, to, all)
+	if err != nil {
+		s.at = nil
+	} else if s.at != nil {
+		maps.Copy(s.at, to)
+	}
+	return err
 }
 
 // wholeSink is what a sink of an Iceberg table can do.

@@ -30,7 +30,7 @@ func (c simClient) do(ctx context.Context, label string, run func() error) error
 	case turn.gone:
 		if commits { // it may be on its way
 			l.s.mu.Lock()
-			l.late = append(l.late, func() { _ = run() })
+			l.late = append(l.late, simLate{fmt.Sprintf("%d %s", c.p.n, label), func() { _ = run() }})
 			l.s.mu.Unlock()
 		}
 		return errSimGone
@@ -44,7 +44,7 @@ func (c simClient) do(ctx context.Context, label string, run func() error) error
 		return errSimLost
 	case turn.fault == catalogtest.Late && commits:
 		l.s.Late++
-		l.late = append(l.late, func() { _ = run() })
+		l.late = append(l.late, simLate{fmt.Sprintf("%d %s", c.p.n, label), func() { _ = run() }})
 		return errSimLost
 	}
 	return run()

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,15 @@ type simLake struct {
 	s      *simulation
 	files  *icebergio.MemFS
 	tables map[string]*simTable
-	late   []func() // commits whose senders have given them up, and that are not there yet
+	late   []simLate
 	rows   map[string][]simRow
 	lists  map[string][]string // of manifests and their lists that were read: the data files
+}
+
+// simLate is a commit whose sender has given it up, and that is not there yet.
+type simLate struct {
+	label string
+	land  func()
 }
 
 // simTable is a table: every version that it ever had.
@@ -127,10 +134,11 @@ func (l *simLake) land() {
 	if len(l.late) == 0 {
 		return
 	}
+	slices.SortStableFunc(l.late, func(a, b simLate) int { return cmp.Compare(a.label, b.label) }) // several may have been given up at one moment
 	i := l.s.rng.IntN(len(l.late))
 	late := l.late[i]
 	l.late = slices.Delete(l.late, i, i+1)
 	if l.s.rng.IntN(4) > 0 {
-		late()
+		late.land()
 	}
 }

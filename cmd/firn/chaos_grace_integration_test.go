@@ -94,13 +94,13 @@ func TestChaosPausedBeforePut(t *testing.T) {
 	a.finish()
 }
 
-// table is a job that makes a table of the topic of that name, in a process of its own that reaches the store on a way of its own.
-type table struct {
+// witness is a job that makes a table of the topic of that name, in a process of its own that reaches the store on a way of its own.
+type witness struct {
 	*setup
 	process *process
 }
 
-func startTable(t *testing.T, f *fleet) (*table, *chaos.Store) {
+func startTable(t *testing.T, f *fleet) (*witness, *chaos.Store) {
 	t.Helper()
 	f.create("table")
 	way, err := chaos.NewStore(f.endpoint, "firn/lake/")
@@ -111,11 +111,11 @@ func startTable(t *testing.T, f *fleet) (*table, *chaos.Store) {
 	s := &setup{data: t.TempDir(), store: storeAt(way.URL())}
 	s.job = filepath.Join(s.data, "chaos.yaml")
 	s.write(t, []string{"table"}, 300*time.Millisecond)
-	return &table{s, startProgram(t, "FIRN_SHORT_BIN", s.args()...)}, way
+	return &witness{s, startProgram(t, "FIRN_SHORT_BIN", s.args()...)}, way
 }
 
 // finish waits until every acknowledged record is in the table, once.
-func (j *table) finish(t *testing.T, acknowledged []int) {
+func (j *witness) finish(t *testing.T, acknowledged []int) {
 	t.Helper()
 	eventually(t, func() error { return eachOnce(t, j.data, "default.table", acknowledged) })
 	j.process.stop(t)

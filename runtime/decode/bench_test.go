@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/kfs/record"
@@ -74,5 +75,30 @@ func benchmarkAppend(b *testing.B, docs [][]byte) {
 	for b.Loop() {
 		fill()
 		flush()
+	}
+}
+
+// BenchmarkAppendSmall is producers that do not gather: 200 columns, and one record in each batch.
+func BenchmarkAppendSmall(b *testing.B) {
+	var fields []string
+	for i := range 200 {
+		fields = append(fields, fmt.Sprintf(`"f%d":%d`, i, i))
+	}
+	var builder record.Builder
+	builder.Add(1517363399650, nil, []byte("{"+strings.Join(fields, ",")+"}"))
+	batch := build(b, &builder)
+	d, err := New(Config{}, nil, NewPool(64<<20))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := d.Append(quakes, batch, all); err != nil {
+			b.Fatal(err)
+		}
+		if d.Bytes() > 1<<20 { // as the pipeline asks after each batch
+			rows, _ := d.Flush()
+			rows.Release()
+		}
 	}
 }

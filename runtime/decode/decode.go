@@ -155,6 +155,7 @@ type Decoder struct {
 	root    *column // a struct of the payload columns; its slots are the rows
 	letters []DeadLetter
 	heavy   int64 // bytes that letters hold
+	size    int64 // what Bytes gives; -1 if it is to be measured
 
 	json parser
 }
@@ -191,7 +192,7 @@ func (d *Decoder) Release() {
 		d.coords.columns.release()
 		d.root.release()
 	}
-	d.rows, d.letters, d.heavy = 0, nil, 0
+	d.rows, d.letters, d.heavy, d.size = 0, nil, 0, -1
 }
 
 // payloadOf is the payload columns of a table.
@@ -218,6 +219,7 @@ func (d *Decoder) payloadOf(table *arrow.Schema) (schema.Schema, error) {
 
 // compile makes the decoder's program for the payload columns, with empty buffers.
 func (d *Decoder) compile(payload schema.Schema) {
+	d.size = -1
 	d.coords = newCoordinates(d.cfg, d.mem)
 	d.root = newColumn(schema.Field{Type: schema.StructOf(payload.Fields...)}, d.mem)
 	d.json.inferred = d.cfg.Value == JSON && d.cfg.Declared == nil
@@ -239,6 +241,14 @@ func (d *Decoder) Rows() int { return d.rows }
 // Bytes is the memory that the decoder holds, and that Flush would hand over, dead letters included. The buffers for reading batches
 // are not counted; they stay within BatchBytes and twice that.
 func (d *Decoder) Bytes() int64 {
+	if d.size < 0 {
+		d.size = d.measure()
+	}
+	return d.size
+}
+
+// measure goes through all columns, which takes as long as a record of them: once for each batch is enough, for there may be one record in it.
+func (d *Decoder) measure() int64 {
 	return d.coords.columns.bytes(d.rows) + d.root.bytes(d.rows) + d.heavy
 }
 
@@ -247,6 +257,7 @@ func (d *Decoder) Bytes() int64 {
 // It does not keep batch.
 func (d *Decoder) Append(src processor.Source, batch []byte, span kfs.Span) error {
 	rows, letters, heavy := d.rows, len(d.letters), d.heavy
+	d.size = -1
 	err := d.append(src, batch, span)
 	if err == nil && rows > 0 && d.Bytes() > d.cfg.MaxBytes {
 		err = ErrFull
@@ -282,7 +293,7 @@ func (d *Decoder) append(src processor.Source, batch []byte, span kfs.Span) erro
 		if span.Contains(d.record.Offset) {
 			d.add(&src, &d.record)
 		}
-		if n%rowsPerCheck == 0 && d.Bytes() > d.cfg.MaxBytes {
+		if n%rowsPerCheck == 0 && d.measure() > d.cfg.MaxBytes {
 			return ErrFull
 		}
 	}
@@ -330,14 +341,14 @@ func (d *Decoder) truncate(rows, letters int, heavy int64) {
 	d.coords.columns.truncate(rows)
 	d.root.truncate(rows)
 	clear(d.letters[letters:])
-	d.rows, d.letters, d.heavy = rows, d.letters[:letters], heavy
+	d.rows, d.letters, d.heavy, d.size = rows, d.letters[:letters], heavy, -1
 }
 
 // Flush gives the rows, in the order in which they came, and the dead letters since the last Flush. The batch is the caller's to
 // release, nil if there is no row; its schema is what Schema is now.
 func (d *Decoder) Flush() (arrow.RecordBatch, []DeadLetter) {
 	letters := d.letters
-	d.letters, d.heavy = nil, 0
+	d.letters, d.heavy, d.size = nil, 0, -1
 	if d.rows == 0 {
 		return nil, letters
 	}

@@ -260,7 +260,7 @@ func (a *attempt) admit() effect {
 		return a.stop(nil)
 	}
 	if a.view.paused != nil && a.sends == 0 { // who has sent goes on: its outcome may not be known
-		return a.stop(fmt.Errorf("%w %s; firn rebuild, run again, ends it sooner, and so does its --abandon", ErrPaused, a.view.paused))
+		return a.stop(fmt.Errorf("%w %s; the swap of the rebuild ends it, and so does firn rebuild --abandon", ErrPaused, a.view.paused))
 	}
 	a.inFlight, a.pin, a.sequence, a.sends = kind, a.view.head, a.view.sequence, 1
 	return effect{do: doSend, kind: kind, pin: a.pin, base: a.pos}

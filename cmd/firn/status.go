@@ -338,7 +338,7 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 		default:
 			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %d offsets, %d left\n", r.table.Table, b.To, b.Offsets, b.Left)
 			if b.Paused != nil {
-				fmt.Fprintf(out, "%s: the table is paused and the job waits: %s; it ends sooner when firn rebuild is run again, or with --abandon\n", r.table.Table, b.Paused)
+				fmt.Fprintf(out, "%s: the table is paused and the job waits: %s; the swap ends that, and so does firn rebuild --abandon\n", r.table.Table, b.Paused)
 			}
 		}
 	}

@@ -144,6 +144,7 @@ type Decoder struct {
 	mem      memory.Allocator
 	reserved schema.Reserved
 	payload  schema.Schema // the payload columns
+	others   []string      // paths of the table's columns that rows leave null, for records have nothing of their types
 	leaves   int           // of payload
 	arrow    *arrow.Schema // coordinates and payload
 
@@ -195,7 +196,7 @@ func (d *Decoder) Release() {
 	d.rows, d.letters, d.heavy, d.size = 0, nil, 0, -1
 }
 
-// payloadOf is the payload columns of a table.
+// payloadOf is the payload columns of a table, and notes the others that it has.
 func (d *Decoder) payloadOf(table *arrow.Schema) (schema.Schema, error) {
 	var own []arrow.Field
 	if table != nil {
@@ -210,8 +211,8 @@ func (d *Decoder) payloadOf(table *arrow.Schema) (schema.Schema, error) {
 	case d.cfg.Declared != nil:
 		return *d.cfg.Declared, nil
 	}
-	payload, err := schema.FromArrow(own)
-	if err != nil {
+	payload, others, err := schema.FromTable(own)
+	if d.others = others; err != nil {
 		return payload, fmt.Errorf("%w; declare the schema in the job, without it", err)
 	}
 	return payload, nil

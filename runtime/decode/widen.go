@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
@@ -66,6 +67,9 @@ func (d *Decoder) try(v []byte, types schema.Type, misfit *fault) *fault {
 	if path := d.cfg.pinned(from, to, ""); path != "" {
 		return &fault{class: TypeConflict, what: "column " + path + ": the table cannot widen it to hold this"}
 	}
+	if path := d.other(to, ""); path != "" {
+		return &fault{class: TypeConflict, what: "column " + path + ": the table has it of a type that no value of a record has"}
+	}
 	if path := d.root.stuck(to, ""); path != "" {
 		return &fault{class: OutOfRange, what: "field " + path + ": a number with a fraction, and the column has held integers that no double can hold"}
 	}
@@ -76,6 +80,23 @@ func (d *Decoder) try(v []byte, types schema.Type, misfit *fault) *fault {
 		return &d.json.fault
 	}
 	return nil
+}
+
+// other finds a member of a struct that would be a column which somebody has given the table for something else. Case does not tell columns apart.
+func (d *Decoder) other(t schema.Type, path string) string {
+	if len(d.others) == 0 {
+		return ""
+	}
+	for _, f := range t.Fields {
+		at := path + f.Name
+		if slices.ContainsFunc(d.others, func(other string) bool { return strings.EqualFold(other, at) }) {
+			return at
+		}
+		if found := d.other(f.Type, at+"."); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 // project is the column's type without the members that a record of the type rec does not have, unless they are required.

@@ -59,26 +59,50 @@ func (t Type) Arrow() arrow.DataType {
 // FromArrow reads columns back. Field metadata other than the comment, such as a table's field ids, is left out. A column of a type that
 // is not in this package's lattice is an error that names it.
 func FromArrow(fields []arrow.Field) (Schema, error) {
-	out, err := fromArrow(fields, "")
+	out, err := (&arrowReader{}).fields(fields, "")
 	return Schema{Fields: out}, err
 }
 
-func fromArrow(fields []arrow.Field, path string) ([]Field, error) {
-	out := make([]Field, len(fields))
-	for i, f := range fields {
-		t, err := typeFromArrow(f.Type, join(path, f.Name))
+// FromTable reads the columns of a table that others may have given columns, or members of structs, of types that are not in this package's
+// lattice: a map, a UUID, a time of day. Where those may be null they are left out, and others names their paths: rows can do without them.
+func FromTable(fields []arrow.Field) (s Schema, others []string, err error) {
+	r := arrowReader{lenient: true}
+	s.Fields, err = r.fields(fields, "")
+	return s, r.others, err
+}
+
+// arrowReader reads Arrow fields as columns.
+type arrowReader struct {
+	lenient bool     // fields of other types are left out if they may be null
+	others  []string // their paths
+}
+
+func (r *arrowReader) fields(fields []arrow.Field, path string) ([]Field, error) {
+	out := make([]Field, 0, len(fields))
+	for _, f := range fields {
+		at := join(path, f.Name)
+		left := len(r.others)
+		t, err := r.typeOf(f.Type, at)
+		if err != nil && r.lenient && f.Nullable {
+			r.others = append(r.others[:left], at)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		out[i] = Field{Name: f.Name, Type: t, Required: !f.Nullable}
+		one := Field{Name: f.Name, Type: t, Required: !f.Nullable}
 		if doc, ok := f.Metadata.GetValue(docKey); ok {
-			out[i].Doc = doc
+			one.Doc = doc
 		}
+		out = append(out, one)
+	}
+	if path != "" && len(out) == 0 && len(fields) > 0 {
+		return nil, fmt.Errorf("column %s: nothing in it has a type that payload fields can have", path)
 	}
 	return out, nil
 }
 
-func typeFromArrow(dt arrow.DataType, path string) (Type, error) {
+func (r *arrowReader) typeOf(dt arrow.DataType, path string) (Type, error) {
 	switch dt := dt.(type) {
 	case *arrow.BooleanType:
 		return Type{Kind: Boolean}, nil
@@ -106,14 +130,14 @@ func typeFromArrow(dt arrow.DataType, path string) (Type, error) {
 			return Type{Kind: Timestamptz}, nil
 		}
 	case *arrow.StructType:
-		fields, err := fromArrow(dt.Fields(), path)
+		fields, err := r.fields(dt.Fields(), path)
 		return Type{Kind: Struct, Fields: fields}, err
 	case arrow.ListLikeType:
 		element := dt.ElemField()
 		element.Name = elementName
 		switch dt.ID() {
 		case arrow.LIST, arrow.LARGE_LIST:
-			fields, err := fromArrow([]arrow.Field{element}, path)
+			fields, err := r.fields([]arrow.Field{element}, path)
 			return Type{Kind: List, Fields: fields}, err
 		}
 	}

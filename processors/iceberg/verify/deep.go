@@ -137,15 +137,65 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 			}
 		}
 	}
+	if err := v.explainHidden(ctx, missing); err != nil {
+		return err
+	}
 	for s, gap := range missing {
 		spans := spansOf(gap)
 		what := fmt.Sprintf("%d rows are missing: %s", gap.GetCardinality(), list(spans))
 		if !v.Whole {
 			what = fmt.Sprintf("rows are missing among %d offsets, of which the job may have left some out: %s", gap.GetCardinality(), list(spans))
 		}
+		if gap.Intersects(expired(s)) {
+			what += "; of what was committed before the oldest snapshot that is left, an expired snapshot of somebody else may have removed them"
+		}
 		v.find(Finding{Kind: Missing, Source: s.key, Spans: spans, What: what})
 	}
 	return nil
+}
+
+// explainHidden tells which of the missing rows are in the data files, hidden by delete files. Jobs write none: others have removed those rows, by
+// snapshots that have expired.
+func (v *verifier) explainHidden(ctx context.Context, missing map[*source]*roaring64.Bitmap) error {
+	if len(missing) == 0 || v.live.deletes == 0 {
+		return nil
+	}
+	held, err := v.rowsOf(ctx, v.live.data)
+	if err != nil {
+		return err
+	}
+	for s, gap := range missing {
+		rows := held[s.place]
+		if rows == nil {
+			continue
+		}
+		hidden := roaring64.And(gap, rows.seen)
+		if hidden.IsEmpty() {
+			continue
+		}
+		spans := spansOf(hidden)
+		what := fmt.Sprintf("%d rows are hidden by delete files of snapshots that have expired: others have removed them: %s", hidden.GetCardinality(), list(spans))
+		if v.Strict {
+			v.find(Finding{Kind: Removed, Source: s.key, Spans: spans, What: what})
+		} else {
+			v.note("%s: %s", s.key, what)
+		}
+		if gap.AndNot(hidden); gap.IsEmpty() {
+			delete(missing, s)
+		}
+	}
+	return nil
+}
+
+// expired is the offsets of a source that no receipt is left of.
+func expired(s *source) *roaring64.Bitmap {
+	all := roaring64.New()
+	for _, a := range s.jobs {
+		if span := a.expired(); !span.Empty() {
+			all.Or(setOf([]kfs.Span{span}))
+		}
+	}
+	return all
 }
 
 // goneIn reads which rows a snapshot removed: those of the files that it took away, less those that it wrote again. Where it

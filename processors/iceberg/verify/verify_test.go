@@ -410,6 +410,29 @@ func TestExpired(t *testing.T) {
 	}
 }
 
+// TestExpiredDelete removes a row by a delete file, and the snapshot that tells of it expires: that the row is hidden shows that it was removed.
+func TestExpiredDelete(t *testing.T) {
+	l := newLake(t)
+	l.fill()
+	l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
+		if err := tx.SetProperties(iceberglib.Properties{"write.delete.mode": "merge-on-read"}); err != nil {
+			return err
+		}
+		return tx.Delete(ctx, iceberglib.EqualTo(iceberglib.Reference("name"), "n42"), nil)
+	})
+	l.commit(events, source1, 25, 30, each(25, 30))
+	l.foreign(func(_ context.Context, _ *table.Table, tx *table.Transaction) error {
+		return tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(time.Duration(0)))
+	})
+	_, read := l.both()
+	if len(read.Removals) != 0 || !slices.ContainsFunc(read.Notes, func(n string) bool {
+		return strings.Contains(n, "1 rows are hidden by delete files of snapshots that have expired") && strings.HasSuffix(n, ": 42")
+	}) {
+		t.Errorf("notes %v", read.Notes)
+	}
+	want(t, l.verify(func(c *verify.Config) { deep(c); c.Strict = true }), verify.Removed)
+}
+
 func TestJobRemembersMore(t *testing.T) {
 	l := newLake(t)
 	l.fill()

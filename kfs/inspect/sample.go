@@ -44,6 +44,7 @@ const (
 	samplePages  = 3         // index pages of a journal that are read: the first, one in the middle and the last
 	sampleSpread = 8         // pieces of a partition, at most
 	samplePiece  = 256 << 10 // bytes of a piece, unless its first batch is larger
+	sampleReads  = 1000      // pieces in all, unless so many bytes take more
 )
 
 // stored is where records of a partition lie.
@@ -82,7 +83,7 @@ func TakeSample(ctx context.Context, store blob.Store, match func(topic string) 
 			out.Paces = append(out.Paces, paceOf(p, there[p.PartitionID]))
 		}
 	}
-	reads := int(max(1, bytes/samplePiece))
+	reads := readsOf(bytes, wanted, there)
 	each := max(1, min(sampleSpread, reads/max(1, len(wanted))))
 	var mu sync.Mutex // guards out
 	g, gctx := errgroup.WithContext(ctx)
@@ -112,6 +113,18 @@ func TakeSample(ctx context.Context, store blob.Store, match func(topic string) 
 		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.PartitionID.Partition, b.PartitionID.Partition), cmp.Compare(a.Span.Base, b.Span.Base))
 	})
 	return out, nil
+}
+
+// readsOf is how many pieces make about so many bytes of the partitions: as many more as segments are smaller than a piece, up to sampleReads.
+func readsOf(bytes int64, of []Partition, there map[kfs.PartitionID][]stored) int {
+	var size, segments int64
+	for _, p := range of {
+		for _, s := range there[p.PartitionID] {
+			size, segments = size+min(s.length, samplePiece), segments+1
+		}
+	}
+	least := max(1, bytes/samplePiece)
+	return int(max(least, min(sampleReads, bytes*segments/max(1, size))))
 }
 
 // stored lists where records of each partition lie, in order of offset; of what index pages say, a part.

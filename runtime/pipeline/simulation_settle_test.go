@@ -102,10 +102,11 @@ func (s *simulation) decide() {
 	}
 	s.Persons++
 	for _, t := range halted {
+		rolledBack := t != nil && t.rolledBack // one that has no row yet may halt for the letters' sake
 		switch {
-		case letters != nil && letters.rolledBack && (!t.rolledBack || s.rng.IntN(2) == 0):
+		case letters != nil && letters.rolledBack && (!rolledBack || s.rng.IntN(2) == 0):
 			s.decideLetters(letters)
-		case !t.rolledBack: // it has halted with the one before
+		case !rolledBack: // it has halted with the one before
 		case !t.refill:
 			s.say("a person decides: %s is filled again", t.name)
 			t.refill = true

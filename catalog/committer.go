@@ -64,6 +64,8 @@ type Group struct {
 	Files  []iceberg.DataFile
 	// Fits tells why the files do not fit a table of this metadata, nil if they do. It may be nil.
 	Fits func(table.Metadata) error
+	// Beside tells why the group must not come beside the sources that the job has a position of in the table, nil if it may. It may be nil.
+	Beside func(positions map[string]int64) error
 
 	rewrite func(context.Context, *table.Table) (*Rewrite, error)
 	repair  func(context.Context, *table.Table) error // tells why the files must not be added to this head
@@ -215,7 +217,7 @@ func (c *Committer) saw(a *attempt) {
 func (c *Committer) attempt(g Group, id string) *attempt {
 	return &attempt{
 		job: c.opts.Job, config: c.opts.Config, commit: id, lineage: c.opts.Lineage,
-		ranges: g.Ranges, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
+		ranges: g.Ranges, beside: g.Beside, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
 		maxSends: maxSends, maxLoads: maxLoads,
 	}
 }

@@ -27,13 +27,14 @@ type attempt struct {
 	commit   string
 	lineage  string
 	ranges   map[string]Advance
-	known    map[string]int64      // positions that were seen before
-	uuid     string                // the table's uuid that was seen before, or empty
-	replay   bool                  // on_rollback: replay
-	rewrite  bool                  // replace files and leave the position alone
-	repair   map[string][]kfs.Span // add rows of these offsets and leave the position alone; nil if that is not what is asked
-	maxSends int                   // of one request
-	maxLoads int                   // in all
+	beside   func(map[string]int64) error // Group.Beside
+	known    map[string]int64             // positions that were seen before
+	uuid     string                       // the table's uuid that was seen before, or empty
+	replay   bool                         // on_rollback: replay
+	rewrite  bool                         // replace files and leave the position alone
+	repair   map[string][]kfs.Span        // add rows of these offsets and leave the position alone; nil if that is not what is asked
+	maxSends int                          // of one request
+	maxLoads int                          // in all
 
 	inFlight Kind  // the kind of the request whose outcome is not known, or empty
 	pin      int64 // the head that it pins
@@ -239,6 +240,11 @@ func (a *attempt) admit() effect {
 	}
 	if source, at, ok := a.pos.admits(a.ranges); !ok {
 		return a.stop(fmt.Errorf("source %s stands at %d, the group begins at %d: %w", source, at.Next, a.ranges[source].Span.Base, ErrMoved))
+	}
+	if a.beside != nil {
+		if err := a.beside(a.pos.nexts()); err != nil {
+			return a.stop(err)
+		}
 	}
 	if a.view.mismatch != nil {
 		return a.stop(fmt.Errorf("%w: %w", ErrRestage, a.view.mismatch))

@@ -178,26 +178,50 @@ func TestCommitRefuses(t *testing.T) {
 	wantOffsets(t, s, map[int64]int64{0: 20})
 }
 
-func TestRecreatedTopicHalts(t *testing.T) {
-	c := openSQLite(t)
-	s, mem := openSink(t, c, processors.Table{Name: "default.events"}, nil)
-	stage(t, s, events(mem, source0, 0, 10))
-	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)}); err != nil {
-		t.Fatal(err)
+// TestRegressionTopicRecreatedMeanwhile has no table take rows of a topic and of one that was created again under its name, whoever comes first.
+func TestRegressionTopicRecreatedMeanwhile(t *testing.T) {
+	recreated := source0
+	recreated.ID = kfs.TopicID{2}
+	for name, first := range map[string]bool{"after it was seen": true, "before it was there": false} {
+		t.Run(name, func(t *testing.T) {
+			c := openSQLite(t)
+			s, mem := openSink(t, c, processors.Table{Name: "default.events"}, nil)
+			again, mem2 := openSink(t, c, processors.Table{Name: "default.events"}, nil)
+			look := func() {
+				if _, err := again.Committed(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !first {
+				look()
+			}
+			stage(t, s, events(mem, source0, 0, 10))
+			if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)}); err != nil {
+				t.Fatal(err)
+			}
+			if first {
+				look()
+			}
+			stage(t, again, events(mem2, recreated, 0, 10))
+			var halt *processor.HaltError
+			err := again.Commit(t.Context(), processor.Positions{recreated: 0}, processor.Positions{recreated: 10}, []processor.Staged{seal(t, again)})
+			if !errors.As(err, &halt) {
+				t.Errorf("%v, want a halt", err)
+			}
+			wantOffsets(t, s, map[int64]int64{0: 10})
+		})
 	}
-	again, mem := openSink(t, c, processors.Table{Name: "default.events"}, nil)
-	if _, err := again.Committed(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	source := source0
-	source.ID = kfs.TopicID{2}
-	stage(t, again, events(mem, source, 0, 10))
-	var halt *processor.HaltError
-	err := again.Commit(t.Context(), processor.Positions{source: 0}, processor.Positions{source: 10}, []processor.Staged{seal(t, again)})
-	if !errors.As(err, &halt) {
-		t.Errorf("%v, want a halt", err)
-	}
-	wantOffsets(t, s, map[int64]int64{0: 10})
+	t.Run("at once", func(t *testing.T) {
+		s, mem := openSink(t, openSQLite(t), processors.Table{Name: "default.events"}, nil)
+		stage(t, s, events(mem, source0, 0, 10))
+		stage(t, s, events(mem, recreated, 0, 10))
+		var halt *processor.HaltError
+		err := s.Commit(t.Context(), processor.Positions{source0: 0, recreated: 0}, processor.Positions{source0: 10, recreated: 10}, []processor.Staged{seal(t, s)})
+		if !errors.As(err, &halt) {
+			t.Errorf("%v, want a halt", err)
+		}
+		wantOffsets(t, s, nil)
+	})
 }
 
 func TestSecondJobHalts(t *testing.T) {

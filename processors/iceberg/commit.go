@@ -102,17 +102,18 @@ func (s *Sink) commit(ctx context.Context, from, to processor.Positions, all []p
 	if err != nil {
 		return err
 	}
-	if err := s.recreated(to); err != nil {
-		return err
-	}
-	group := catalog.Group{Ranges: advances, Fits: func(meta table.Metadata) error {
-		for _, p := range parsed {
-			if err := errors.Join(p.fresh(s.now()), p.fits(meta)); err != nil {
-				return err
+	group := catalog.Group{
+		Ranges: advances,
+		Beside: func(positions map[string]int64) error { return s.recreated(positions, to) },
+		Fits: func(meta table.Metadata) error {
+			for _, p := range parsed {
+				if err := errors.Join(p.fresh(s.now()), p.fits(meta)); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	}}
+			return nil
+		},
+	}
 	if group.Files, err = s.files(ctx, parsed); err != nil {
 		return err
 	}
@@ -146,30 +147,33 @@ func (s *Sink) files(ctx context.Context, all []*staged) ([]iceberglib.DataFile,
 	return files, nil
 }
 
-// recreated halts where the table was filled from another incarnation of a topic: nothing in it would tell their rows apart.
-func (s *Sink) recreated(to processor.Positions) error {
+// recreated halts where a table with these positions was filled from another incarnation of a topic, or would be from two at once: nothing in
+// it would tell their rows apart.
+func (s *Sink) recreated(known map[string]int64, to processor.Positions) error {
 	if s.spec.DeadLetters {
 		return nil
 	}
-	ids := map[string][]kfs.TopicID{} // of the topics that advance: hardly ever more than one each
-	for source := range to {
-		if !slices.Contains(ids[source.Topic], source.ID) {
-			ids[source.Topic] = append(ids[source.Topic], source.ID)
+	halt := func(topic string, id kfs.TopicID, filled string, before kfs.TopicID) error {
+		return &catalog.HaltError{
+			Reason: fmt.Sprintf("topic %s is %s, the table %s %s filled from %s: the topic was deleted and created again", topic, id, s.spec.Name, filled, before),
+			Decide: "its offsets begin anew and mean other records: choose another table for it; or stop the job, drop this table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
 		}
 	}
-	known := s.committer.Known().Positions
+	ids := map[string]kfs.TopicID{} // of the topics that advance
+	for source := range to {
+		id, ok := ids[source.Topic]
+		if ok && id != source.ID {
+			return halt(source.Topic, source.ID, "would at once be", id)
+		}
+		ids[source.Topic] = source.ID
+	}
 	for _, key := range slices.Sorted(maps.Keys(known)) {
 		before, err := ParseSource(key)
 		if err != nil {
 			return fmt.Errorf("position of table %s: %w", s.spec.Name, err)
 		}
-		for _, id := range ids[before.Topic] {
-			if id != before.ID {
-				return &catalog.HaltError{
-					Reason: fmt.Sprintf("topic %s is %s, the table %s was filled from %s: the topic was deleted and created again", before.Topic, id, s.spec.Name, before.ID),
-					Decide: "its offsets begin anew and mean other records: choose another table for it; or stop the job, drop this table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
-				}
-			}
+		if id, ok := ids[before.Topic]; ok && id != before.ID {
+			return halt(before.Topic, id, "was", before.ID)
 		}
 	}
 	return nil

@@ -384,6 +384,29 @@ func TestRegressionTopicRecreated(t *testing.T) {
 	})
 }
 
+// What that halt says a person may do helps: the table is dropped, the job forgets it, and only the records of the new topic come, though those of
+// the old one lie in the same objects still.
+func TestRegressionTopicRecreatedAndFilledAnew(t *testing.T) {
+	bubble(t, func(t *testing.T, w *whole) {
+		gone := w.events
+		w.events = tailtest.Topic("events", 2, 0, 0)
+		w.journal.Append(t, []kfs.Entry{w.events}, tailtest.Values(gone, 0, `{"n": 100}`, `{"n": 101}`), tailtest.Values(w.events, 0, `{"n": 0}`))
+		if err := w.run(); err == nil || !strings.Contains(err.Error(), "created again") {
+			t.Errorf("after the topic was created again the run says %v", err)
+		}
+		gone.State = kfs.TopicDeleted
+		w.journal.Append(t, []kfs.Entry{gone, kfs.Ended{Topic: gone.ID}})
+		w.journal.Checkpoint(t)
+		w.produce(0, 0, 1, 9)
+		if err := w.lake.DropTable(t.Context(), table.Identifier{"default", "events"}); err != nil {
+			t.Fatal(err)
+		}
+		w.must(w.store.Delete(t.Context(), kfs.JobKey("job")))
+		w.must(w.run())
+		w.want(10)
+	})
+}
+
 // The dead letters of a topic that was deleted stay, those of the one that was created again are told apart from them, and neither is taken for
 // the other: not in a replay, nor by verify, which knows of both tables that each of their records is a row or a dead letter.
 func TestRegressionLettersOfTopicRecreated(t *testing.T) {

@@ -42,7 +42,7 @@ func BenchmarkRecreated(b *testing.B) {
 			s := opened.(*Sink)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.recreated(to); err != nil {
+				if err := s.recreated(known, to); err != nil {
 					b.Fatal(err)
 				}
 			}

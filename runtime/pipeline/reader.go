@@ -35,6 +35,7 @@ type session struct {
 	open   map[kfs.PartitionID]bool      // of a bounded run: partitions that have not come to their end; nil if that is not known
 	named  map[*table][]processor.Source // that the checkpoint names and that have a position
 	before map[string]known              // what the job's object says of tables; that of the job's start, unless others write it
+	gone   map[kfs.PartitionID]bool      // of topics that by the checkpoint have ended
 
 	portion portion // of a bounded run
 }
@@ -184,10 +185,12 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		all = s.end.Complete(all)
 	}
 	var wanted []*kfs.PartitionState
+	s.gone = map[kfs.PartitionID]bool{}
 	for i := range all {
 		p := &all[i]
 		if p.Ended {
-			s.job.finish(map[kfs.PartitionID]int64{p.ID(): saidAll}) // what is left of it, nobody reads
+			s.gone[p.ID()] = true
+			s.job.finish(map[kfs.PartitionID]int64{p.ID(): saidAll}) // what is left of it, nobody needs to read
 		}
 		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
 			delete(s.open, p.ID())
@@ -411,6 +414,11 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 	if f == nil {
 		s.miss(t)
 		return nil
+	}
+	if s.gone[p.ID] { // in an object that is read for others' sake: it counts as trimmed, and nothing that was trimmed before is missed
+		if next, ok := f.known(p.ID); !ok || span.Base > next {
+			return nil
+		}
 	}
 	if !f.reads(p.ID) {
 		s.job.cfg.Assignment.Found(p.ID.Topic, p.ID.Partition+1) // a source without metadata tells of its partitions in no other way

@@ -179,3 +179,52 @@ func TestRecreatedWorkers(t *testing.T) {
 		})
 	}
 }
+
+// TestRegressionEndedTopicInSharedObjects begins again when the checkpoint says that a topic has ended, of which records lie in objects that are
+// read for those of another: what follows on from the table's position still comes, and what does not is not missed.
+func TestRegressionEndedTopicInSharedObjects(t *testing.T) {
+	for name, at := range map[string]struct {
+		before int  // records that the table has
+		apart  bool // what follows lies in an object of its own
+		want   int
+	}{
+		"goes on":         {before: 3, want: 5},
+		"behind a gap":    {before: 3, apart: true, want: 3},
+		"had not begun":   {want: 0},
+		"gap, none begun": {apart: true, want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrew(t)
+				journal := tailtest.Journal{Store: c.store}
+				gone, topic := tailtest.Topic("events", 1, 0), tailtest.Topic("orders", 2, 0)
+				journal.Append(t, []kfs.Entry{cluster, gone})
+				if at.before > 0 {
+					journal.Append(t, nil, jsons(gone, 0, 0, at.before))
+					p := c.start(true)
+					time.Sleep(time.Minute)
+					p.stop()
+				}
+				if at.apart {
+					journal.Append(t, nil, jsons(gone, 0, at.before, 1))
+				}
+				journal.Append(t, []kfs.Entry{topic}, jsons(gone, 0, at.before, 2), jsons(topic, 0, 0, 4))
+				gone.State = kfs.TopicDeleted
+				journal.Append(t, []kfs.Entry{kfs.Ended{Topic: gone.ID}, gone})
+				journal.Checkpoint(t)
+				p := c.start(true)
+				time.Sleep(time.Minute)
+				if status := p.job.Status(); len(status.halts()) > 0 {
+					t.Errorf("halts: %v", status.halts())
+				}
+				p.stop()
+				for topic, want := range map[*kfs.Topic]int{&gone: at.want, &topic: 4} {
+					table := c.lake.table("db." + topic.Name)
+					if got := len(table.rows[processor.Source{Topic: topic.Name, ID: topic.ID}]); got != want {
+						t.Errorf("%s: %d rows, want %d", topic.Name, got, want)
+					}
+				}
+			})
+		})
+	}
+}

@@ -33,6 +33,7 @@ type Journal struct {
 	offsets  map[kfs.PartitionID]int64
 	names    map[kfs.TopicID]string
 	starts   map[kfs.PartitionID]int64
+	ended    map[kfs.TopicID]bool
 	settled  map[kfs.PartitionID][]kfs.SettledSegment
 	entries  []kfs.Entry // of metadata
 	live     []kfs.Object
@@ -77,7 +78,7 @@ func (j *Journal) Seal(t testing.TB, entries []kfs.Entry, records ...Records) (*
 	t.Helper()
 	if j.offsets == nil {
 		j.offsets, j.names, j.starts = map[kfs.PartitionID]int64{}, map[kfs.TopicID]string{}, map[kfs.PartitionID]int64{}
-		j.settled = map[kfs.PartitionID][]kfs.SettledSegment{}
+		j.settled, j.ended = map[kfs.PartitionID][]kfs.SettledSegment{}, map[kfs.TopicID]bool{}
 	}
 	now := j.now().UnixMilli()
 	m := &kfs.Manifest{Journal: j.Number, Sequence: j.next, Created: now, Epoch: j.Epoch, Writer: kfs.WriterID{1}, Previous: j.crc, Entries: entries}
@@ -123,6 +124,8 @@ func (j *Journal) Skip(t testing.TB, m *kfs.Manifest, object []byte) {
 			j.entries = append(j.entries, e)
 		case kfs.Trim:
 			j.starts[kfs.PartitionID{Topic: e.Topic, Partition: e.Partition}] = e.LogStart
+		case kfs.Ended:
+			j.ended[e.Topic] = true
 		}
 	}
 	j.live = append(j.live, kfs.Object{Sequence: m.Sequence, CRC: crc, Size: int64(len(object)), Created: m.Created, Segments: slices.Clone(m.Segments)})
@@ -192,7 +195,7 @@ func (j *Journal) Checkpoint(t testing.TB) {
 		Metadata: j.entries, Pages: j.pages, Objects: j.live, Released: j.released}
 	for id, next := range j.offsets {
 		c.Partitions = append(c.Partitions, kfs.PartitionState{Topic: id.Topic, Name: j.names[id.Topic], Partition: id.Partition,
-			LogStart: j.starts[id], Next: next, MaxTimestamp: -1, Settled: j.settled[id]})
+			LogStart: j.starts[id], Next: next, MaxTimestamp: -1, Ended: j.ended[id.Topic], Settled: j.settled[id]})
 	}
 	slices.SortFunc(c.Partitions, func(a, b kfs.PartitionState) int {
 		if n := slices.Compare(a.Topic[:], b.Topic[:]); n != 0 {

@@ -333,7 +333,9 @@ func (s *simulation) anyone() *simProcess {
 	return alive[s.rng.IntN(len(alive))]
 }
 
+// alive are the processes that live when whoever was told to stop, or has nothing to wait for, has gone as far as it goes.
 func (s *simulation) alive() (all []*simProcess) {
+	s.wait()
 	for _, p := range s.processes {
 		if !p.dead && !p.ended() {
 			all = append(all, p)

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"context"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
@@ -81,6 +84,21 @@ func (c *crew) finish(patience time.Duration) {
 	}
 }
 
+// slowStore answers a process that has begun to work one GET at a time, and takes its time: the work is shared out long before it is done.
+type slowStore struct {
+	mortalStore
+	turn chan struct{} // holds one
+}
+
+func (s slowStore) Get(ctx context.Context, key string, r blob.Range) (io.ReadCloser, blob.Info, error) {
+	if s.p.running.Load() {
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+		time.Sleep(100 * time.Millisecond)
+	}
+	return s.mortalStore.Get(ctx, key, r)
+}
+
 // TestJointRun has three processes do a bounded run together: each reads its share, and all end when everything is committed.
 func TestJointRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -92,7 +110,7 @@ func TestJointRun(t *testing.T) {
 		}
 		c.until = Until{Latest: true}
 		c.config = func(cfg Config, _ openLabelled) Config {
-			cfg.FileSize = 20_000
+			cfg.FileSize, cfg.Store = 20_000, slowStore{cfg.Store.(mortalStore), make(chan struct{}, 1)}
 			return cfg
 		}
 		for range 3 {
@@ -117,6 +135,7 @@ func TestJointRun(t *testing.T) {
 			wantOffsets(t, c.lake.table("db.events"), int32(p), 0, next)
 		}
 		began := time.Now()
+		c.config = nil
 		c.start(false) // one that is late finds nothing to do
 		c.finish(5 * time.Minute)
 		if p := c.all[3]; p.err != nil || p.job.Status().Tables[0].Commits != 0 || time.Since(began) > 10*time.Second {

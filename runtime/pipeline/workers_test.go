@@ -45,6 +45,8 @@ type crewProcess struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
+
+	running atomic.Bool // it knows where it ends
 }
 
 func newCrew(t *testing.T) *crew {
@@ -99,6 +101,7 @@ func (c *crew) start(alone bool) *crewProcess {
 		if p.err != nil {
 			return
 		}
+		p.running.Store(true)
 		if p.member == nil {
 			p.err = p.job.Run(ctx)
 		} else {

@@ -15,7 +15,7 @@ func TestSignalThatComesTwice(t *testing.T) {
 		go release(ctx, func() { stopped = time.Now() })
 		cancel()
 		began := time.Now()
-		time.Sleep(2 * passedOn)
+		pass(2 * passedOn)
 		if after := stopped.Sub(began); after != passedOn {
 			t.Errorf("signals are given back after %s, want %s", after, passedOn)
 		}

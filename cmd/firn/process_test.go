@@ -41,6 +41,12 @@ func begin(ctx context.Context, turn host.Turn, run string, result error) *turnT
 	return task
 }
 
+// pass lets time pass, and all that happens in it.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // TestTurns has processes run one job: those that have the same end run together, though they find it one after the other; another waits for
 // them, as all do for a worker without an end.
 func TestTurns(t *testing.T) {
@@ -57,7 +63,7 @@ func TestTurns(t *testing.T) {
 		}
 		failed := errors.New("failed")
 		a := begin(t.Context(), turn(), "x", failed)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if a.running {
 			t.Error("a bounded run did not wait for a worker without an end")
 		}
@@ -65,11 +71,11 @@ func TestTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := begin(t.Context(), turn(), "x", nil)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		other := begin(t.Context(), turn(), "y", nil)
 		impatient, cancel := context.WithCancel(t.Context())
 		gaveUp := begin(impatient, turn(), "y", nil)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if !a.running || !b.running || other.running {
 			t.Errorf("two with one end run: %t, %t; one with another: %t", a.running, b.running, other.running)
 		}
@@ -84,12 +90,12 @@ func TestTurns(t *testing.T) {
 		if err := <-a.err; !errors.Is(err, failed) {
 			t.Errorf("the work's error became %v", err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if other.running {
 			t.Error("a run to another end did not wait for both")
 		}
 		close(b.end)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if !other.running {
 			t.Error("a run to another end had no turn")
 		}
@@ -110,9 +116,9 @@ func TestTurnsLost(t *testing.T) {
 		p := &program{logger: slog.New(slog.DiscardHandler), out: io.Discard}
 		began := time.Now()
 		a := begin(t.Context(), p.turns(memory.Service(etcdPrefix, lease.DefaultTTL)), "x", nil)
-		time.Sleep(500 * time.Millisecond)
+		pass(500 * time.Millisecond)
 		memory.Wipe()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if !a.running || a.resolved.Sub(began) < 1500*time.Millisecond {
 			t.Errorf("it runs: %t, with an end of %v after its begin", a.running, a.resolved.Sub(began))
 		}

@@ -88,6 +88,15 @@ func JobConfigKey(job, hash string) string {
 	return JobsPrefix + job + "/config-" + hash + ".json"
 }
 
+// BackfillsPrefix is what the keys of what a job's backfills bring in begin with. job is as for JobKey.
+func BackfillsPrefix(job string) string {
+	mustBeName(job)
+	return JobsPrefix + job + "/backfill-"
+}
+
+// BackfillKey is the key of what a backfill of a job brings in, until it has ended; id has no slash. job is as for JobKey.
+func BackfillKey(job, id string) string { return BackfillsPrefix(job) + id + ".json" }
+
 func mustBeName(name string) {
 	if err := ValidateTopicName(name); err != nil {
 		panic("kfs: key of an unvalidated name: " + err.Error())

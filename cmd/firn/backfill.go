@@ -43,7 +43,7 @@ func (p *program) backfillCommand() *cobra.Command {
 	var flags tableFlags
 	var resources besideFlags
 	var from, until, id string
-	dry := false
+	dry, abandon := false, false
 	c := &cobra.Command{
 		Use:   "backfill -f JOB.yaml [--from WHERE] [--until WHERE]",
 		Short: "Bring in records from before a job began, into its live tables",
@@ -51,13 +51,15 @@ func (p *program) backfillCommand() *cobra.Command {
 
 A job that began at latest, or at a time, has left older records out. A backfill reads them from the log, decodes and transforms them as
 the job file says now, and commits them under a name of its own, {job}/backfill/{id}, with ranges of its own. Offsets that the job,
-or another backfill of it, has accounted for are refused, before anything is read and again with every commit.
+or another backfill of it, has accounted for are refused, before anything is read and again with every commit. So is what another backfill
+is about to bring in that has begun and not ended, at work or killed, before anything is read.
 
   --from   earliest (default), a time, or offsets like events:0=1200,events:1=900 or @offsets.json
   --until  where the job began, in each partition (default), or a time or offsets before that
 
 Killed, it goes on where it was when it is started again with the same --id; without --id, that is the same --from and --until. It holds
-the records that it needs against retention until it is done.
+the records that it needs against retention, and its offsets against other backfills, until it is done; or until it is given up, with
+--id and --abandon: what it has brought in stays, and others may bring in the rest.
 
 Rows of a table with partitions are sorted on the local disk first, so that each partition gets few and large files however the records lie
 in the log. A commit holds what --spill-size of records become, or ten minutes; a run that ends before its commit does that again. Rows
@@ -65,7 +67,8 @@ on disk take more room than records that are compressed: where --spill-size is n
 Exits with 0 when all is committed, else with 1.`,
 		Example: `  firn backfill -f job.yaml                                    # all that there is from before the job began
   firn backfill -f job.yaml --from 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --id january
-  firn backfill -f job.yaml --from events:0=1200 --until events:0=90000 --dry-run`,
+  firn backfill -f job.yaml --from events:0=1200 --until events:0=90000 --dry-run
+  firn backfill -f job.yaml --id january --abandon             # it was killed, and others are to bring in what it has not`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(flags.files) != 1 {
@@ -88,6 +91,9 @@ Exits with 0 when all is committed, else with 1.`,
 			}
 			return flags.each(c.Context(), func(j *jobTables) error {
 				b := &backfill{tables: j, id: id, bounds: bounds}
+				if abandon {
+					return b.giveUp(c.Context(), c.ErrOrStderr())
+				}
 				if err := b.plan(c.Context()); err != nil {
 					return err
 				}
@@ -109,6 +115,8 @@ Exits with 0 when all is committed, else with 1.`,
 	c.Flags().StringVar(&id, "id", "", "name of the backfill, to go on with it; without it the same --from and --until are the same backfill")
 	resources.add(c)
 	c.Flags().BoolVar(&dry, "dry-run", false, "say what would be brought in, and write nothing")
+	c.Flags().BoolVar(&abandon, "abandon", false, "give up a backfill that was killed; what it has brought in stays")
+	c.MarkFlagsMutuallyExclusive("dry-run", "abandon")
 	return c
 }
 
@@ -138,23 +146,33 @@ func (f *besideFlags) parse() (memory int64, spill plugin.Spill, err error) {
 // runBackfill brings in what is left.
 func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Settings, spill plugin.Spill, progress io.Writer, result *backfillResult) (err error) {
 	j := b.tables.job
-	what := &host.Beside{Name: j.Name + ".backfill." + b.id, Receipts: catalog.Backfill(j.Name, b.id), Spill: spill}
+	what := &host.Beside{Name: b.name(), Receipts: catalog.Backfill(j.Name, b.id), Spill: spill}
 	if what.From, what.To = b.offsets(); len(what.To) > 0 {
+		if err := b.claim(ctx); err != nil {
+			return err
+		}
 		settings.Beside = what
 		if result.Tables, err = p.runBeside(ctx, j, settings, b.spans, progress); err != nil {
 			return fmt.Errorf("backfill %s of job %s: %w", b.id, j.Name, err)
 		}
 	}
-	// What it held against retention is not needed any more.
-	if err := b.tables.release(ctx, what.Name); err != nil {
-		return fmt.Errorf("all is committed, but retention still waits for the backfill: %w", err)
+	if err := b.release(ctx); err != nil {
+		return fmt.Errorf("all is committed, but retention and other backfills still wait for this one: %w", err)
 	}
 	return nil
 }
 
+// name is where the store knows the backfill.
+func (b *backfill) name() string { return b.tables.job.Name + ".backfill." + b.id }
+
 // release takes away what holds records of the log against retention, under a name beside the job.
 func (j *jobTables) release(ctx context.Context, name string) error {
-	if err := j.store.Delete(ctx, kfs.JobKey(name)); err != nil && !errors.Is(err, blob.ErrNotFound) {
+	return j.remove(ctx, kfs.JobKey(name))
+}
+
+// remove deletes an object of the source's store, if it is there.
+func (j *jobTables) remove(ctx context.Context, key string) error {
+	if err := j.store.Delete(ctx, key); err != nil && !errors.Is(err, blob.ErrNotFound) {
 		return err
 	}
 	return nil

@@ -103,6 +103,10 @@ func (b *backfill) plan(ctx context.Context) error {
 	if err := errors.Join(b.bounds.from.find(ctx, ends, ids), b.bounds.until.find(ctx, ends, ids)); err != nil {
 		return err
 	}
+	claims, err := b.claims(ctx)
+	if err != nil {
+		return err
+	}
 	accounts := map[string]*catalog.Account{}
 	var refused []error
 	for _, p := range wanted {
@@ -114,12 +118,12 @@ func (b *backfill) plan(ctx context.Context) error {
 				return err
 			}
 		}
-		span, err := b.span(accounts[table], p)
+		span, err := b.span(accounts[table], table, p, claims)
 		if err != nil {
 			refused = append(refused, fmt.Errorf("%s/%d: %w", p.Name, p.Partition, err))
 			continue
 		}
-		if span.Table = table; span.From < span.Until {
+		if span.From < span.Until {
 			b.spans = append(b.spans, span)
 		}
 	}
@@ -151,9 +155,9 @@ func (b *backfill) names(p inspect.Partition) bool {
 	return true
 }
 
-// span is what is brought in of one partition.
-func (b *backfill) span(account *catalog.Account, p inspect.Partition) (backfillSpan, error) {
-	s := backfillSpan{Topic: p.Name, ID: p.Topic, Partition: p.Partition, From: p.Start}
+// span is what is brought in of one partition into a table. It is refused where it meets claims, or what is accounted for.
+func (b *backfill) span(account *catalog.Account, table string, p inspect.Partition, claims backfillClaims) (backfillSpan, error) {
+	s := backfillSpan{Table: table, Topic: p.Name, ID: p.Topic, Partition: p.Partition, From: p.Start}
 	key := iceberg.SourceKey(processor.Source{Topic: p.Name, ID: p.Topic, Partition: p.Partition})
 	name := b.tables.job.Name
 	var began catalog.SourceProgress
@@ -180,6 +184,9 @@ func (b *backfill) span(account *catalog.Account, p inspect.Partition) (backfill
 	}
 	if s.Until > began.First {
 		return s, fmt.Errorf("the job began at %d and accounts for what comes from there: --until must not lie behind it", began.First)
+	}
+	if err := claims.apart(s); err != nil {
+		return s, err
 	}
 	for other, span := range account.Accounted(name, key) {
 		if other != own && span.Overlaps(kfs.Span{Base: s.From, Next: s.Until}) {

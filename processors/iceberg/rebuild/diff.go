@@ -43,7 +43,7 @@ func (r *Rebuild) Diff(ctx context.Context, s *Standing) (*Diff, error) {
 	var names []string
 	below := s.ends()
 	for i, lake := range r.sides() {
-		t, err := r.load(ctx, lake, r.Table)
+		_, t, err := r.look(ctx, lake, r.Table)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +60,7 @@ func (r *Rebuild) Diff(ctx context.Context, s *Standing) (*Diff, error) {
 		if counted.deletes {
 			d.Notes = append(d.Notes, fmt.Sprintf("rows of %s were deleted with delete files, and are counted all the same", [2]string{"the table", "the rebuild"}[i]))
 		}
-		letters, err := r.load(ctx, lake, r.Letters)
+		_, letters, err := r.look(ctx, lake, r.Letters)
 		if err != nil {
 			return nil, err
 		}

@@ -242,3 +242,50 @@ func (b *bench) readable() {
 		}
 	}
 }
+
+// TestFinishedAmid has another process finish a rebuild before each request of its swap to the catalog. Who comes second finds that nothing is left to do,
+// and never that the rebuild had no dead letters because the first has taken them away.
+func TestFinishedAmid(t *testing.T) {
+	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
+		t.Run(string(to), func(t *testing.T) {
+			for n, more := 0, true; more; n++ {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					more = finishAmid(t, &bench{t: t, client: catalogtest.NewFake(), to: to}, n)
+				})
+			}
+		})
+	}
+}
+
+// finishAmid finishes a rebuild in another process before the n-th request of its swap, and reports whether there was one.
+func finishAmid(t *testing.T, b *bench, n int) bool {
+	ctx := t.Context()
+	if err := b.commit(ctx, catalog.New(b.client), before, 40); err != nil {
+		t.Fatal(err)
+	}
+	r := b.rebuild(b.client, after)
+	if _, err := r.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	requests, done := 0, false
+	r.Catalog = catalog.New(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if strings.HasSuffix(op.Name, " file") {
+			return catalogtest.None
+		}
+		if requests++; requests == n+1 {
+			done = true
+			if err := b.rebuild(b.client, after).Finish(ctx); err != nil {
+				t.Errorf("the other process: %v", err)
+			}
+		}
+		return catalogtest.None
+	}))
+	if err := r.Swap(ctx); err != nil {
+		t.Errorf("the swap: %v", err)
+		if err := b.rebuild(b.client, after).Swap(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.want(after, 0, after, 40)
+	return done
+}

@@ -66,29 +66,17 @@ func (r *Rebuild) readLetters(ctx context.Context, t *table.Table, below map[pro
 	return sets, nil
 }
 
-// bothLetters reads the letters of the rebuild, with their table, and of the job.
-func (r *Rebuild) bothLetters(ctx context.Context, below map[processor.Source]int64) (ours *table.Table, want, have map[processor.Source]*letterSet, err error) {
-	theirs, err := r.load(ctx, r.Catalog, r.Letters)
+// bothLetters reads the letters of the rebuild, which lie in ours, and of the job.
+func (r *Rebuild) bothLetters(ctx context.Context, ours *table.Table, below map[processor.Source]int64) (want, have map[processor.Source]*letterSet, err error) {
+	_, theirs, err := r.look(ctx, r.Catalog, r.Letters)
 	if err != nil {
-		return nil, nil, nil, err
-	}
-	if ours, err = r.load(ctx, r.lake(), r.Letters); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if want, err = r.readLetters(ctx, ours, below); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	have, err = r.readLetters(ctx, theirs, below)
-	return ours, want, have, err
-}
-
-// load gives a table, nil if it is not there.
-func (r *Rebuild) load(ctx context.Context, lake *catalog.Catalog, name string) (*table.Table, error) {
-	_, t, err := lake.Account(ctx, name, r.Store)
-	if errors.Is(err, catalog.ErrNoTable) {
-		return nil, nil
-	}
-	return t, err
+	return want, have, err
 }
 
 // sink opens the dead-letter table of readers.
@@ -109,7 +97,11 @@ func (r *Rebuild) sink(ctx context.Context) (*iceberg.Sink, error) {
 // says that dead letters are decided of records that the rebuild does not have.
 func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[string]int64, err error) {
 	below, reopen := s.ends(), map[processor.Source][]int64{}
-	ours, want, have, err := r.bothLetters(ctx, below)
+	_, ours, err := r.look(ctx, r.lake(), r.Letters)
+	if err != nil {
+		return nil, err
+	}
+	want, have, err := r.bothLetters(ctx, ours, below)
 	if err != nil {
 		return nil, err
 	}
@@ -230,8 +222,8 @@ func (r *Rebuild) read(ctx context.Context, from *table.Table, source processor.
 	return letters, nil
 }
 
-// resolveLetters marks the letters as resolved that the rebuild does not have, of the records that it was made of.
-func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt) (err error) {
+// resolveLetters marks the letters as resolved that the rebuild does not have, whose letters lie in ours, of the records that it was made of.
+func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt, ours *table.Table) (err error) {
 	progress, err := rebuilt.Positions(ctx, r.Store)
 	if err != nil {
 		return err
@@ -244,7 +236,7 @@ func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt) 
 		}
 		below[source] = p.Next
 	}
-	_, want, have, err := r.bothLetters(ctx, below)
+	want, have, err := r.bothLetters(ctx, ours, below)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/apache/iceberg-go/table"
+
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
@@ -331,12 +333,18 @@ func (r *Rebuild) fill(ctx context.Context, s *Standing, to map[processor.Source
 	return err
 }
 
-// account is nil for a table that is not there.
-func (r *Rebuild) account(ctx context.Context, lake *catalog.Catalog, name string) (*catalog.Account, error) {
-	a, _, err := lake.Account(ctx, name, r.Store)
+// look is what is known of a table, and the table as it was looked at; both are nil if it is not there.
+func (r *Rebuild) look(ctx context.Context, lake *catalog.Catalog, name string) (*catalog.Account, *table.Table, error) {
+	a, t, err := lake.Account(ctx, name, r.Store)
 	if errors.Is(err, catalog.ErrNoTable) {
-		return nil, nil
+		return nil, nil, nil
 	}
+	return a, t, err
+}
+
+// account is look without the table.
+func (r *Rebuild) account(ctx context.Context, lake *catalog.Catalog, name string) (*catalog.Account, error) {
+	a, _, err := r.look(ctx, lake, name)
 	return a, err
 }
 

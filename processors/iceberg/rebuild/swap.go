@@ -99,6 +99,12 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	if err := r.rename(ctx); err != nil {
 		return err
 	}
+	// The rebuild's dead letters are taken away when it is finished, so they are looked up before it is asked whether it is: who finds none, and that it
+	// is not finished still, knows that there were none.
+	letters, ours, err := r.look(ctx, r.lake(), r.Letters)
+	if err != nil {
+		return err
+	}
 	live, err := r.account(ctx, r.Catalog, r.Table)
 	if err != nil || live == nil {
 		return err
@@ -107,14 +113,10 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	if rebuilt == nil || !rebuilt.Unfinished {
 		return nil
 	}
-	if err := r.resolveLetters(ctx, rebuilt); err != nil {
+	if err := r.resolveLetters(ctx, rebuilt, ours); err != nil {
 		return err
 	}
 	if err := r.Catalog.Finished(ctx, r.Table, r.Job, rebuilt, r.options()); err != nil {
-		return err
-	}
-	letters, err := r.account(ctx, r.lake(), r.Letters)
-	if err != nil {
 		return err
 	}
 	return r.dropLetters(ctx, letters)
@@ -131,6 +133,10 @@ func (r *Rebuild) rename(ctx context.Context) error {
 		return err
 	}
 	if anew == nil {
+		now, err := r.account(ctx, r.Catalog, r.Table)
+		if err != nil || now != nil && now.Table != live.Table {
+			return err // somebody else has given both their names in between
+		}
 		return fmt.Errorf("table %s is sealed, and table %s, which was to take its place, is gone: --abandon breaks the seal", r.Table, r.Anew())
 	}
 	rebuilt := anew.Rebuilt[r.Job]

@@ -96,6 +96,105 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// peak is an allocator that knows how much was allocated at most.
+type peak struct {
+	*memory.CheckedAllocator
+	most int
+}
+
+func (p *peak) Allocate(n int) []byte {
+	b := p.CheckedAllocator.Allocate(n)
+	p.most = max(p.most, p.CurrentAlloc())
+	return b
+}
+
+func (p *peak) Reallocate(n int, b []byte) []byte {
+	b = p.CheckedAllocator.Reallocate(n, b)
+	p.most = max(p.most, p.CurrentAlloc())
+	return b
+}
+
+// One record cannot take what it likes: {} in a list of wide structs takes as much as a struct with values, once there are some behind it.
+func TestOneRecordIsBounded(t *testing.T) {
+	const limit = 4 << 20
+	wide := ""
+	for i := range 900 {
+		wide += fmt.Sprintf(`,"c%d":%d`, i, i)
+	}
+	wide = "{" + wide[1:] + "}"
+	list := func(n int, last string) string { return `{"l":[` + strings.Repeat(`{},`, n) + last + `]}` }
+	for _, test := range []struct{ name, first, doc, want string }{
+		{"columns that are there", `{"l":[` + wide + `]}`, list(100_000, wide), "1 too_large"},
+		{"columns that the record would make", `{"id":1}`, list(100_000, wide), "1 too_large"},
+		{"some that are there, one that it would make", `{"l":[` + wide + `]}`, list(100_000, `{"new":1}`), "1 too_large"},
+		{"lists in lists", `{"l":[` + wide + `],"m":[[{"a":1}]]}`, `{"m":[` + strings.Repeat(`[],`, 10_000) + `[` + strings.Repeat(`{},`, 10) + `{"a":1}]],"l":[` + strings.Repeat(`{},`, 100_000) + wide + `]}`, "1 too_large"},
+		{"within the limit", `{"l":[` + wide + `]}`, list(500, wide), ""},
+		{"numbers", `{"l":[1]}`, `{"l":[` + strings.Repeat("1,", 2<<20) + `1]}`, ""},
+		{"decimals", `{"d":["1.5"]}`, `{"d":[` + strings.Repeat("1,", 2<<20) + `1]}`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := Config{MaxBytes: limit}
+			if test.name == "decimals" {
+				cfg.Declared = &schema.Schema{Fields: []schema.Field{{Name: "d", Type: schema.ListOf(schema.Type{Kind: schema.Decimal, Precision: 9, Scale: 2})}}}
+			}
+			mem := &peak{CheckedAllocator: memory.NewCheckedAllocator(memory.DefaultAllocator)}
+			d, err := New(cfg, nil, mem)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.AssertSize(t, 0)
+			defer d.Release()
+			if err := d.Append(quakes, batchOf(t, 0, []byte(test.first)), all); err != nil {
+				t.Fatal(err)
+			}
+			before := d.Schema()
+			rows, _ := d.Flush()
+			rows.Release()
+			if err := d.Append(quakes, batchOf(t, 1, []byte(test.doc)), all); err != nil {
+				t.Fatal(err)
+			}
+			// Buffers grow by doubling, and have what they held beside them while they do.
+			if most := 4 * max(limit, listGrowth*len(test.doc)); mem.most > most {
+				t.Errorf("%d bytes were allocated, want at most %d", mem.most, most)
+			}
+			rows, letters := d.Flush()
+			got := ""
+			for _, l := range letters {
+				got += fmt.Sprintf("%d %s", l.Offset, l.Class)
+				if !strings.Contains(l.Message, "field l: its elements, with the lists before it, would take more than") {
+					t.Error(l.Message)
+				}
+			}
+			if got != test.want || (rows == nil) != (test.want != "") {
+				t.Errorf("dead letters %q, want %q", got, test.want)
+			}
+			if rows != nil {
+				rows.Release()
+			}
+			if after := d.Schema(); test.want != "" && !strings.HasPrefix(test.name, "some") && !after.Equal(before) {
+				t.Errorf("a dead letter has made the columns %s of %s", after, before)
+			}
+		})
+	}
+}
+
+// A large record among many is taken alone, however large it is: it was in one batch when it was produced.
+func TestLargeRecordAmongMany(t *testing.T) {
+	d := newDecoder(t, Config{MaxBytes: 1 << 20}, nil)
+	var values [][]byte
+	for range 1000 {
+		values = append(values, []byte(`{"s":"x"}`))
+	}
+	values[500] = []byte(`{"s":"` + strings.Repeat("x", 2<<20) + `"}`)
+	batch := batchOf(t, 0, values...)
+	if err := d.Append(quakes, batch, all); !errors.Is(err, ErrFull) {
+		t.Errorf("all of them: %v, want ErrFull", err)
+	}
+	if err := d.Append(quakes, batch, kfs.Span{Base: 500, Next: 501}); err != nil || d.Rows() != 1 {
+		t.Errorf("the large one: %v, %d rows", err, d.Rows())
+	}
+}
+
 // Dead letters count as memory.
 func TestDeadLettersAreBounded(t *testing.T) {
 	d := newDecoder(t, Config{MaxBytes: 1 << 20}, nil)

@@ -45,6 +45,7 @@ func newColumn(f schema.Field, mem memory.Allocator) *column {
 	for _, f := range f.Type.Fields {
 		c.addField(f)
 	}
+	c.setWidth()
 	return c
 }
 

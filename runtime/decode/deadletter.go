@@ -27,6 +27,7 @@ const (
 	InvalidValue Class = "invalid_value" // a string that is no date, time, decimal or base64 where its column wants one
 	MissingField Class = "missing_field" // a required field is not there or null
 	SchemaLimit  Class = "schema_limit"  // the record would make too many columns, too deep, or too long a name
+	TooLarge     Class = "too_large"     // the record's lists would take far more memory than the record has bytes, see Config.MaxBytes
 )
 
 // DeadLetter is a record that is no row, with all that it had. It owns its bytes.

@@ -54,7 +54,7 @@ import (
 )
 
 // ErrFull says that a batch was not taken because its rows would go beyond a bound: Flush, and Append the same again. If the decoder
-// held no rows the batch alone is too large, and a smaller span of it is to be appended.
+// held no rows the batch alone is too large, and a smaller span of it is to be appended. One record is never too much for an empty decoder.
 var ErrFull = errors.New("the decoder is full")
 
 // Format is how the value of a record becomes columns.
@@ -87,7 +87,8 @@ type Config struct {
 	// BatchBytes bounds the records of one batch after decompression; 0 means record.DecompressedBytes.
 	BatchBytes int // at most 512 MiB
 	// MaxBytes bounds what the decoder holds before it is ErrFull; 0 means 256 MiB, at most 1 GiB. It should lie well above the Bytes at
-	// which the caller flushes, for a batch that meets the bound is decoded twice.
+	// which the caller flushes, for a batch that meets the bound is decoded twice. A record whose lists alone would take more, and more
+	// than nine times its own size, is a dead letter.
 	MaxBytes int64
 }
 
@@ -223,7 +224,7 @@ func (d *Decoder) compile(payload schema.Schema) {
 	d.size = -1
 	d.coords = newCoordinates(d.cfg, d.mem)
 	d.root = newColumn(schema.Field{Type: schema.StructOf(payload.Fields...)}, d.mem)
-	d.json.inferred = d.cfg.Value == JSON && d.cfg.Declared == nil
+	d.json.inferred, d.json.bound = d.cfg.Value == JSON && d.cfg.Declared == nil, d.cfg.MaxBytes
 	d.setPayload(payload)
 }
 
@@ -250,6 +251,7 @@ func (d *Decoder) Bytes() int64 {
 
 // measure goes through all columns, which takes as long as a record of them: once for each batch is enough, for there may be one record in it.
 func (d *Decoder) measure() int64 {
+	d.json.listed = 0
 	return d.coords.columns.bytes(d.rows) + d.root.bytes(d.rows) + d.heavy
 }
 
@@ -273,8 +275,11 @@ func (d *Decoder) Append(src processor.Source, batch []byte, span kfs.Span) erro
 	return fmt.Errorf("topic %s, partition %d: %w", src.Topic, src.Partition, err)
 }
 
-// rowsPerCheck is how many records may come between two looks at the memory.
-const rowsPerCheck = 256
+// Between two looks at the memory there may come so many records, and lists with elements that take one part in so many of MaxBytes.
+const (
+	rowsPerCheck  = 256
+	listsPerCheck = 4
+)
 
 func (d *Decoder) append(src processor.Source, batch []byte, span kfs.Span) error {
 	if err := record.Verify(batch); err != nil {
@@ -294,7 +299,8 @@ func (d *Decoder) append(src processor.Source, batch []byte, span kfs.Span) erro
 		if span.Contains(d.record.Offset) {
 			d.add(&src, &d.record)
 		}
-		if n%rowsPerCheck == 0 && d.measure() > d.cfg.MaxBytes {
+		look := n%rowsPerCheck == 0 || d.json.listed > 8*d.cfg.MaxBytes/listsPerCheck
+		if look && d.measure() > d.cfg.MaxBytes && d.rows+len(d.letters) > 1 {
 			return ErrFull
 		}
 	}

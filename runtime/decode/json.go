@@ -17,6 +17,10 @@ type parser struct {
 	scratch  []byte   // a string with its escapes resolved
 	inexact  []place  // where the document gives Long columns integers that no double can hold
 
+	bound  int64 // bytes that lists of a small document may take
+	listed int64 // bits that elements of lists have taken since the last look at the memory, at most
+	most   int64 // what that may come to with the document in hand
+
 	// Of infer.
 	stale   [][2]int // ranges of the document that do not count
 	objects int      // seen so far
@@ -26,6 +30,7 @@ type parser struct {
 // decode reads a document into slot of the members of root. After a fault the members may hold parts of it, from slot on.
 func (p *parser) decode(root *column, slot int, doc []byte) bool {
 	p.inexact = p.inexact[:0]
+	p.most = p.listed + 8*max(p.bound, listGrowth*int64(len(doc)))
 	i := space(doc, 0)
 	if i >= len(doc) || doc[i] != '{' {
 		return p.end(p.notObject(doc, i))
@@ -274,6 +279,10 @@ func (p *parser) other(c *column, slot int, doc []byte, i int) int {
 	return p.misfit(TypeConflict, fmt.Sprintf("the column is %s, the value %s", c.typ.Short(), kindOf(doc[i])))
 }
 
+// listGrowth is how many times its own size a document's lists may take in any case. Numbers in a list take hardly more than eight times what
+// they are written with; {} in a list of structs takes thousands of times that, as soon as a later element has values.
+const listGrowth = 9
+
 func (p *parser) list(c *column, slot int, doc []byte, i int) int {
 	element := c.fields[0]
 	at := int(c.i32[slot])
@@ -288,6 +297,9 @@ func (p *parser) list(c *column, slot int, doc []byte, i int) int {
 			return i
 		}
 		at++
+		if p.listed += int64(element.width); p.listed > p.most {
+			return p.fail(TooLarge, fmt.Sprintf("its elements, with the lists before it, would take more than %d bytes", max(p.bound, listGrowth*int64(len(doc)))))
+		}
 		if element.required && element.n < at {
 			return p.misfit(MissingField, "a null in a list whose elements are required")
 		}

@@ -51,6 +51,7 @@ type program struct {
 	first   int32            // a struct's member that came first in the last object
 	needs   []*column        // a struct's required members
 	inexact bool             // a Long held an integer that no double can hold
+	width   int              // bits of a slot, with those of a struct's members
 }
 
 // addField appends a member, or the element of a list.
@@ -98,6 +99,16 @@ func doubleHolds(v int64) bool {
 	return f < 1<<63 && int64(f) == v
 }
 
+// setWidth computes the column's width from its kind and its members.
+func (c *column) setWidth() {
+	c.width = slotBits(c.kind)
+	if c.kind == schema.Struct {
+		for _, f := range c.fields {
+			c.width += f.width
+		}
+	}
+}
+
 // widen changes the column to a type that schema merging made of its own: members are appended, numbers converted in place.
 func (c *column) widen(t schema.Type) {
 	c.typ = t
@@ -108,6 +119,7 @@ func (c *column) widen(t schema.Type) {
 			c.fields[i].widen(f.Type)
 		}
 	}
+	defer c.setWidth()
 	if c.kind == t.Kind {
 		return
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 // widen is the slow path of a record that the columns do not fit: it merges the record's types into the schema, and decodes the record
-// into the widened columns. A record that does not fit then either is a fault, and changes nothing. What faults cost depends on the
-// record, not on the number of columns that there are.
+// into the widened columns. A record that does not fit then either is a fault, and changes nothing; but one that is too large for all the
+// columns only may have widened them. What faults cost depends on the record, not on the number of columns that there are.
 func (d *Decoder) widen(v []byte) *fault {
 	misfit := d.json.fault
 	types, f := d.json.infer(d.root, v)
@@ -43,10 +43,14 @@ func (d *Decoder) widen(v []byte) *fault {
 	}
 	d.root.widen(schema.StructOf(merged.Fields...))
 	d.setPayload(merged)
-	if !d.json.decode(d.root, d.rows, v) {
+	if d.json.decode(d.root, d.rows, v) {
+		return nil
+	}
+	if d.json.fault.class != TooLarge { // lists of all columns take more than those of the record's own
 		panic("decode: a record fits empty columns but not those that hold rows: " + d.json.fault.what)
 	}
-	return nil
+	d.root.truncate(d.rows)
+	return &d.json.fault
 }
 
 // try tells whether the columns that a record needs can be widened so that it fits, before anything that holds rows is changed: the

@@ -59,7 +59,7 @@ func compile(text string, in *arrow.Schema, complete bool) (*expression, error) 
 		return nil, describe(text, issues, unknown, in)
 	}
 	e.result = checked.OutputType()
-	var options []cel.ProgramOption
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), e.row.judge()}
 	if loops(checked) {
 		options = append(options, cel.CostLimit(maxCost)) // counting takes as long as the rest
 	}
@@ -134,22 +134,27 @@ func absent(env *cel.Env, text string, in *arrow.Schema) []string {
 	return names
 }
 
-// errNull is the outcome of an expression that met a null it could not be decided without.
+// errNull is that there is nothing in a struct that is null.
 var errNull = errors.New("null")
 
 // eval evaluates the expression for a row; nil is null. The value is valid as long as the batch is.
 func (e *expression) eval(rows arrow.RecordBatch, row int) (ref.Val, error) {
 	e.row.rows, e.row.row, e.row.null = rows, row, false
 	v, _, err := e.program.Eval(e.row)
-	switch {
-	case err != nil && e.row.null:
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case v == types.NullValue:
+	if err == nil && v == types.NullValue || e.ofNull(err) {
 		return nil, nil
 	}
-	return v, nil
+	return v, err
+}
+
+// ofNull reports whether an error was caused by a null.
+func (e *expression) ofNull(err error) bool {
+	var j *judged
+	if errors.As(err, &j) {
+		return j.null
+	}
+	var failed *types.Err // else it took too long
+	return errors.As(err, &failed) && e.row.null
 }
 
 // rowValues is the row that an expression is evaluated for.

@@ -32,8 +32,9 @@
 // Besides the standard functions there are those of CEL's string and math extensions, and numbers of different types can be compared.
 // == and != compare null like any value: a != 5 is true where a is null. Any other operator or function that meets a null makes the whole
 // expression null, as in SQL, unless it is decided without: "a == null || a < 5" is. A row for which a filter is null is not kept. Expressions
-// know no clock and no chance. One that fails, or takes more than a bounded number of steps, rejects its row. Where the schema is inferred
-// and the columns have other types than the expression wants, rows with values there are rejected.
+// know no clock and no chance. One that fails for another reason than a null, or takes more than a bounded number of steps, rejects its row,
+// whatever it compared with null before. Where the schema is inferred and the columns have other types than the expression wants, rows with
+// values there are rejected.
 package transform
 
 import (

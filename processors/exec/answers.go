@@ -12,7 +12,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/schema"
@@ -30,19 +29,17 @@ type answers struct {
 	in     *bufio.Reader // of pipe
 	given  *arrow.Schema // what the program is given
 	limit  int64         // bytes of an answer
-	mem    *allowance
-	reader *ipc.Reader // nil until the first answer
+	reader *ipc.Reader   // nil until the first answer
 }
 
 func newAnswers(pipe io.Reader, given *arrow.Schema, limit int64) *answers {
-	return &answers{pipe: pipe, in: bufio.NewReaderSize(pipe, 64<<10), given: given, limit: limit, mem: &allowance{Allocator: memory.DefaultAllocator, most: limit}}
+	return &answers{pipe: pipe, in: bufio.NewReaderSize(pipe, 64<<10), given: given, limit: limit}
 }
 
 // next takes the next batch, which is the caller's to release. It is sound Arrow in columns that a table can have.
 func (a *answers) next() (arrow.RecordBatch, error) {
-	a.mem.taken = 0
 	if a.reader == nil {
-		r, err := ipc.NewReader(&frames{in: a.in, most: a.limit}, ipc.WithAllocator(a.mem))
+		r, err := ipc.NewReader(&frames{in: a.in, most: a.limit})
 		if err != nil {
 			return nil, fmt.Errorf("no Arrow stream came: %w", err)
 		}
@@ -135,30 +132,4 @@ func excerpt(text string) string {
 		text = text[:most] + "…"
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
-}
-
-// allowance is an allocator that gives no more than so much for one answer, which may claim any size.
-type allowance struct {
-	memory.Allocator
-	most, taken int64
-}
-
-// Allocate implements memory.Allocator.
-func (a *allowance) Allocate(n int) []byte {
-	a.take(n)
-	return a.Allocator.Allocate(n)
-}
-
-// Reallocate implements memory.Allocator.
-func (a *allowance) Reallocate(n int, v []byte) []byte {
-	a.take(n - cap(v))
-	return a.Allocator.Reallocate(n, v)
-}
-
-// take panics where there is no more, which the reader of streams makes an error of.
-func (a *allowance) take(n int) {
-	a.taken += int64(max(n, 0))
-	if a.taken > a.most {
-		panic(fmt.Errorf("it takes more than %d bytes", a.most))
-	}
 }

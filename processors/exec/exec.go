@@ -8,8 +8,8 @@
 // that message; the column itself goes no further. Its standard error is logged at debug level, and its end is part of messages. It must
 // answer a batch without rows with one, and the same batch with the same answer.
 //
-// An answer is one batch and has the columns of tables: no dictionaries or unsigned numbers, names that a column can have. It is looked
-// through before anything is made of it, whatever it claims to be, and may take no more than its memory.
+// An answer is one batch, not compressed, and has the columns of tables: no dictionaries or unsigned numbers, names that a column can have. It
+// is looked through before anything is made of it, whatever it claims to be, and may take no more than its memory.
 //
 // A program that ends, answers late, or answers what it must not is killed and started again, and the batch is given again, then halves of
 // it, until the rows that it fails for are found. These are rejected: what becomes of them is the job's error policy. Before a row is

@@ -1,6 +1,9 @@
 package exec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // Bounds of a message's metadata, beside its size. What is within them is more than tables have.
 const (
@@ -14,12 +17,17 @@ const (
 	schemaFields, schemaCustom                             = 1, 2
 	fieldName, fieldChildren, fieldCustom                  = 0, 5, 6
 	customKey, customValue                                 = 0, 1
+	batchCompression                                       = 3
 
-	typeSchema = 1 // a messageType
+	typeSchema, typeBatch = 1, 3 // messageTypes
 )
 
+// errCompressed: a decompressor makes room for what a stream claims, and nobody gains by compression between two processes.
+var errCompressed = errors.New("it is compressed; a program writes its answers as they are, which is what Arrow's writers do unless they are told otherwise")
+
 // checkMetadata gives the length of a message's body, once the metadata holds what it claims: the library makes room for as many fields as a
-// vector says it has, and for a text each time that something refers to it, and who is out of memory cannot be helped.
+// vector says it has, and for a text each time that something refers to it, and who is out of memory cannot be helped. A body that is
+// compressed is refused.
 func checkMetadata(metadata []byte) (body int64, err error) {
 	f := &flat{bytes: metadata}
 	message := f.uint32(0)
@@ -27,15 +35,21 @@ func checkMetadata(metadata []byte) (body int64, err error) {
 		body = f.int64(at)
 	}
 	f.custom(message, messageCustom)
-	if at := f.field(message, messageType); at > 0 && f.uint8(at) == typeSchema {
-		if header := f.field(message, messageHeader); header > 0 {
-			schema := f.follow(header)
-			f.columns(schema, schemaFields, 1)
-			f.custom(schema, schemaCustom)
+	compressed := false
+	if is, at := f.field(message, messageType), f.field(message, messageHeader); is > 0 && at > 0 {
+		switch header := f.follow(at); f.uint8(is) {
+		case typeSchema:
+			f.columns(header, schemaFields, 1)
+			f.custom(header, schemaCustom)
+		case typeBatch:
+			compressed = f.field(header, batchCompression) > 0
 		}
 	}
-	if f.wrong || body < 0 {
+	switch {
+	case f.wrong || body < 0:
 		return 0, errNoStream
+	case compressed:
+		return 0, errCompressed
 	}
 	return body, nil
 }

@@ -49,12 +49,12 @@ func start(command []string, columns *arrow.Schema, limit int64, log *slog.Logge
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start program %s: %w", command[0], err)
 	}
-	if err := limitData(p.cmd.Process.Pid, limit); err != nil {
-		p.kill()
-		return nil, fmt.Errorf("bound the memory of program %s: %w", command[0], err)
-	}
 	p.writer = ipc.NewWriter(p.stdin, ipc.WithSchema(columns))
 	p.answers = newAnswers(p.stdout, columns, limit)
+	if err := limitData(p.cmd.Process.Pid, limit); err != nil {
+		p.kill()
+		return nil, fmt.Errorf("bound the memory of program %s, which may not be another user's: %w", command[0], err)
+	}
 	return p, nil
 }
 

@@ -17,9 +17,14 @@ func killGroup(c *exec.Cmd) {
 	c.Process.Kill()
 }
 
-// limitData bounds the memory that a process writes to.
+// limitData bounds the memory that a process writes to, by no more than it was bounded before.
 func limitData(pid int, bytes int64) error {
-	return unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: uint64(bytes), Max: uint64(bytes)}, nil)
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, nil, &before); err != nil {
+		return err
+	}
+	most := min(uint64(bytes), before.Max)
+	return unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil)
 }
 
 // readable reports whether there is something to be read from a pipe, without waiting.

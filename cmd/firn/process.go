@@ -89,13 +89,25 @@ func (p *program) turns(leases *lease.Service) host.Turn {
 			if err != nil {
 				return waited(ctx, err)
 			}
-			switch err = p.enter(ctx, leases, session, task); {
-			case err == nil:
-				return errors.Join(task.Work(ctx), session.Close())
-			case ctx.Err() != nil || !errors.Is(err, lease.ErrLost):
-				return errors.Join(waited(ctx, err), session.Close())
+			err = p.enter(ctx, leases, session, task)
+			again := errors.Is(err, lease.ErrLost) && ctx.Err() == nil
+			if err == nil {
+				err = task.Work(ctx)
+			} else {
+				err = waited(ctx, err)
+			}
+			p.leave(session, task.Job)
+			if !again {
+				return err
 			}
 		}
+	}
+}
+
+// leave ends a session. What the run has committed is committed: without etcd, others wait until the session ends by itself.
+func (p *program) leave(session *lease.Session, job string) {
+	if err := session.Close(); err != nil {
+		p.logger.Warn("leaving the job to the others, who wait until the lease is over", "job", job, "err", err)
 	}
 }
 

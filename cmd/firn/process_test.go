@@ -109,6 +109,24 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// TestTurnsAway has etcd go away while a run is at work: what it has done is done, and it exits with 0.
+func TestTurnsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := lease.NewMemory()
+		p := &program{logger: slog.New(slog.DiscardHandler), out: io.Discard}
+		a := begin(t.Context(), p.turns(memory.Service(etcdPrefix, lease.DefaultTTL)), "x", nil)
+		pass(time.Minute)
+		memory.SetAway(true)
+		close(a.end)
+		if err := <-a.err; err != nil {
+			t.Error(err)
+		}
+		if err := memory.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestTurnsLost has the lease be lost while a run finds its end: it finds it again.
 func TestTurnsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -87,6 +87,12 @@ table: {name: "lake.{topic}"}
 	if err := w.run(after); err == nil || !strings.Contains(err.Error(), "--decide-anew") {
 		t.Errorf("without the file that has decided: %v", err)
 	}
+	if err := os.WriteFile(kept[0], []byte(`{"version":1,"job":{"transform":[{"exec":{"command":["touch","/tmp/taken"]}}],"table":{"name":"lake.{topic}"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.run(after); err == nil || !strings.Contains(err.Error(), "somebody has changed it") {
+		t.Errorf("with another file in the place of the one that has decided: %v", err)
+	}
 	if err := os.Rename(kept[0]+".away", kept[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -207,7 +207,9 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return openLetters(ctx, j.DeadLetterTable(), nil, lineage)
 	}
 	cfg.OpenTransforms = of.steps(openTransforms(j, logger))
-	cfg.Former = func(kept []byte) (*pipeline.Form, error) { return p.form(kept, j.Name, made, logger) }
+	cfg.Former = func(hash string, kept []byte) (*pipeline.Form, error) {
+		return p.form(hash, kept, j.Name, made, logger)
+	}
 	r.Pipeline, err = pipeline.New(cfg)
 	return r, err
 }
@@ -227,7 +229,10 @@ func openTransforms(j *job.Job, logger *slog.Logger) func(table string) ([]pipel
 }
 
 // form is how a job file that was kept makes rows of records.
-func (p *Program) form(kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
+func (p *Program) form(hash string, kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
+	if err := job.CheckKept(hash, kept); err != nil {
+		return nil, err
+	}
 	j, err := p.reader().ParseKept(kept)
 	if err != nil {
 		return nil, err

@@ -86,8 +86,20 @@ func (j *Job) Hash() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	h := sha256.Sum256(k)
-	return hex.EncodeToString(h[:8]), nil
+	return hashOf(k), nil
+}
+
+func hashOf(kept []byte) string {
+	h := sha256.Sum256(kept)
+	return hex.EncodeToString(h[:8])
+}
+
+// CheckKept tells what Kept has written under a hash from anything else: a job that it is taken for would run what it says, programs included.
+func CheckKept(hash string, text []byte) error {
+	if is := hashOf(text); is != hash {
+		return fmt.Errorf("its hash is %s: somebody has changed it", is)
+	}
+	return nil
 }
 
 // ParseKept reads what Kept has written: a job that decodes, transforms and routes as that one did, and has no more than that.

@@ -1,7 +1,9 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -58,6 +60,13 @@ func TestKept(t *testing.T) {
 	again, err := back.Kept()
 	if err != nil || string(again) != string(text) {
 		t.Errorf("kept %s\nread %s, %v", text, again, err)
+	}
+	hash, err := j.Hash()
+	if err := errors.Join(err, CheckKept(hash, text)); err != nil {
+		t.Errorf("what was kept, under its hash: %v", err)
+	}
+	if err := CheckKept(hash, bytes.Replace(text, []byte("drop"), []byte("exec"), 1)); err == nil || !strings.Contains(err.Error(), "somebody has changed it") {
+		t.Errorf("another file under its hash: %v", err)
 	}
 	want, _ := j.Decoding()
 	got, err := back.Decoding()

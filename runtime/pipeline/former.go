@@ -48,7 +48,7 @@ func (j *Job) former(ctx context.Context, hash string) (*Form, error) {
 	}
 	var form *Form
 	if !gone {
-		form, err = j.cfg.Former(kept)
+		form, err = j.cfg.Former(hash, kept)
 	}
 	if err != nil {
 		return nil, halted(fmt.Sprintf("%s, the job file that decided them, cannot be used: %v", key, err),

@@ -46,7 +46,7 @@ func under(cfg Config, l *lake, config string) Config {
 		"b": {Route: cfg.Route, OpenTransforms: steps(thirds(2, 0, l.mem))},
 	}
 	cfg.Hash, cfg.Kept, cfg.OpenTransforms = config, []byte("kept "+config), forms[config].OpenTransforms
-	cfg.Former = func(kept []byte) (*Form, error) {
+	cfg.Former = func(_ string, kept []byte) (*Form, error) {
 		form, ok := forms[strings.TrimPrefix(string(kept), "kept ")]
 		if !ok {
 			return nil, fmt.Errorf("%q is no configuration", kept)

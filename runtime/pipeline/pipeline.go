@@ -72,10 +72,11 @@ type Config struct {
 
 	// Hash tells apart what records become: configurations with the same one have the same Form, and sinks store it with positions. Kept is
 	// put under it into the store, and Former makes the Form of it again: where a part of a job's tables is behind another, the rest of
-	// what lies between comes to be as the one that is ahead has it. Without Hash nothing is kept; without Former the present one decides.
+	// what lies between comes to be as the one that is ahead has it. The hash comes from the tables and kept from the store, where others may
+	// write: Former refuses what does not fit. Without Hash nothing is kept; without Former the present one decides.
 	Hash       string
 	Kept       []byte
-	Former     func(kept []byte) (*Form, error)
+	Former     func(hash string, kept []byte) (*Form, error)
 	DecideAnew bool // the present Form decides also where a former one cannot be had
 
 	// Assignment says which partitions are this process's to read, where several work on the job; nil: all.

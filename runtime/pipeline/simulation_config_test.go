@@ -28,7 +28,7 @@ func (p *simProcess) configure(cfg *Config) {
 	}
 	route, errors := cfg.Route, cfg.Errors
 	cfg.Hash, cfg.Kept, cfg.OpenTransforms = p.file, []byte(p.file), simSteps(p.file)
-	cfg.Former = func(kept []byte) (*Form, error) {
+	cfg.Former = func(_ string, kept []byte) (*Form, error) {
 		return &Form{OpenTransforms: simSteps(string(kept)), Route: route, Errors: errors}, nil
 	}
 }

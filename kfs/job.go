@@ -20,11 +20,12 @@ type Job struct {
 	Tables  []JobTable `json:"tables"`
 	// Halts are what does not go on before a person has decided something.
 	Halts []JobHalt `json:"halts,omitempty"`
-	// Workers are the processes that share the job, as one of them saw them last. A job that one process runs has none.
+	// Workers are the processes that share the job, as one of them saw them last, or the one that wrote this and takes itself for the only one.
+	// Those that have ended are not among them, unless they were killed.
 	Workers []JobWorker `json:"workers,omitempty"`
 }
 
-// JobWorker is one of the processes that share a job.
+// JobWorker is one of the processes that run a job. One that does not share it reads all, and says nothing more than who it is.
 type JobWorker struct {
 	ID   string `json:"id"`   // random, new with every start
 	Name string `json:"name"` // for a person: host and process

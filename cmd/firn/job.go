@@ -37,7 +37,7 @@ func (p *program) runner() *host.Program {
 		Transforms: transforms,
 		Sinks:      plugin.Sinks{"iceberg": tables, "jsonl": jsonl.Kind()},
 		Sink:       "iceberg",
-		Getenv:     os.LookupEnv, Out: p.out, Terminal: isTerminal(p.out), Logger: p.logger,
+		Getenv:     os.LookupEnv, Out: p.out, Terminal: isTerminal(p.out), Logger: p.logger, Name: processName(),
 	}
 }
 

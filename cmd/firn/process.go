@@ -36,7 +36,6 @@ there when it began, and with 1 if any of it has halted. Runs with another --unt
 	c.PreRunE = func(*cobra.Command, []string) (err error) {
 		runner.Logger, runner.Metrics = p.logger, metrics
 		if len(etcd) > 0 {
-			runner.Name = processName()
 			runner.Leases, _, err = dialLeases(etcd, etcdPrefix)
 		}
 		return err

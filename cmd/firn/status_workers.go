@@ -28,6 +28,9 @@ func workersOf(all []kfs.JobWorker, tables []kfs.JobTable) []workerStatus {
 	}
 	workers := []workerStatus{}
 	for _, w := range all {
+		if len(w.Reads) == 0 && len(w.Commits) == 0 && len(all) == 1 {
+			continue // it shares nothing: it reads all, or has died
+		}
 		one := workerStatus{ID: w.ID, Name: w.Name, Reads: map[string]string{}, Commits: append([]string{}, w.Commits...)}
 		for id, partitions := range w.Reads {
 			name, ok := names[id]

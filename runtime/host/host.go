@@ -44,7 +44,7 @@ type Program struct {
 	Logger     *slog.Logger                         // default: silent
 	Metrics    prometheus.Registerer                // default: none
 	Leases     *lease.Service                       // shared by the processes that work on the same jobs; nil: this one is alone
-	Name       string                               // of the process among them, for people
+	Name       string                               // of this process, for people
 	Around     func(context.Context, Session) error // runs the session, with whatever belongs around it; default: the session alone
 }
 
@@ -184,7 +184,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	}
 	made := route.NewTables(j.Table.Max, j.DeadLetterTable())
 	of := newRoutes(template, made)
-	cfg.Store, cfg.Logger, cfg.Route = store, logger, of.name
+	cfg.Store, cfg.Logger, cfg.Route, cfg.Process = store, logger, of.name, p.Name
 	if template.ByContent() {
 		cfg.Fills = of.fills
 	}

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +63,7 @@ func (j *Job) readFile(ctx context.Context) (tables map[string]known, f *kfs.Job
 	f = new(kfs.Job)
 	body, _, err := blob.ReadAll(ctx, j.cfg.Store, kfs.JobKey(j.cfg.Name), blob.All, kfs.MaxJobBytes)
 	if errors.Is(err, blob.ErrNotFound) {
+		j.filed = nil
 		return nil, f, nil
 	}
 	if err != nil {
@@ -130,8 +130,7 @@ func (j *Job) writeStatus(ctx context.Context) bool {
 	if team, ok := j.cfg.Assignment.(Team); ok {
 		body, nothing, err = j.share(ctx, team)
 	} else {
-		body, err = kfs.EncodeJob(j.file())
-		nothing = err == nil && bytes.Equal(body, j.filed)
+		body, nothing, err = j.alone(ctx)
 	}
 	if nothing {
 		return true

@@ -36,6 +36,7 @@ type Job struct {
 	filed  []byte        // the object as it is in the store, as far as is known
 	said   []byte        // what this process had to say of it when it merged it last with what others say
 	merged time.Time     // when that was
+	others namesakes     // where no other process is known to run the job
 
 	leaving bool // nothing runs any more; set before the last write
 
@@ -47,6 +48,7 @@ type Job struct {
 	tables  map[string]*table // by topic
 	names   map[string]string // the topic of each table
 	halts   []error           // collisions and journals
+	apart   error             // another job of this name runs; nil if none is known of
 	readers map[uint32]readerState
 	turns   map[uint32]uint64         // of the share that the reader of each journal takes, where processes share the job
 	live    map[string]kfs.Topic      // that there were when a run until offsets began
@@ -159,6 +161,7 @@ func (j *Job) remember(ctx context.Context) (err error) {
 		}
 		if err == nil {
 			j.lineage = file.Lineage
+			j.meetFile(file)
 			return nil
 		}
 		wait := j.backoff(failures)

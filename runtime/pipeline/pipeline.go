@@ -13,6 +13,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,8 @@ type Start struct {
 type Config struct {
 	Name  string     // of the job; kfs.ValidateTopicName holds for it
 	Store blob.Store // at the namespace's root
+	// ID tells this process from others that run a job of this name; random if empty. Process names it to people.
+	ID, Process string
 	// KafScale says that the store is a bucket of KafScale: segments by topic and partition, and no journals. Its topics have no ids of their own,
 	// see tail.SegmentTopic, and nobody there heeds retention holds.
 	KafScale bool
@@ -138,6 +141,10 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FileSize, 128<<20)
 	setDefault(&c.MemoryBytes, 512<<20)
 	setDefault(&c.Grace, 10*time.Second)
+	if c.ID == "" {
+		c.ID = rand.Text()
+	}
+	setDefault(&c.Process, c.ID)
 	if c.Assignment == nil {
 		c.Assignment = everything{}
 	}

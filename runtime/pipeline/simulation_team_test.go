@@ -44,6 +44,7 @@ func (s *simulation) named(key string) string {
 // share makes a process one of the workers, and says how it runs its job.
 func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) {
 	s := p.simulation
+	cfg.ID = p.name()
 	if s.leases == nil {
 		return func(ctx context.Context, job *Job) error { return job.Run(ctx) }
 	}

@@ -15,7 +15,7 @@ import (
 // Status is what a job looks like from outside.
 type Status struct {
 	Tables []TableStatus
-	Halted []error // journals that cannot be read, topics without a table
+	Halted []error // journals that cannot be read, topics without a table, another job of this name
 }
 
 // TableStatus is one table of a job.
@@ -194,6 +194,9 @@ func (t *table) countHalted() {
 func (j *Job) Status() Status {
 	j.mu.Lock()
 	tables, s := slices.Collect(maps.Values(j.tables)), Status{Halted: slices.Clone(j.halts)}
+	if j.apart != nil {
+		s.Halted = append(s.Halted, j.apart)
+	}
 	j.mu.Unlock()
 	for _, t := range tables {
 		if t != nil {

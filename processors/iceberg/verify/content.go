@@ -1,11 +1,9 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -14,7 +12,6 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	sink "github.com/firn-io/firn/processors/iceberg"
-	"github.com/firn-io/firn/runtime/processor"
 )
 
 // concurrent is how many manifests, or data files, are read at a time.
@@ -50,25 +47,37 @@ func (v *verifier) columnsOf(schema *iceberg.Schema) (columns, error) {
 	return c, nil
 }
 
+// file is what is kept of a data file. Manifests say far more of each, and a table may have a million.
+type file struct {
+	path   string
+	rows   int64 // that have an offset
+	blind  int64 // rows without one: they are nobody's that is verified
+	silent bool  // the manifest does not say which of the two they are; they are among rows
+	place  place // of all rows, where the manifest says so
+	span   kfs.Span
+}
+
 // content is the files of a snapshot.
 type content struct {
-	data      []iceberg.DataFile
-	rows      int64 // of the data files
-	deleted   int64 // that position deletes and deletion vectors name, at most
-	deletes   int   // delete files
-	equality  bool  // of which some are equality deletes: nobody knows how many rows they hide
-	manifests int
+	data        []file
+	rows, blind int64 // of the data files
+	silent      bool  // of some of them it is not known
+	deleted     int64 // that position deletes and deletion vectors name, at most
+	deletes     int   // delete files. Of equality deletes nobody knows how many rows they hide
 }
 
 // change is what one snapshot did to the files.
 type change struct {
 	catalog.Entry
-	added, removed         int64 // rows of data files
-	addedFiles, gone       []iceberg.DataFile
-	addedDeletes           int64 // rows that new delete files name
-	deleteFiles            bool  // it added or removed delete files
-	equality               bool
-	foreignRows, blindRows int64 // of the added: with offsets, and without
+	added, removed int64  // rows of data files, of those that have an offset
+	blind          int64  // rows without one: those that came, less those that went
+	silent         bool   // of some it is not known
+	addedDeletes   int64  // rows that new delete files name
+	deletes        int    // delete files that came, less those that went
+	deleteFiles    bool   // some came or went
+	equality       bool   // of them: equality deletes
+	came, gone     []file // if somebody else did it
+	listed         bool   // among the report's removals
 }
 
 // net is how many rows the table has more after the change; below zero if it has fewer.
@@ -85,84 +94,57 @@ func (v *verifier) readContent(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("manifests of snapshot %d: %w", head.SnapshotID, err)
 	}
-	v.live.manifests = len(manifests)
-	entries := make([][]iceberg.ManifestEntry, len(manifests))
-	if err := v.readManifests(ctx, manifests, entries, true); err != nil {
+	parts := make([]content, len(manifests))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrent)
+	for i, m := range manifests {
+		g.Go(func() error {
+			return v.eachEntry(ctx, m, true, func(e iceberg.ManifestEntry) { parts[i].add(v, e) })
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, list := range entries {
-		for _, e := range list {
-			v.live.add(e.DataFile())
-		}
+	for i := range parts {
+		v.live.join(&parts[i])
 	}
-	v.report.Files, v.report.Rows = len(v.live.data), v.live.rows-v.live.deleted
+	v.report.Files, v.report.Rows = len(v.live.data), v.live.rows+v.live.blind-v.live.deleted
 	return nil
 }
 
-func (c *content) add(f iceberg.DataFile) {
+func (c *content) add(v *verifier, e iceberg.ManifestEntry) {
+	f := e.DataFile()
 	switch f.ContentType() {
 	case iceberg.EntryContentData:
-		c.data = append(c.data, f)
-		c.rows += f.Count()
+		one := v.fileOf(e)
+		c.data = append(c.data, one)
+		c.rows, c.blind, c.silent = c.rows+one.rows, c.blind+one.blind, c.silent || one.silent
 		return
 	case iceberg.EntryContentEqDeletes:
-		c.equality = true
 	default:
 		c.deleted += f.Count()
 	}
 	c.deletes++
 }
 
-// readManifests reads manifests several at a time.
-func (v *verifier) readManifests(ctx context.Context, manifests []iceberg.ManifestFile, into [][]iceberg.ManifestEntry, live bool) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrent)
-	for i, m := range manifests {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
-			}
-			for e, err := range m.Entries(v.fs, live) {
-				if err != nil {
-					return fmt.Errorf("manifest %s: %w", m.FilePath(), err)
-				}
-				into[i] = append(into[i], e)
-			}
-			return nil
-		})
-	}
-	return g.Wait()
+func (c *content) join(o *content) {
+	c.data = append(c.data, o.data...)
+	o.data = nil
+	c.rows, c.blind, c.silent = c.rows+o.rows, c.blind+o.blind, c.silent || o.silent
+	c.deleted, c.deletes = c.deleted+o.deleted, c.deletes+o.deletes
 }
 
-// replay goes through the snapshots of the branch, the oldest first: what each did is held against its receipt, and their sum against
-// what is there.
-func (v *verifier) replay(ctx context.Context) error {
-	changes := make([]*change, len(v.account.Branch))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrent)
-	for i, e := range v.account.Branch {
-		g.Go(func() (err error) {
-			changes[len(changes)-1-i], err = v.changeOf(gctx, e)
-			return err
-		})
+// eachEntry gives the entries of a manifest, those of its files that are live or all of them.
+func (v *verifier) eachEntry(ctx context.Context, m iceberg.ManifestFile, live bool, do func(iceberg.ManifestEntry)) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	var sum int64
-	countable := true // no delete files: then rows can be counted without reading them
-	for _, c := range changes {
-		sum += c.net()
-		countable = countable && !c.deleteFiles
-		v.judge(c, countable)
-	}
-	if v.live.deletes > 0 || !countable {
-		if !v.Deep {
-			v.note("there are delete files: which rows they hide is known only to those who read them (--deep)")
+	for e, err := range m.Entries(v.fs, live) {
+		if err != nil {
+			return fmt.Errorf("manifest %s: %w", m.FilePath(), err)
 		}
-		return nil
+		do(e)
 	}
-	v.checkSum(v.live.rows - sum)
 	return nil
 }
 
@@ -170,215 +152,118 @@ func (v *verifier) replay(ctx context.Context) error {
 func (v *verifier) changeOf(ctx context.Context, e catalog.Entry) (*change, error) {
 	c := &change{Entry: e}
 	id := e.Snapshot.SnapshotID
-	all, err := e.Snapshot.Manifests(v.fs)
+	manifests, err := e.Snapshot.Manifests(v.fs)
 	if err != nil {
 		return nil, fmt.Errorf("manifests of snapshot %d: %w", id, err)
 	}
-	own := slices.DeleteFunc(all, func(m iceberg.ManifestFile) bool { return m.SnapshotID() != id })
-	entries := make([][]iceberg.ManifestEntry, len(own))
-	if err := v.readManifests(ctx, own, entries, false); err != nil {
-		return nil, err
-	}
-	for _, list := range entries {
-		for _, entry := range list {
+	for _, m := range manifests {
+		if m.SnapshotID() != id {
+			continue
+		}
+		err := v.eachEntry(ctx, m, false, func(entry iceberg.ManifestEntry) {
 			if entry.SnapshotID() == id && entry.Status() != iceberg.EntryStatusEXISTING {
-				c.take(entry.DataFile(), entry.Status() == iceberg.EntryStatusADDED, v.columns.offset)
+				c.take(v, entry)
 			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func (c *change) take(f iceberg.DataFile, added bool, offsetID int) {
-	if f.ContentType() != iceberg.EntryContentData {
-		c.deleteFiles = true
-		c.equality = c.equality || f.ContentType() == iceberg.EntryContentEqDeletes
-		if added && f.ContentType() != iceberg.EntryContentEqDeletes {
-			c.addedDeletes += f.Count()
-		} else if !added && f.ContentType() != iceberg.EntryContentEqDeletes {
-			c.addedDeletes -= f.Count() // a vector that replaces another, or deletes that were applied to the files
-		}
-		return
-	}
+func (c *change) take(v *verifier, e iceberg.ManifestEntry) {
+	f, sign := e.DataFile(), int64(1)
+	added := e.Status() == iceberg.EntryStatusADDED
 	if !added {
-		c.removed += f.Count()
-		c.gone = append(c.gone, f)
+		sign = -1
+	}
+	if f.ContentType() != iceberg.EntryContentData {
+		c.deleteFiles, c.deletes = true, c.deletes+int(sign)
+		if f.ContentType() == iceberg.EntryContentEqDeletes {
+			c.equality = true
+		} else {
+			c.addedDeletes += sign * f.Count() // one that goes was replaced by another, or applied to the files
+		}
 		return
 	}
-	c.added += f.Count()
-	c.addedFiles = append(c.addedFiles, f)
-	if nulls, ok := f.NullValueCounts()[offsetID]; ok && nulls == f.Count() {
-		c.blindRows += f.Count()
+	one := v.fileOf(e)
+	c.blind, c.silent = c.blind+sign*one.blind, c.silent || one.silent
+	if added {
+		c.added += one.rows
 	} else {
-		c.foreignRows += f.Count()
-	}
-}
-
-// judge holds what a snapshot did against what it says. countable is false if delete files make its rows uncountable.
-func (v *verifier) judge(c *change, countable bool) {
-	id := c.Snapshot.SnapshotID
-	if r := c.Receipt; r != nil {
-		if !v.ours(r.Job) {
-			return
-		}
-		rows := r.Rows()
-		switch {
-		case r.Kind == catalog.KindReplace && countable && c.net() != 0:
-			v.find(Finding{Kind: Missing, Snapshot: id, What: fmt.Sprintf("snapshot %d of job %s wrote %d rows in place of %d", id, r.Job, c.added, c.removed)})
-		case r.Kind != catalog.KindReplace && (c.added != rows || c.removed > 0 || c.deleteFiles):
-			v.find(Finding{Kind: Damage, Snapshot: id, What: fmt.Sprintf("snapshot %d of job %s added %d rows and removed %d; its receipt counts %d", id, r.Job, c.added, c.removed, rows)})
-		}
-		return
-	}
-	operation := table.OpAppend
-	if c.Snapshot.Summary != nil {
-		operation = c.Snapshot.Summary.Operation
+		c.removed += one.rows
 	}
 	switch {
-	case operation == table.OpReplace:
-		if countable && c.net() != 0 {
-			v.find(Finding{Kind: Missing, Snapshot: id, What: fmt.Sprintf("snapshot %d says that it rewrote files, but it removed %d rows and added %d", id, c.removed, c.added)})
-		}
-	case c.net() < 0 || c.equality:
-		v.removed = append(v.removed, c)
-		v.report.Removals = append(v.report.Removals, Removal{Snapshot: id, Operation: string(operation), Time: c.Snapshot.TimestampMs, Rows: -c.net()})
-		if v.Strict {
-			v.find(Finding{Kind: Removed, Snapshot: id, What: fmt.Sprintf("snapshot %d (%s) removed %d rows", id, operation, -c.net())})
-		}
-	case c.net() > 0 && c.foreignRows > 0:
-		v.find(Finding{Kind: Foreign, Snapshot: id, What: fmt.Sprintf("snapshot %d (%s) added %d rows with offsets, and no receipt says where from", id, operation, c.net())})
-	case c.net() > 0:
-		v.note("snapshot %d (%s) added %d rows without offsets: they are not the job's", id, operation, c.net())
+	case c.Receipt != nil: // who removed rows is asked of others
+	case added:
+		c.came = append(c.came, one)
+	default:
+		c.gone = append(c.gone, one)
 	}
 }
 
-// checkSum holds the rows that are older than every snapshot that is left against what receipts counted there.
-func (v *verifier) checkSum(older int64) {
-	if v.account.Complete && older != 0 && !v.counted() {
-		v.find(Finding{Kind: Damage, What: fmt.Sprintf("the files hold %d rows more than the snapshots of the branch have added", older)})
-		return
-	}
-	var want int64
-	for _, s := range v.sources {
-		for _, a := range s.jobs {
-			rows, ok := a.expiredRows()
-			if !ok {
-				v.note("%s: how many rows were committed before the oldest snapshot that is left was not counted; --deep finds what is missing", s.key)
-				return
-			}
-			want += rows
+// fileOf is what a manifest says of a data file.
+func (v *verifier) fileOf(e iceberg.ManifestEntry) file {
+	f := e.DataFile()
+	one := file{path: f.FilePath(), rows: f.Count()}
+	nulls, known := f.NullValueCounts()[v.columns.offset]
+	if known {
+		one.rows, one.blind = f.Count()-nulls, nulls
+	} else if has, sure := v.hasOffsets(e.SequenceNum()); !has {
+		if sure {
+			one.rows, one.blind = 0, f.Count()
+		} else {
+			one.silent = len(f.ValueCounts()) > 0 // it counts others, and this column may be younger than the file
 		}
 	}
-	if len(v.sources) == 0 || older == want {
-		return
-	}
-	kind, what := Missing, fmt.Sprintf("%d rows that were committed before the oldest snapshot that is left should be there, %d are: an expired snapshot of somebody else may have removed them", want, older)
-	if older > want {
-		kind, what = Foreign, fmt.Sprintf("%d rows are older than the oldest snapshot that is left, the jobs have committed %d there", older, want)
-	}
-	v.find(Finding{Kind: kind, What: what})
+	one.place, one.span = v.boundsOf(f)
+	return one
 }
 
-// counted reports whether some rows are older than the receipts that are left, as the jobs' own records say: expiry may have made the
-// oldest survivor one without a parent.
-func (v *verifier) counted() bool {
-	for _, s := range v.sources {
-		for _, a := range s.jobs {
-			if rows, ok := a.expiredRows(); !ok || rows > 0 {
-				return true
-			}
+// hasOffsets reports whether the table had the column of offsets when the files of a sequence number were added. sure is false if nobody knows any more.
+func (v *verifier) hasOffsets(sequence int64) (has, sure bool) {
+	schema, sure := v.schemaAt[sequence]
+	if !sure {
+		return false, false
+	}
+	for _, s := range v.table.Metadata().Schemas() {
+		if s.ID == schema {
+			_, has = s.FindFieldByID(v.columns.offset)
+			return has, true
 		}
 	}
-	return false
+	return false, false
 }
 
-// checkFiles looks at what the manifests say of each live file.
-func (v *verifier) checkFiles() {
-	seen := map[string]bool{}
-	dense := map[place][]kfs.Span{}
-	files := map[kfs.Span]string{}
-	for _, f := range v.live.data {
-		if seen[f.FilePath()] {
-			v.find(Finding{Kind: Duplicate, What: fmt.Sprintf("file %s is in the table twice: %d rows", f.FilePath(), f.Count())})
-			continue
-		}
-		seen[f.FilePath()] = true
-		at, span, ok := v.bounds(f)
-		if !ok {
-			continue
-		}
-		if n := span.Len(); f.Count() > n {
-			v.find(Finding{Kind: Duplicate, Source: v.keyOf(at), Spans: []kfs.Span{span}, What: fmt.Sprintf("file %s has %d rows for the %d offsets of %s", f.FilePath(), f.Count(), n, span)})
-		} else if f.Count() == n {
-			dense[at] = append(dense[at], span)
-			files[span] = f.FilePath()
-		}
-		if s := v.at(at); s != nil && !(within(span.Base, s.spans()) && within(span.Next-1, s.spans())) {
-			v.find(Finding{Kind: Foreign, Source: s.key, Spans: []kfs.Span{span}, What: fmt.Sprintf("file %s has offsets of %s, the table accounts for %s", f.FilePath(), span, list(s.spans()))})
+// schemasBySequence gives the ids of the schemas that the table had, by the sequence numbers of the snapshots that are left.
+func schemasBySequence(meta table.Metadata) map[int64]int {
+	out := map[int64]int{}
+	for _, s := range meta.Snapshots() {
+		if s.SchemaID != nil {
+			out[s.SequenceNumber] = *s.SchemaID
 		}
 	}
-	for at, spans := range dense {
-		slices.SortFunc(spans, func(a, b kfs.Span) int { return cmp.Or(cmp.Compare(a.Base, b.Base), cmp.Compare(a.Next, b.Next)) })
-		for i := range spans[1:] {
-			a, b := spans[i], spans[i+1]
-			if both := (kfs.Span{Base: b.Base, Next: min(a.Next, b.Next)}); !both.Empty() && v.live.deletes == 0 {
-				v.find(Finding{Kind: Duplicate, Source: v.keyOf(at), Spans: []kfs.Span{both}, What: fmt.Sprintf("files %s and %s both hold every offset of %s", files[a], files[b], both)})
-			}
-		}
-	}
+	return out
 }
 
-// bounds tells where the rows of a file lie, if all of them are of one source and the manifest says so.
-func (v *verifier) bounds(f iceberg.DataFile) (place, kfs.Span, bool) {
+// boundsOf tells where the rows of a file lie that have an offset, if all of them are of one source and the manifest says so; else the span is empty.
+func (v *verifier) boundsOf(f iceberg.DataFile) (at place, span kfs.Span) {
 	lower, upper := f.LowerBoundValues(), f.UpperBoundValues()
 	low, high := lower[v.columns.offset], upper[v.columns.offset]
 	from, to := lower[v.columns.partition], upper[v.columns.partition]
-	if len(low) != 8 || len(high) != 8 || len(from) != 4 || string(from) != string(to) || len(v.topics()) != 1 {
-		return place{}, kfs.Span{}, false
+	if len(low) != 8 || len(high) != 8 || len(from) != 4 || string(from) != string(to) {
+		return at, span
 	}
-	if nulls := f.NullValueCounts()[v.columns.offset]; nulls != 0 {
-		return place{}, kfs.Span{}, false
-	}
-	span := kfs.Span{Base: int64(binary.LittleEndian.Uint64(low)), Next: int64(binary.LittleEndian.Uint64(high)) + 1}
-	return place{v.topics()[0], int32(binary.LittleEndian.Uint32(from))}, span, !span.Empty()
-}
-
-// topicOf is what a place calls the topic of a source.
-func (v *verifier) topicOf(s processor.Source) string {
-	if v.columns.topicID == 0 {
-		return s.Topic
-	}
-	return s.Topic + "/" + s.ID.String()
-}
-
-// topics are the topics that the table is filled from.
-func (v *verifier) topics() []string {
-	var names []string
-	for _, s := range v.sources {
-		if !slices.Contains(names, s.place.topic) {
-			names = append(names, s.place.topic)
+	at.topic, at.partition = v.sole, int32(binary.LittleEndian.Uint32(from))
+	if at.topic == "" && v.columns.topicID == 0 {
+		// Bounds of long texts are shortened, the upper one to a greater text.
+		if least := lower[v.columns.topic]; string(least) == string(upper[v.columns.topic]) {
+			at.topic = string(least)
 		}
 	}
-	return names
-}
-
-func (v *verifier) at(p place) *source {
-	for _, s := range v.sources {
-		if s.place == p {
-			return s
-		}
+	if at.topic == "" {
+		return place{}, span
 	}
-	return nil
-}
-
-func (v *verifier) keyOf(p place) string {
-	if s := v.at(p); s != nil {
-		return s.key
-	}
-	return fmt.Sprintf("%s/%d", p.topic, p.partition)
-}
-
-// within reports whether an offset lies in one of spans.
-func within(offset int64, spans []kfs.Span) bool {
-	return slices.ContainsFunc(spans, func(s kfs.Span) bool { return s.Contains(offset) })
+	return at, kfs.Span{Base: int64(binary.LittleEndian.Uint64(low)), Next: int64(binary.LittleEndian.Uint64(high)) + 1}
 }

@@ -2,16 +2,13 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
-	"github.com/apache/iceberg-go"
 
-	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/deadletter"
 )
@@ -22,7 +19,7 @@ func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
 	rows := map[place]*offsets{}
 	if v.account.Head != 0 {
 		var err error
-		if rows, err = v.rowsAt(ctx, v.account.Head, v.Progress); err != nil {
+		if rows, err = v.liveRows(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -34,7 +31,7 @@ func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
 	missing := map[*source]*roaring64.Bitmap{}
 	for at, o := range rows {
 		counts[at] = o.rows
-		if v.at(at) == nil && len(v.sources) > 0 {
+		if _, known := v.places[at]; !known && len(v.sources) > 0 {
 			v.find(Finding{Kind: Foreign, Source: v.keyOf(at), What: fmt.Sprintf("%d rows of a source that no receipt names", o.rows)})
 		}
 	}
@@ -128,13 +125,18 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 			v.note("which rows snapshot %d removed cannot be read any more (%v): if its files were deleted, nothing tells them from rows that were lost", c.Snapshot.SnapshotID, err)
 			continue
 		}
+		var explained uint64
 		for s, gap := range missing {
 			if rows := gone[s.place]; rows != nil {
+				explained += gap.AndCardinality(rows.seen)
 				gap.AndNot(rows.seen)
 			}
 			if gap.IsEmpty() {
 				delete(missing, s)
 			}
+		}
+		if explained > 0 && !c.listed {
+			v.removal(c, int64(explained)) // it has put others in their place, so that no count told
 		}
 	}
 	if err := v.explainHidden(ctx, missing); err != nil {
@@ -204,12 +206,12 @@ func (v *verifier) goneIn(ctx context.Context, c *change) (map[place]*offsets, e
 	var before, after map[place]*offsets
 	var err error
 	if c.deleteFiles && c.Snapshot.ParentSnapshotID != nil {
-		if before, err = v.rowsAt(ctx, *c.Snapshot.ParentSnapshotID, nil); err == nil {
-			after, err = v.rowsAt(ctx, c.Snapshot.SnapshotID, nil)
+		if before, err = v.rowsAt(ctx, *c.Snapshot.ParentSnapshotID); err == nil {
+			after, err = v.rowsAt(ctx, c.Snapshot.SnapshotID)
 		}
 	} else {
 		if before, err = v.rowsOf(ctx, c.gone); err == nil {
-			after, err = v.rowsOf(ctx, c.addedFiles)
+			after, err = v.rowsOf(ctx, c.came)
 		}
 	}
 	if err != nil {
@@ -224,25 +226,35 @@ func (v *verifier) goneIn(ctx context.Context, c *change) (map[place]*offsets, e
 }
 
 // rowsOf reads the rows of files.
-func (v *verifier) rowsOf(ctx context.Context, files []iceberg.DataFile) (map[place]*offsets, error) {
+func (v *verifier) rowsOf(ctx context.Context, files []file) (map[place]*offsets, error) {
 	r := v.reader(nil)
 	return r.rows, r.files(ctx, files)
 }
 
+// liveRows reads the live rows of the head. A file that is broken, or is not there, is damage, and the rest is read.
+func (v *verifier) liveRows(ctx context.Context) (map[place]*offsets, error) {
+	r := v.reader(v.Progress)
+	r.broken = func(path string, why error) {
+		v.find(Finding{Kind: Damage, What: fmt.Sprintf("data file %s cannot be read, and so its rows are missing: %v", path, why)})
+	}
+	if v.live.deletes > 0 {
+		return r.rows, r.snapshot(ctx, v.account.Head)
+	}
+	r.total = len(v.live.data)
+	return r.rows, r.files(ctx, v.live.data)
+}
+
 // rowsAt reads the live rows of a snapshot.
-func (v *verifier) rowsAt(ctx context.Context, snapshot int64, progress func(done, total int)) (map[place]*offsets, error) {
-	r := v.reader(progress)
+func (v *verifier) rowsAt(ctx context.Context, snapshot int64) (map[place]*offsets, error) {
+	r := v.reader(nil)
 	return r.rows, r.snapshot(ctx, snapshot)
 }
 
 func (v *verifier) reader(progress func(done, total int)) *reader {
-	r := &reader{table: v.table, fs: v.fs, columns: v.columns, rows: map[place]*offsets{}, progress: progress}
-	if topics := v.topics(); len(topics) == 1 {
-		r.topic = topics[0]
-	}
+	r := &reader{table: v.table, fs: v.fs, columns: v.columns, rows: map[place]*offsets{}, progress: progress, topic: v.sole}
 	if v.columns.topicID != 0 {
 		r.sole = map[string]string{}
-		for _, topic := range v.topics() {
+		for topic := range v.topics {
 			name, _, _ := strings.Cut(topic, "/")
 			if _, several := r.sole[name]; several {
 				topic = name
@@ -256,22 +268,15 @@ func (v *verifier) reader(progress func(done, total int)) *reader {
 // deadOffsets reads the offsets of the job's dead letters, without those that are resolved.
 func (v *verifier) deadOffsets(ctx context.Context) (map[place]*roaring64.Bitmap, error) {
 	out := map[place]*roaring64.Bitmap{}
-	if v.DeadLetters == "" {
+	if v.letters.account == nil || v.letters.account.Head == 0 {
 		return out, nil
 	}
-	account, t, err := v.Catalog.Account(ctx, v.DeadLetters, v.Store)
-	if errors.Is(err, catalog.ErrNoTable) || err == nil && account.Head == 0 {
-		return out, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("dead letters: %w", err)
-	}
-	for l, err := range deadletter.Read(ctx, t, deadletter.Selection{Offsets: true, Dead: true, Prefix: v.Prefix}) {
+	for l, err := range deadletter.Read(ctx, v.letters.table, deadletter.Selection{Offsets: true, Dead: true, Prefix: v.Prefix}) {
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", v.DeadLetters, err)
 		}
 		at := place{l.Topic, l.Partition}
-		if s := v.at(at); s != nil && !l.TopicID.IsZero() && l.TopicID != s.topic {
+		if s := v.places[at]; s != nil && !l.TopicID.IsZero() && l.TopicID != s.topic {
 			continue // of a topic that was deleted, or of the one that has the name now
 		}
 		if out[at] == nil {

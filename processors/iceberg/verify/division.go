@@ -17,7 +17,7 @@ type Division struct {
 	tables  []string
 	sources map[string]*divided
 	report  Report
-	letters map[place]*roaring64.Bitmap // if read
+	letters map[place]*roaring64.Bitmap // that were dead when one of the tables was read
 	removed bool                        // somebody has removed rows
 	whole   bool
 }
@@ -39,9 +39,15 @@ type divided struct {
 // add takes what was verified of one table.
 func (d *Division) add(v *verifier, rows map[place]*offsets, letters map[place]*roaring64.Bitmap) {
 	if d.sources == nil {
-		d.sources = map[string]*divided{}
+		d.sources, d.letters = map[string]*divided{}, map[place]*roaring64.Bitmap{}
 	}
-	d.tables, d.letters, d.whole = append(d.tables, v.Config.Table), letters, v.WholeTogether
+	d.tables, d.whole = append(d.tables, v.Config.Table), v.WholeTogether
+	for at, dead := range letters { // one that was resolved since has become a row, perhaps of a table that was read before
+		if d.letters[at] == nil {
+			d.letters[at] = roaring64.New()
+		}
+		d.letters[at].Or(dead)
+	}
 	d.removed = d.removed || len(v.report.Removals) > 0
 	d.report.Deep = v.Deep
 	d.report.Rows += v.report.Rows

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -26,6 +27,8 @@ type reader struct {
 	topic    string                // of all rows; "" if the table holds several topics
 	sole     map[string]string     // of the names of topics, what places call the only one of that name; nil if there is but one topic each
 	progress func(done, total int) // in files; may be nil
+	// broken is told of files that are not there, or are no Parquet that can be read, which then have no rows. If it is nil they are errors.
+	broken func(path string, why error)
 
 	mu    sync.Mutex // guards what follows
 	rows  map[place]*offsets
@@ -58,11 +61,11 @@ func (r *reader) snapshot(ctx context.Context, id int64) error {
 		return fmt.Errorf("files of snapshot %d: %w", id, err)
 	}
 	r.total = len(tasks)
-	var whole []iceberg.DataFile
+	var whole []file
 	var partly []table.FileScanTask
 	for _, task := range tasks {
 		if len(task.DeleteFiles)+len(task.EqualityDeleteFiles)+len(task.DeletionVectorFiles) == 0 && task.File.FileFormat() == iceberg.ParquetFile {
-			whole = append(whole, task.File)
+			whole = append(whole, file{path: task.File.FilePath()})
 		} else {
 			partly = append(partly, task)
 		}
@@ -126,7 +129,7 @@ func (r *reader) batch(rec arrow.RecordBatch) (map[place][]int64, error) {
 }
 
 // files reads whole files, several at a time.
-func (r *reader) files(ctx context.Context, files []iceberg.DataFile) error {
+func (r *reader) files(ctx context.Context, files []file) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrent)
 	for _, f := range files {
@@ -134,37 +137,77 @@ func (r *reader) files(ctx context.Context, files []iceberg.DataFile) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			found, err := r.file(f.FilePath())
-			if err != nil {
-				return fmt.Errorf("data file %s: %w", f.FilePath(), err)
+			err := r.file(f.path)
+			if damage := (*damagedError)(nil); errors.As(err, &damage) && r.broken != nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.broken(f.path, damage.why)
+				return nil
 			}
-			r.add(found, 1)
+			if err != nil {
+				return fmt.Errorf("data file %s: %w", f.path, err)
+			}
 			return nil
 		})
 	}
 	return g.Wait()
 }
 
-// file reads the coordinates of every row of a Parquet file.
-func (r *reader) file(location string) (found map[place][]int64, err error) {
+// damagedError says that a file itself is at fault, not the way to it.
+type damagedError struct{ why error }
+
+func (e *damagedError) Error() string { return e.why.Error() }
+func (e *damagedError) Unwrap() error { return e.why }
+
+// watched is a file of which it is known whether the store failed to read it.
+type watched struct {
+	icebergio.File
+	failed error
+}
+
+func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	n, err := w.File.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) { // an answer that breaks off is io.ErrUnexpectedEOF
+		w.failed = err
+	}
+	return n, err
+}
+
+// file reads the coordinates of every row of a Parquet file. A *damagedError says that it is not there, or is no such file.
+func (r *reader) file(location string) error {
+	in, err := r.fs.Open(location)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &damagedError{err}
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	w := &watched{File: in}
+	if err := r.parquet(w, info.Size()); err != nil {
+		if w.failed == nil {
+			err = &damagedError{err}
+		}
+		return err
+	}
+	r.add(nil, 1)
+	return nil
+}
+
+func (r *reader) parquet(in io.ReaderAt, size int64) (err error) {
 	// A file is somebody's bytes, and the library panics on some that are no Parquet.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("reading it ends in %v", p)
 		}
 	}()
-	in, err := r.fs.Open(location)
+	file, err := parquet.OpenFile(in, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return nil, err
-	}
-	file, err := parquet.OpenFile(in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return nil, err
+		return err
 	}
 	wanted := []int{r.columns.partition, r.columns.offset}
 	if r.topic == "" {
@@ -172,22 +215,22 @@ func (r *reader) file(location string) (found map[place][]int64, err error) {
 	}
 	leaves := make([]int, len(wanted))
 	for i, id := range wanted {
-		if leaves[i], err = r.leaf(file.Root(), id); err != nil {
-			return nil, err
+		var there bool
+		if leaves[i], there = r.leaf(file.Root(), id); !there {
+			return nil // the file is older than the column, and all its rows are without one: nobody's of ours
 		}
 	}
 	if r.topic == "" && r.columns.topicID != 0 {
-		if leaf, err := r.leaf(file.Root(), r.columns.topicID); err == nil { // files from before there was the column lack it
+		if leaf, there := r.leaf(file.Root(), r.columns.topicID); there {
 			leaves = append(leaves, leaf)
 		}
 	}
-	found = map[place][]int64{}
 	for _, group := range file.RowGroups() {
-		if err := r.group(group, leaves, found); err != nil {
-			return nil, err
+		if err := r.group(group, leaves); err != nil {
+			return err
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // topicOf is what a place calls the topic of a row. Letters that do not say which topic of the name they are of are the only one's, or nobody's.
@@ -202,7 +245,7 @@ func (r *reader) topicOf(name, id string) string {
 }
 
 // leaf finds a coordinate column: by its field id, or by name in files that have no ids.
-func (r *reader) leaf(root *parquet.Column, id int) (int, error) {
+func (r *reader) leaf(root *parquet.Column, id int) (index int, there bool) {
 	names := map[int]string{}
 	for i, name := range r.columns.names {
 		names[[]int{r.columns.topic, r.columns.partition, r.columns.offset, r.columns.topicID}[i]] = name
@@ -211,27 +254,31 @@ func (r *reader) leaf(root *parquet.Column, id int) (int, error) {
 	for _, c := range root.Columns() {
 		ids = ids || c.ID() != 0
 		if c.ID() == id && c.Leaf() {
-			return c.Index(), nil
+			return c.Index(), true
 		}
 	}
 	if c := root.Column(names[id]); !ids && c != nil && c.Leaf() {
-		return c.Index(), nil
+		return c.Index(), true
 	}
-	return 0, fmt.Errorf("no column of field id %d (%s)", id, names[id])
+	return 0, false
 }
 
-// readValues is how many values of a column are read at a time.
-const readValues = 4096
+const (
+	readValues = 4096    // of a column, that are read at a time
+	heldValues = 1 << 18 // offsets that one reader of a file holds at most before it adds them to those of all files
+)
 
 // group reads the columns of a row group side by side.
-func (r *reader) group(group parquet.RowGroup, leaves []int, found map[place][]int64) error {
+func (r *reader) group(group parquet.RowGroup, leaves []int) error {
 	chunks := group.ColumnChunks()
 	columns := make([]*column, len(leaves))
 	for i, leaf := range leaves {
 		columns[i] = &column{in: parquet.NewColumnChunkValueReader(chunks[leaf]), buffer: make([]parquet.Value, readValues)}
 	}
+	found := map[place][]int64{}
 	var last place
 	var run []int64
+	held := 0
 	flush := func() {
 		if len(run) > 0 {
 			found[last] = append(found[last], run...)
@@ -260,8 +307,15 @@ func (r *reader) group(group parquet.RowGroup, leaves []int, found map[place][]i
 			last = at
 		}
 		run = append(run, row[1].Int64())
+		if held++; held == heldValues {
+			flush()
+			r.add(found, 0)
+			clear(found)
+			held = 0
+		}
 	}
 	flush()
+	r.add(found, 0)
 	return nil
 }
 

@@ -2,8 +2,6 @@ package verify
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -13,11 +11,13 @@ import (
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // account is what one job, or one backfill of it, says of a source.
 type account struct {
 	job      string
+	key      string // of the source
 	progress catalog.SourceProgress
 	ranges   []committed // by the receipts that are left, the oldest first
 	repaired []kfs.Span  // likewise: offsets whose rows came by repairs, in no order
@@ -93,7 +93,7 @@ func (s *source) spans() []kfs.Span {
 func (v *verifier) ours(job string) bool { return job == v.Job || catalog.OwnBackfill(v.Job, job) }
 
 // readReceipts reads what the jobs say, and checks that it goes on from offset to offset.
-func (v *verifier) readReceipts() error {
+func (v *verifier) readReceipts() {
 	for _, e := range v.account.Branch {
 		if e.Damage != nil {
 			v.find(Finding{Kind: Damage, Snapshot: e.Snapshot.SnapshotID, What: e.Damage.Error()})
@@ -111,19 +111,25 @@ func (v *verifier) readReceipts() error {
 	for _, job := range slices.Sorted(maps.Keys(jobs)) {
 		if !jobs[job] {
 			v.note("job %s has filled this table too; verify it with that job's file", job)
-			continue
 		}
-		if err := v.readJob(job); err != nil {
-			return err
-		}
+		v.readJob(job)
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
 		v.checkApart(v.sources[key])
 	}
-	return nil
+	v.topics = map[string]bool{}
+	for at := range v.places {
+		v.topics[at.topic] = true
+	}
+	if len(v.topics) == 1 {
+		for v.sole = range v.topics {
+		}
+	}
 }
 
-func (v *verifier) readJob(job string) error {
+// readJob reads what one job says, and checks it if it is the one that is verified, or a backfill of it. Of another one it must be known which rows
+// are its own.
+func (v *verifier) readJob(job string) {
 	ranges, repaired := map[string][]committed{}, map[string][]kfs.Span{}
 	newest := "" // the newest receipt's commit
 	for _, e := range v.account.Branch {
@@ -140,7 +146,7 @@ func (v *verifier) readJob(job string) error {
 	}
 	progress := v.account.Progress[job]
 	agreed := progress != nil && progress.Commit == newest
-	if progress != nil && newest != "" && !agreed {
+	if progress != nil && newest != "" && !agreed && v.ours(job) {
 		v.lost(job, progress)
 	}
 	keys := maps.Clone(ranges)
@@ -152,36 +158,53 @@ func (v *verifier) readJob(job string) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		slices.Reverse(ranges[key])
-		a := &account{job: job, ranges: ranges[key], repaired: repaired[key]}
-		switch known := ranges[key]; {
-		case len(known) > 0 && !agreed: // the property is of a commit that the branch does not have: the receipts alone count
-			first, last := known[0], known[len(known)-1]
-			a.progress = catalog.SourceProgress{First: first.Span.Base, Next: last.Span.Next, Rows: catalog.UnknownRows}
-			if v.account.Complete {
-				a.progress.Rows = 0
-				for _, r := range known {
-					a.progress.Rows += r.Rows
-				}
-				for _, span := range a.repaired {
-					a.progress.Rows, a.progress.Repaired = a.progress.Rows+span.Len(), a.progress.Repaired+span.Len()
-				}
-			}
-		default:
+		a := &account{job: job, key: key, ranges: ranges[key], repaired: repaired[key]}
+		if len(a.ranges) > 0 && !agreed { // the property is of a commit that the branch does not have: the receipts alone count
+			a.progress = v.byReceipts(a)
+		} else {
 			a.progress = progress.Sources[key]
 		}
-		s, err := v.source(key)
-		if err != nil {
-			v.find(Finding{Kind: Damage, Source: key, What: err.Error()})
-			continue
-		}
-		s.jobs = append(s.jobs, a)
-		s.repaired += a.progress.Repaired
-		if s.rows = s.rows + a.progress.Rows; a.progress.Rows == catalog.UnknownRows {
-			s.rows = catalog.UnknownRows
-		}
-		v.checkChain(s, a, agreed)
+		v.accounts = append(v.accounts, a)
+		v.takeAccount(a, agreed)
 	}
-	return nil
+}
+
+// byReceipts is how far a source is by the receipts that are left alone.
+func (v *verifier) byReceipts(a *account) catalog.SourceProgress {
+	first, last := a.ranges[0], a.ranges[len(a.ranges)-1]
+	p := catalog.SourceProgress{First: first.Span.Base, Next: last.Span.Next, Rows: catalog.UnknownRows}
+	if !v.account.Complete {
+		return p
+	}
+	p.Rows = 0
+	for _, r := range a.ranges {
+		p.Rows += r.Rows
+	}
+	for _, span := range a.repaired {
+		p.Rows, p.Repaired = p.Rows+span.Len(), p.Repaired+span.Len()
+	}
+	return p
+}
+
+// takeAccount adds what a job says of a source to what is known of that.
+func (v *verifier) takeAccount(a *account, agreed bool) {
+	if !v.ours(a.job) {
+		if at, err := iceberg.ParseSource(a.key); err == nil {
+			v.strange(place{v.topicOf(at), at.Partition})
+		}
+		return
+	}
+	s, err := v.source(a.key)
+	if err != nil {
+		v.find(Finding{Kind: Damage, Source: a.key, What: err.Error()})
+		return
+	}
+	s.jobs = append(s.jobs, a)
+	s.repaired += a.progress.Repaired
+	if s.rows = s.rows + a.progress.Rows; a.progress.Rows == catalog.UnknownRows {
+		s.rows = catalog.UnknownRows
+	}
+	v.checkChain(s, a, agreed)
 }
 
 // lost tells what the branch does not have any more: the property was set by a commit that is not in it.
@@ -253,42 +276,49 @@ func (v *verifier) source(key string) (*source, error) {
 		return nil, err
 	}
 	s := &source{key: key, topic: at.ID, place: place{v.topicOf(at), at.Partition}, lettersFrom: math.MaxInt64}
-	for _, other := range v.sources {
-		if other.place == s.place {
-			return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)
-		}
+	if other := v.places[s.place]; other != nil {
+		return nil, fmt.Errorf("the table has rows of two topics of this name, this one and %s: their offsets cannot be told apart", other.key)
 	}
-	v.sources[key] = s
+	v.sources[key], v.places[s.place] = s, s
 	return s, nil
+}
+
+// strange takes note that another job has rows in a place, unless the one that is verified has.
+func (v *verifier) strange(at place) {
+	if v.places[at] == nil {
+		v.places[at] = nil
+	}
+}
+
+// topicOf is what a place calls the topic of a source.
+func (v *verifier) topicOf(s processor.Source) string {
+	if v.columns.topicID == 0 {
+		return s.Topic
+	}
+	return s.Topic + "/" + s.ID.String()
 }
 
 // superseded says what to do about letters whose records are rows.
 const superseded = "the rows count, and firn dlq retry marks the letters as resolved"
 
 // readLetters counts the dead letters of each source, and compares them with the rows where every record must be one or the other.
-func (v *verifier) readLetters(ctx context.Context) error {
-	if v.DeadLetters != "" {
-		letters, _, err := v.Catalog.Account(ctx, v.DeadLetters, v.Store)
-		if err != nil && !errors.Is(err, catalog.ErrNoTable) {
-			return fmt.Errorf("dead letters: %w", err)
-		}
-		if err == nil {
-			for job, progress := range letters.Progress {
-				if !v.ours(job) {
+func (v *verifier) readLetters() {
+	if v.letters.account != nil {
+		for job, progress := range v.letters.account.Progress {
+			if !v.ours(job) {
+				continue
+			}
+			for key, p := range progress.Sources {
+				s := v.sources[key]
+				if s == nil {
 					continue
 				}
-				for key, p := range progress.Sources {
-					s := v.sources[key]
-					if s == nil {
-						continue
-					}
-					if s.letters == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
-						s.letters = catalog.UnknownRows
-					} else {
-						s.letters += p.Rows
-					}
-					s.deadline, s.lettersFrom = max(s.deadline, p.Next), min(s.lettersFrom, p.First)
+				if s.letters == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
+					s.letters = catalog.UnknownRows
+				} else {
+					s.letters += p.Rows
 				}
+				s.deadline, s.lettersFrom = max(s.deadline, p.Next), min(s.lettersFrom, p.First)
 			}
 		}
 	}
@@ -297,7 +327,7 @@ func (v *verifier) readLetters(ctx context.Context) error {
 		v.note("the table was rebuilt and dead letters are left to be dealt with: firn rebuild finishes it")
 	}
 	if !v.Whole {
-		return nil
+		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
 		s := v.sources[key]
@@ -320,5 +350,4 @@ func (v *verifier) readLetters(ctx context.Context) error {
 			v.note("%s: %d records are rows and dead letters too, as two workers without a lease make them: %s", key, got-want, superseded)
 		}
 	}
-	return nil
 }

@@ -106,7 +106,7 @@ type Removal struct {
 	Snapshot  int64  `json:"snapshot"`
 	Operation string `json:"operation"`
 	Time      int64  `json:"time_ms"` // Unix milliseconds
-	Rows      int64  `json:"rows"`    // at most: delete files may name rows that were gone already
+	Rows      int64  `json:"rows"`    // at most: delete files may name rows that were gone already; -1 of equality deletes, which name none
 }
 
 // Report is what was verified of one table.
@@ -131,34 +131,65 @@ func Table(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Prefix == "" {
 		cfg.Prefix = "kafka_"
 	}
-	account, t, err := cfg.Catalog.Account(ctx, cfg.Table, cfg.Store)
-	if err != nil {
+	v := &verifier{Config: cfg, sources: map[string]*source{}, places: map[place]*source{}}
+	if err := v.look(ctx); err != nil {
 		return nil, err
 	}
-	fs, err := t.FS(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("files of table %s: %w", cfg.Table, err)
-	}
-	v := &verifier{Config: cfg, account: account, table: t, fs: fs, sources: map[string]*source{}, report: &Report{
-		Table: cfg.Table, UUID: account.Table, Snapshot: account.Head, Snapshots: len(account.Branch), Expired: !account.Complete, Deep: cfg.Deep,
+	v.report = &Report{
+		Table: cfg.Table, UUID: v.account.Table, Snapshot: v.account.Head, Snapshots: len(v.account.Branch), Expired: !v.account.Complete, Deep: cfg.Deep,
 		Sources: []Source{},
-	}}
+	}
 	if err := v.run(ctx); err != nil {
 		return nil, fmt.Errorf("table %s: %w", cfg.Table, err)
 	}
 	return v.report, nil
 }
 
+// look loads all that the table is compared with, once. The job and retries go on beside it, so the order counts: what the job says that it has
+// committed is there when the table is looked at afterwards. The dead letters of what the table accounts for came before it; and a letter
+// that is resolved has become a row before, so that the table must not be looked at long before the letters.
+func (v *verifier) look(ctx context.Context) error {
+	var err error
+	if err = v.recall(ctx); err != nil {
+		return err
+	}
+	if v.account, v.table, err = v.Catalog.Account(ctx, v.Table, v.Store); err != nil {
+		return err
+	}
+	if v.DeadLetters != "" {
+		v.letters.account, v.letters.table, err = v.Catalog.Account(ctx, v.DeadLetters, v.Store)
+		if err != nil && !errors.Is(err, catalog.ErrNoTable) {
+			return fmt.Errorf("dead letters: %w", err)
+		}
+	}
+	if v.fs, err = v.table.FS(ctx); err != nil {
+		return fmt.Errorf("files of table %s: %w", v.Table, err)
+	}
+	return nil
+}
+
 type verifier struct {
 	Config
+	job     *kfs.Job // what it remembers; nil if nothing, or nobody has asked
+	damaged error    // why that cannot be read
 	account *catalog.Account
 	table   *table.Table
+	letters struct { // nil where there are none
+		account *catalog.Account
+		table   *table.Table
+	}
 	fs      icebergio.IO
 	columns columns
-	sources map[string]*source // by key
-	live    *content           // of the head
-	removed []*change          // foreign snapshots that took rows away, the oldest first
-	report  *Report
+
+	schemaAt map[int64]int      // ids of the schemas that the table had, by sequence number
+	sources  map[string]*source // by key
+	places   map[place]*source  // likewise; nil where the rows are another job's
+	topics   map[string]bool    // of the places
+	sole     string             // the only one of them; "" if there are several
+	accounts []*account         // of all jobs
+	live     *content           // of the head
+	removed  []*change          // foreign snapshots that took rows away, or others in their place, the oldest first
+	report   *Report
 
 	rows map[place]*offsets          // live ones, if Deep
 	dead map[place]*roaring64.Bitmap // offsets of dead letters, if Deep
@@ -190,15 +221,10 @@ func (v *verifier) run(ctx context.Context) error {
 		v.find(Finding{Kind: Damage, What: err.Error()})
 		return nil
 	}
-	if err := v.readReceipts(); err != nil {
-		return err
-	}
-	if err := v.readLetters(ctx); err != nil {
-		return err
-	}
-	if err := v.remembered(ctx); err != nil {
-		return err
-	}
+	v.schemaAt = schemasBySequence(v.table.Metadata())
+	v.readReceipts()
+	v.readLetters()
+	v.remembered()
 	if err := v.readContent(ctx); err != nil {
 		return err
 	}
@@ -232,8 +258,8 @@ func (v *verifier) note(format string, args ...any) {
 	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
 }
 
-// remembered compares the table with what the job's own object says.
-func (v *verifier) remembered(ctx context.Context) error {
+// recall reads the job's own object.
+func (v *verifier) recall(ctx context.Context) error {
 	if v.Store == nil {
 		return nil
 	}
@@ -241,21 +267,27 @@ func (v *verifier) remembered(ctx context.Context) error {
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		v.job, v.damaged = kfs.DecodeJob(body)
 	}
-	job, err := kfs.DecodeJob(body)
-	if err != nil {
-		v.note("%s cannot be read (%v): the table was not compared with it", kfs.JobKey(v.Job), err)
-		return nil
+	return err
+}
+
+// remembered compares the table with what the job's own object says.
+func (v *verifier) remembered() {
+	if v.damaged != nil {
+		v.note("%s cannot be read (%v): the table was not compared with it", kfs.JobKey(v.Job), v.damaged)
 	}
-	for _, t := range job.Tables {
-		if t.Table != v.Config.Table {
+	if v.job == nil {
+		return
+	}
+	for _, t := range v.job.Tables {
+		if t.Table != v.Table {
 			continue
 		}
 		if t.UUID != "" && t.UUID != v.account.Identity {
 			v.find(Finding{Kind: Rollback, What: fmt.Sprintf("the job has filled table %s under this name; this is %s", t.UUID, v.account.Identity)})
-			return nil
+			return
 		}
 		for _, s := range t.Sources {
 			key := iceberg.SourceKey(processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition})
@@ -269,7 +301,6 @@ func (v *verifier) remembered(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
 }
 
 // list writes spans of offsets for people.

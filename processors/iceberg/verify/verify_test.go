@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -67,7 +66,8 @@ func each(base, next int64, but ...int64) []int64 {
 type lake struct {
 	t       *testing.T
 	catalog *catalog.Catalog
-	sinks   map[string]processor.Sink // by table
+	job     string                    // that commits
+	sinks   map[string]processor.Sink // by job and table
 }
 
 func newLake(t *testing.T) *lake {
@@ -78,13 +78,9 @@ func newLake(t *testing.T) *lake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lake{t: t, catalog: c, sinks: map[string]processor.Sink{}}
+	l := &lake{t: t, catalog: c, job: "job", sinks: map[string]processor.Sink{}}
 	t.Cleanup(func() {
-		for _, s := range l.sinks {
-			if err := s.(io.Closer).Close(); err != nil {
-				t.Error(err)
-			}
-		}
+		l.restart()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
@@ -95,15 +91,27 @@ func newLake(t *testing.T) *lake {
 const events, letters = "default.events", "default.job_dead_letter"
 
 func (l *lake) sink(name string) processor.Sink {
-	if s, ok := l.sinks[name]; ok {
+	of := l.job + " " + name
+	if s, ok := l.sinks[of]; ok {
 		return s
 	}
-	s, err := iceberg.New(iceberg.Config{Catalog: l.catalog, Options: catalog.Options{Job: "job", Writer: "test"}}).Open(l.t.Context(), processors.Table{Name: name})
+	s, err := iceberg.New(iceberg.Config{Catalog: l.catalog, Options: catalog.Options{Job: l.job, Writer: "test"}}).Open(l.t.Context(), processors.Table{Name: name})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.sinks[name] = s
+	l.sinks[of] = s
 	return s
+}
+
+// restart has all sinks look at their tables anew.
+func (l *lake) restart() {
+	l.t.Helper()
+	for _, s := range l.sinks {
+		if err := s.(io.Closer).Close(); err != nil {
+			l.t.Error(err)
+		}
+	}
+	clear(l.sinks)
 }
 
 // commit brings a span into a table as those rows.
@@ -238,10 +246,17 @@ func TestDeadLetters(t *testing.T) {
 }
 
 func TestForeignDeleteIsListed(t *testing.T) {
-	for _, mode := range []string{"copy-on-write", "merge-on-read"} {
+	for _, mode := range []string{"copy-on-write", "merge-on-read", "deletion vector"} {
 		t.Run(mode, func(t *testing.T) {
 			l := newLake(t)
 			l.fill()
+			if mode == "deletion vector" {
+				mode = "merge-on-read"
+				l.foreign(func(_ context.Context, _ *table.Table, tx *table.Transaction) error {
+					return tx.UpgradeFormatVersion(3)
+				})
+				l.restart()
+			}
 			l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
 				if err := tx.SetProperties(iceberglib.Properties{"write.delete.mode": mode}); err != nil {
 					return err
@@ -286,6 +301,11 @@ func TestCopiedFile(t *testing.T) {
 	for _, f := range r.Findings {
 		if f.Kind == verify.Duplicate && !slices.Equal(f.Spans, []kfs.Span{{Base: 20, Next: 30}}) {
 			t.Errorf("%v", f)
+		}
+		for _, file := range l.files() {
+			if strings.Contains(f.What, "both hold") && strings.Count(f.What, file.FilePath()) > 1 {
+				t.Errorf("one file is named twice: %v", f)
+			}
 		}
 	}
 }
@@ -354,9 +374,9 @@ func TestHoleAndOverlap(t *testing.T) {
 	}
 }
 
-func TestCompacted(t *testing.T) {
-	l := newLake(t)
-	l.fill()
+// compact writes all data files again as one.
+func (l *lake) compact() {
+	l.t.Helper()
 	l.foreign(func(ctx context.Context, tbl *table.Table, tx *table.Transaction) error {
 		tasks, err := tbl.Scan().PlanFiles(ctx)
 		if err != nil {
@@ -374,8 +394,14 @@ func TestCompacted(t *testing.T) {
 		return err
 	})
 	if n := len(l.files()); n != 1 {
-		t.Fatalf("%d files after compaction", n)
+		l.t.Fatalf("%d files after compaction", n)
 	}
+}
+
+func TestCompacted(t *testing.T) {
+	l := newLake(t)
+	l.fill()
+	l.compact()
 	l.both()
 	l.commit(events, source0, 60, 70, each(60, 70))
 	l.both()
@@ -384,12 +410,7 @@ func TestCompacted(t *testing.T) {
 func TestExpired(t *testing.T) {
 	l := newLake(t)
 	l.fill()
-	expire := func() {
-		l.foreign(func(_ context.Context, _ *table.Table, tx *table.Transaction) error {
-			return tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(time.Duration(0)))
-		})
-	}
-	expire()
+	l.expire()
 	r, _ := l.both()
 	if r.Snapshots != 1 {
 		t.Fatalf("%d snapshots are left", r.Snapshots)
@@ -402,7 +423,7 @@ func TestExpired(t *testing.T) {
 	})
 	l.both()
 	l.commit(events, source1, 30, 35, each(30, 35))
-	expire()
+	l.expire()
 	_, read := l.both(verify.Missing)
 	i := slices.IndexFunc(read.Findings, func(f verify.Finding) bool { return len(f.Spans) > 0 })
 	if i < 0 || !slices.Equal(read.Findings[i].Spans, []kfs.Span{{Base: 42, Next: 43}}) {
@@ -421,9 +442,7 @@ func TestExpiredDelete(t *testing.T) {
 		return tx.Delete(ctx, iceberglib.EqualTo(iceberglib.Reference("name"), "n42"), nil)
 	})
 	l.commit(events, source1, 25, 30, each(25, 30))
-	l.foreign(func(_ context.Context, _ *table.Table, tx *table.Transaction) error {
-		return tx.ExpireSnapshots(table.WithRetainLast(1), table.WithOlderThan(time.Duration(0)))
-	})
+	l.expire()
 	_, read := l.both()
 	if len(read.Removals) != 0 || !slices.ContainsFunc(read.Notes, func(n string) bool {
 		return strings.Contains(n, "1 rows are hidden by delete files of snapshots that have expired") && strings.HasSuffix(n, ": 42")

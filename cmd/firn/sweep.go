@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firn-io/firn/catalog"
-	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg/sweep"
 	"github.com/firn-io/firn/runtime/work"
 )
@@ -39,7 +38,9 @@ Exits with 0 if everything was looked at and what was to go is gone, else with 1
   firn sweep -f job.yaml --json | jq '.[].swept'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			reports := []*sweep.Report{}
+			var known []string
 			err := flags.each(c.Context(), func(j *jobTables) error {
+				known = append(known, j.named(nil)...)
 				waiting, err := j.waiting(c.Context())
 				if err != nil {
 					return err
@@ -60,7 +61,7 @@ Exits with 0 if everything was looked at and what was to go is gone, else with 1
 			})
 			for _, name := range args {
 				if err == nil && !slices.ContainsFunc(reports, func(r *sweep.Report) bool { return r.Table == name }) {
-					err = fmt.Errorf("%s is none of the job's tables; without arguments all of them are swept", name)
+					err = unlooked(name, known)
 				}
 			}
 			if err != nil && len(reports) == 0 {
@@ -80,17 +81,6 @@ Exits with 0 if everything was looked at and what was to go is gone, else with 1
 	c.Flags().BoolVar(&dry, "dry-run", false, "say what would go, and delete nothing")
 	c.Flags().BoolVar(&young, "risk-running-writes", false, "allow less than 72h: deletes files that an engine is about to commit, which then has rows that nobody can read; for tests of your own")
 	return c
-}
-
-// named are the job's tables, its dead letters included, or those of them that are named.
-func (j *jobTables) named(names []string) []string {
-	var all []string
-	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: j.job.DeadLetterTable()}) {
-		if len(names) == 0 || slices.Contains(names, t.Table) {
-			all = append(all, t.Table)
-		}
-	}
-	return all
 }
 
 // waiting reports whether workers have handed over groups of files that wait for a commit.

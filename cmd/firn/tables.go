@@ -56,7 +56,7 @@ func (j *jobTables) Close() error {
 	return errors.Join(errs...)
 }
 
-// each does something for every job of the flags.
+// each does something for every job of the flags, whatever comes of the others.
 func (f *tableFlags) each(ctx context.Context, do func(*jobTables) error) error {
 	jobs, err := readJobs(f.files)
 	if err != nil {
@@ -66,11 +66,31 @@ func (f *tableFlags) each(ctx context.Context, do func(*jobTables) error) error 
 	for _, j := range jobs {
 		opened, err := f.open(ctx, j)
 		if err != nil {
-			return fmt.Errorf("job %s: %w", j.Name, err)
+			errs = append(errs, fmt.Errorf("job %s: %w", j.Name, err))
+			continue
 		}
 		errs = append(errs, do(opened), opened.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// named are the job's tables, its dead letters included, or those of them that are named.
+func (j *jobTables) named(names []string) []string {
+	var all []string
+	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: j.job.DeadLetterTable()}) {
+		if len(names) == 0 || slices.Contains(names, t.Table) {
+			all = append(all, t.Table)
+		}
+	}
+	return all
+}
+
+// unlooked tells why a table that was named was not looked at; known are the jobs' tables.
+func unlooked(name string, known []string) error {
+	if slices.Contains(known, name) {
+		return fmt.Errorf("nothing has come for %s yet: there is no such table", name)
+	}
+	return fmt.Errorf("%s is none of the job's tables; without arguments all of them are looked at", name)
 }
 
 func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, err error) {

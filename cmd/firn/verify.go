@@ -40,43 +40,40 @@ snapshots have expired, are verified all the same; there counts take the place o
 
 Where the job has halted, and the log has records that wait behind it, they are in no table: that is a fault, too.
 
-Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if that could not be found out.`,
+Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if that could not be found out: what was verified before
+is printed all the same.`,
 		Example: `  firn verify                                  # the tables of firn dev
   firn verify -f job.yaml --deep analytics.events
   firn verify -f job.yaml --json | jq '.[].findings'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			reports := []*verify.Report{}
+			var known []string
 			err := flags.each(c.Context(), func(j *jobTables) error {
+				known = append(known, j.named(nil)...)
 				found, err := verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"))
 				reports = append(reports, found...)
 				return err
 			})
-			if err != nil {
-				return &exitError{exitUnverified, fmt.Errorf("not everything was verified: %w", err)}
-			}
 			for _, name := range args {
-				if !slices.ContainsFunc(reports, func(r *verify.Report) bool { return r.Table == name }) {
-					return &exitError{exitUnverified, fmt.Errorf("%s is none of the job's tables; without arguments all of them are verified", name)}
+				if err == nil && !slices.ContainsFunc(reports, func(r *verify.Report) bool { return r.Table == name }) {
+					err = unlooked(name, known)
 				}
 			}
+			printErr := printReports(c.OutOrStdout(), reports, flags.asJSON, err == nil)
 			findings := 0
 			for _, r := range reports {
 				findings += len(r.Findings)
 			}
-			if flags.asJSON {
-				err = printJSON(c.OutOrStdout(), reports)
-			} else {
-				for _, r := range reports {
-					printReport(c.OutOrStdout(), r)
-				}
-				if len(reports) == 0 {
-					fmt.Fprintln(c.OutOrStdout(), "no table has been filled yet: there is nothing to verify")
-				}
+			if err != nil {
+				err = fmt.Errorf("not everything was verified: %w", err)
 			}
-			if err == nil && findings > 0 {
-				err = fmt.Errorf("%d findings", findings)
+			switch {
+			case findings > 0:
+				return errors.Join(fmt.Errorf("%d findings", findings), err, printErr)
+			case err != nil:
+				return &exitError{exitUnverified, errors.Join(err, printErr)}
 			}
-			return err
+			return printErr
 		},
 	}
 	flags.add(c)
@@ -85,7 +82,8 @@ Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if
 	return c
 }
 
-// verifyJob verifies the job's tables and its dead letters, or those of them that are named.
+// verifyJob verifies the job's tables and its dead letters, or those of them that are named. Beside an error it gives the reports of those that could
+// be verified.
 func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict bool, progress func(table string) func(done, total int)) ([]*verify.Report, error) {
 	var reports []*verify.Report
 	letters := j.job.DeadLetterTable()
@@ -93,7 +91,8 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 	if err != nil {
 		return nil, err
 	}
-	divisions := map[string]*verify.Division{}
+	var errs []error
+	divisions, partly := map[string]*verify.Division{}, map[string]bool{}
 	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: letters}) {
 		if len(names) > 0 && !slices.Contains(names, t.Table) {
 			continue
@@ -102,11 +101,12 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: j.job.Whole(),
 			Deep: deep, Strict: strict, Progress: progress(t.Table),
 		}
+		name := "" // of the division that it is one of
 		switch {
 		case t.Table == letters:
 			cfg.DeadLetters, cfg.Whole, cfg.Letters = "", false, true
 		case template.ByContent() && len(t.Sources) > 0:
-			name := template.Of(t.Sources[0].Topic).Name()
+			name = template.Of(t.Sources[0].Topic).Name()
 			if divisions[name] == nil {
 				divisions[name] = &verify.Division{}
 			}
@@ -117,20 +117,25 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 		case errors.Is(err, catalog.ErrNoTable) && !filled(&t):
 			continue // nothing has come for it yet
 		case errors.Is(err, catalog.ErrNoTable):
-			r = &verify.Report{Table: t.Table, Findings: []verify.Finding{{Kind: verify.Missing, What: "the job has filled this table; it does not exist"}}}
+			r = &verify.Report{Table: t.Table, Sources: []verify.Source{}, Findings: []verify.Finding{{Kind: verify.Missing, What: "the job has filled this table; it does not exist"}}}
 		case err != nil:
-			return nil, err
+			errs = append(errs, err)
+			if name != "" {
+				partly[name] = true
+			}
+			continue
 		}
 		reports = append(reports, r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(divisions)) {
-		if r := divisions[name].Report(name); r != nil && len(names) == 0 { // a part of the tables tells nothing of all
+		if r := divisions[name].Report(name); r != nil && len(names) == 0 && !partly[name] { // a part of the tables tells nothing of all
 			reports = append(reports, r)
 		}
 	}
-	return withHalts(ctx, j, template, reports, func(h kfs.JobHalt) bool {
+	reports, err = withHalts(ctx, j, template, reports, func(h kfs.JobHalt) bool {
 		return len(names) == 0 || h.Table == "" || slices.Contains(names, h.Table) || divisions[h.Table] != nil
 	})
+	return reports, errors.Join(append(errs, err)...)
 }
 
 // withHalts adds what has halted to the reports of the tables, or reports for it: what a table has may be right, but records that the log has behind
@@ -143,7 +148,7 @@ func withHalts(ctx context.Context, j *jobTables, template *route.Template, repo
 	}
 	status, err := statusOf(ctx, j, time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("what the log has behind halts: %w", err)
+		return reports, fmt.Errorf("what the log has behind halts: %w", err)
 	}
 	for _, h := range halts {
 		i := slices.IndexFunc(reports, func(r *verify.Report) bool { return r.Table == h.Table })
@@ -198,6 +203,19 @@ func progressLine(out io.Writer, what string) func(table string) func(done, tota
 	}
 }
 
+func printReports(out io.Writer, reports []*verify.Report, asJSON, all bool) error {
+	if asJSON {
+		return printJSON(out, reports)
+	}
+	for _, r := range reports {
+		printReport(out, r)
+	}
+	if len(reports) == 0 && all {
+		fmt.Fprintln(out, "no table has been filled yet: there is nothing to verify")
+	}
+	return nil
+}
+
 func printReport(out io.Writer, r *verify.Report) {
 	verdict := "ok"
 	if len(r.Findings) > 0 {
@@ -226,7 +244,11 @@ func printReport(out io.Writer, r *verify.Report) {
 		fmt.Fprintln(out, line)
 	}
 	for _, s := range r.Removals {
-		fmt.Fprintf(out, "  removed by others: snapshot %d (%s), %s: %d rows\n", s.Snapshot, s.Operation, time.UnixMilli(s.Time).UTC().Format(time.RFC3339), s.Rows)
+		rows := "rows of some values"
+		if s.Rows >= 0 {
+			rows = fmt.Sprintf("%d rows", s.Rows)
+		}
+		fmt.Fprintf(out, "  removed by others: snapshot %d (%s), %s: %s\n", s.Snapshot, s.Operation, time.UnixMilli(s.Time).UTC().Format(time.RFC3339), rows)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(out, "  note: %s\n", n)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,4 +54,65 @@ errors: {policy: halt}
 			t.Errorf("%s, mended: %v\n%s", topic, err, out)
 		}
 	}
+}
+
+// TestVerifySeveral verifies a table that can be and one that cannot: what is known of the one is told, and that of the other nothing is known.
+func TestVerifySeveral(t *testing.T) {
+	const job = `
+name: several
+source: {topics: [good, bad]}
+table: {name: "lake.{topic}"}
+`
+	w := newWorkbench(t)
+	good, bad := tailtest.Topic("good", 1, 0), tailtest.Topic("bad", 2, 0)
+	w.journal.Append(t, []kfs.Entry{good, bad}, tailtest.Values(good, 0, `{"id":1}`, `{"id":2}`), tailtest.Values(bad, 0, `{"id":1}`))
+	if err := w.run(job); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range w.files("bad", "*.avro") {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := w.verified(job, "--deep")
+	if err == nil || exitCode(err) != exitUnverified || !strings.Contains(err.Error(), "table lake.bad: ") {
+		t.Errorf("exit code %d: %v", exitCode(err), err)
+	}
+	if !strings.Contains(out, "lake.good: ok") {
+		t.Errorf("nothing is said of the other table:\n%s", out)
+	}
+	for _, path := range w.files("good", "*.parquet") {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err = w.verified(job, "--deep")
+	if err == nil || exitCode(err) != 1 || !strings.Contains(err.Error(), "2 findings") || !strings.Contains(err.Error(), "table lake.bad: ") {
+		t.Errorf("exit code %d: %v", exitCode(err), err)
+	}
+	if !strings.Contains(out, "WRONG: damage: data file ") || !strings.Contains(out, "2 rows are missing: [0, 2)") {
+		t.Errorf("it is not said what is wrong:\n%s", out)
+	}
+	if _, err := w.verified(job, "lake.several_dead_letter"); err == nil || !strings.Contains(err.Error(), "nothing has come for lake.several_dead_letter yet") {
+		t.Errorf("a table that is not there: %v", err)
+	}
+	if _, err := w.verified(job, "lake.god"); err == nil || !strings.Contains(err.Error(), "lake.god is none of the job's tables") {
+		t.Errorf("a table that is none: %v", err)
+	}
+}
+
+// files are those of a table in the warehouse whose names match.
+func (w *workbench) files(table, pattern string) []string {
+	w.t.Helper()
+	var all []string
+	err := filepath.WalkDir(filepath.Join(w.dir, "warehouse"), func(path string, d fs.DirEntry, err error) error {
+		if match, _ := filepath.Match(pattern, d.Name()); err == nil && match && strings.Contains(path, string(filepath.Separator)+table+string(filepath.Separator)) {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil || len(all) == 0 {
+		w.t.Fatalf("files of table %s: %d, %v", table, len(all), err)
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path"
 	"slices"
 	"strings"
 
@@ -49,6 +50,21 @@ type Place struct {
 	Table    string   // namespace.table
 	Location string   // as the catalog has it
 	Folders  []string // that its files may lie in: the location, paths that its properties name, where its metadata files are and were
+}
+
+// Path is a location without its scheme, so that s3, s3a and file://, which name the same, look the same.
+func Path(location string) string {
+	if scheme, rest, ok := strings.Cut(location, "://"); ok && scheme != "" {
+		location = rest
+	} else {
+		location = strings.TrimPrefix(location, "file:")
+	}
+	return "/" + strings.Trim(path.Clean("/"+location), "/")
+}
+
+// Below reports whether a path, as Path gives it, is another or lies in it.
+func Below(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, strings.TrimRight(folder, "/")+"/")
 }
 
 // Places gives the places of all tables of the catalog, in no order: one load for each. An error ends the sequence.

@@ -80,7 +80,7 @@ func (r *Rebuild) DropOld(ctx context.Context, old Old) error {
 			return err
 		}
 		for _, folder := range place.Folders {
-			if folder = strings.TrimRight(folder, "/") + "/"; place.Table == old.Name {
+			if folder = catalog.Path(folder); place.Table == old.Name {
 				own = append(own, folder)
 			} else {
 				others[folder] = place.Table
@@ -89,7 +89,7 @@ func (r *Rebuild) DropOld(ctx context.Context, old Old) error {
 	}
 	for _, folder := range own {
 		for other, name := range others {
-			if strings.HasPrefix(folder, other) || strings.HasPrefix(other, folder) {
+			if catalog.Below(folder, other) || catalog.Below(other, folder) {
 				return fmt.Errorf("table %s has files in %s, and table %s has in %s: drop it in the catalog, without its files", old.Name, folder, name, other)
 			}
 		}

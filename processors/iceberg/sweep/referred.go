@@ -9,6 +9,8 @@ import (
 	"github.com/apache/iceberg-go"
 	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/catalog"
 )
 
 // settle holds the candidates against the table as it is now, and deletes those that nothing refers to.
@@ -20,7 +22,7 @@ func (s *sweeper) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if plain(t.Location()) != s.root {
+	if catalog.Path(t.Location()) != s.root {
 		return fmt.Errorf("the table has moved to %s", t.Location())
 	}
 	files, err := t.FS(ctx)
@@ -109,7 +111,7 @@ func (s *sweeper) refers(location string) {
 	if location == "" {
 		return
 	}
-	name := path.Base(plain(location))
+	name := path.Base(catalog.Path(location))
 	for _, c := range s.pending[name] {
 		s.report.Kept.add(c.bytes)
 		s.held--

@@ -139,7 +139,7 @@ func (s *sweeper) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.report.Location, s.root = t.Location(), plain(t.Location())
+	s.report.Location, s.root = t.Location(), catalog.Path(t.Location())
 	if err := s.neighbours(ctx); err != nil {
 		return err
 	}
@@ -189,11 +189,11 @@ func (s *sweeper) neighbours(ctx context.Context) error {
 			continue
 		}
 		for _, folder := range p.Folders {
-			other := plain(folder)
+			other := catalog.Path(folder)
 			switch {
-			case below(s.root, other):
+			case catalog.Below(s.root, other):
 				return fmt.Errorf("%w: %s has %s", ErrShared, p.Table, folder)
-			case below(other, s.root) && !slices.Contains(s.others, other):
+			case catalog.Below(other, s.root) && !slices.Contains(s.others, other):
 				s.others = append(s.others, other)
 				s.report.Skipped = append(s.report.Skipped, folder)
 			}
@@ -244,16 +244,16 @@ func (s *sweeper) clock(t *table.Table) (time.Time, error) {
 
 // see takes note of a file.
 func (s *sweeper) see(ctx context.Context, name string, d fs.DirEntry) error {
-	at := plain(name)
+	at := catalog.Path(name)
 	for _, other := range s.others {
-		if below(at, other) {
+		if catalog.Below(at, other) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
 		}
 	}
-	if d.IsDir() || !below(at, s.root) {
+	if d.IsDir() || !catalog.Below(at, s.root) {
 		return nil
 	}
 	info, err := d.Info()
@@ -292,19 +292,4 @@ func kindOf(name string) Kind {
 		return Metadata
 	}
 	return ""
-}
-
-// plain is a location without its scheme, so that s3, s3a and file://, which name the same, look the same.
-func plain(location string) string {
-	if scheme, rest, ok := strings.Cut(location, "://"); ok && scheme != "" {
-		location = rest
-	} else {
-		location = strings.TrimPrefix(location, "file:")
-	}
-	return "/" + strings.Trim(path.Clean("/"+location), "/")
-}
-
-// below reports whether a plain location is another or lies in it.
-func below(location, root string) bool {
-	return location == root || strings.HasPrefix(location, strings.TrimRight(root, "/")+"/")
 }

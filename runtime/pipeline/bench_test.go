@@ -51,7 +51,7 @@ func BenchmarkJob(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for b.Loop() {
-				job, err := New(Config{Name: "bench", Store: store, Topics: []string{"events"}, Route: Template("db.{topic}"), Until: Until{Latest: true}, Errors: Halt,
+				job, err := New(Config{Name: "bench", Store: store, Topics: []string{"events"}, Route: template("db.{topic}"), Until: Until{Latest: true}, Errors: Halt,
 					Allocator: memory.DefaultAllocator,
 					OpenSink:  func(context.Context, string, kfs.TopicID) (processor.Sink, error) { return &discarding{}, nil }})
 				if err != nil {

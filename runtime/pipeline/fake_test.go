@@ -19,6 +19,15 @@ import (
 	"github.com/firn-io/firn/runtime/route"
 )
 
+// template is the route of a table's name that has {topic} in it.
+func template(table string) func(topic string) string {
+	parsed, err := route.Parse(table, "")
+	if err != nil {
+		panic(err)
+	}
+	return func(topic string) string { return parsed.Of(topic).Name() }
+}
+
 // fakeTable is a table that keeps its rows and its position together.
 type fakeTable struct {
 	name string

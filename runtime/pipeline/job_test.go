@@ -36,7 +36,7 @@ func jsons(topic kfs.Topic, partition int32, from, n int) tailtest.Records {
 // testConfig is a job of topics events and orders on tables of their names.
 func testConfig(t *testing.T, store blob.Store, l *lake) Config {
 	t.Helper()
-	return Config{Name: "test", Store: store, Topics: []string{"events", "orders"}, Route: Template("db.{topic}"), OpenSink: l.openSink,
+	return Config{Name: "test", Store: store, Topics: []string{"events", "orders"}, Route: template("db.{topic}"), OpenSink: l.openSink,
 		OpenDeadLetters: l.openLetters, Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 }
 

@@ -58,7 +58,7 @@ func (s *simulation) start() {
 	for name, t := range s.lake.tables {
 		p.seen[name] = t.seen
 	}
-	cfg := Config{Name: simJob, Store: simStore{p}, Topics: []string{"events", "orders"}, Route: Template("db.{topic}"),
+	cfg := Config{Name: simJob, Store: simStore{p}, Topics: []string{"events", "orders"}, Route: template("db.{topic}"),
 		OpenSink: func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
 			return p.openSink(ctx, table, lineage, true)
 		},

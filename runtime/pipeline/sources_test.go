@@ -98,7 +98,7 @@ func TestTrimmedBeforeRead(t *testing.T) {
 				return
 			}
 			cfg := testConfig(t, store, l) // the way out that the error names
-			cfg.Route = Template("db.{topic}_again")
+			cfg.Route = template("db.{topic}_again")
 			if err := run(t, cfg); err != nil {
 				t.Errorf("with another table: %v", err)
 			}
@@ -388,14 +388,6 @@ func TestJobFile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestTemplate(t *testing.T) {
-	for topic, want := range map[string]string{"events": "lake.events_raw", "a.b-c": "lake.a_b_c_raw", "ünì": "lake._n__raw"} {
-		if got := Template("lake.{topic}_raw")(topic); got != want {
-			t.Errorf("topic %s goes to %s, want %s", topic, got, want)
-		}
-	}
 }
 
 func TestPace(t *testing.T) {

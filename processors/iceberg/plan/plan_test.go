@@ -102,10 +102,11 @@ func TestTopicsOnOneTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	route := pipeline.Template("db.{topic}")
 	reports, err := plan.Tables(t.Context(), plan.Config{
 		Job: "job", Freshness: 2 * time.Second,
-		Table: func(topic string) processors.Table { return processors.Table{Name: route(topic)} },
+		Table: func(topic string) processors.Table {
+			return processors.Table{Name: "db." + strings.NewReplacer(".", "_", "-", "_").Replace(topic)}
+		},
 		Remake: func(string) (*pipeline.Remake, error) {
 			return &pipeline.Remake{Allocator: memory.DefaultAllocator}, nil
 		},

@@ -52,6 +52,7 @@ catalog: {type: rest, uri: "https://nobody.invalid"}
 		"name: a\nsource: {topics: [x]}\ntable: {properties: {write.parquet.compression-codec: lzo}}\n":                         `job.yaml:3:1: table: table property write.parquet.compression-codec is "lzo"`,
 		"name: a\nsource: {topics: [x]}\ntable: {name: 'a.{field:kind}'}\nsink: {jsonl: {url: /x}}\n":                           `job.yaml:3:15: table.name: records cannot name their tables with this sink`,
 		"name: a\nsource: {topics: [x]}\ntransform:\n- exec: {command: [no-such-program]}\n- exec: {command: [/no/such]}\n":     "job.yaml:4:3: exec: command: exec: \"no-such-program\": executable file not found in $PATH\n" + filepath.Join(dir, "job.yaml:5:3: exec: command: "),
+		"name: a\nsource: {topics: [x, 'a b']}\n":                                                                               `job.yaml:2:22: source.topics[1]: topic name "a b": character ' ' is outside`,
 		"name: a\nsource: {topics: [x]}\nsink: {jsonl: {url: 'ftp://x'}}\n":                                                     `job.yaml:3:8: jsonl: url: store "ftp://x"`,
 		"name: a\nsource: {topics: [x]}\nsink: {jsonl: {url: /x}}\ntable: {partition: [kafka_topic]}\n":                         `job.yaml:4:1: table: tables of sink jsonl have no partition`,
 	} {
@@ -69,6 +70,13 @@ catalog: {type: rest, uri: "https://nobody.invalid"}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
 		t.Error("--check has made a folder")
+	}
+	path := filepath.Join(dir, "job.yaml")
+	if err := os.WriteFile(path, []byte("name: a\nsource: {topics: [x]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := firn(t, "process", "-f", path, "--check", "--memory", "8MiB"); err == nil || !strings.Contains(err.Error(), "job a: memory of 8388608 bytes for the job") {
+		t.Errorf("too little memory: %v", err)
 	}
 }
 

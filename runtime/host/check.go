@@ -17,7 +17,7 @@ func (p *Program) Check(jobs []*job.Job, s Settings) error {
 	for i, j := range jobs {
 		cfg, err := config(j, s)
 		if err == nil {
-			err = cfg.ValidateBounds()
+			err = cfg.ValidateSettings()
 		}
 		if err != nil {
 			return fmt.Errorf("job %s: %w", j.Name, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
@@ -251,6 +252,11 @@ func (j *Job) validate() error {
 		wrong("source", "say which topics, as topics: [a, b] or pattern: a regular expression")
 	case len(j.Source.Topics) > 0 && j.Source.Pattern != "":
 		wrong("source", "topics and pattern exclude each other")
+	}
+	for i, topic := range j.Source.Topics {
+		if err := kfs.ValidateTopicName(topic); err != nil {
+			wrong(fmt.Sprintf("source.topics[%d]", i), "%w", err)
+		}
 	}
 	if _, err := regexp.Compile(j.Source.Pattern); err != nil {
 		wrong("source.pattern", "%v", err)

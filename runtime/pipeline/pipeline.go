@@ -119,21 +119,10 @@ func (c *Config) Validate() error {
 	if (len(c.Topics) == 0) == (c.Pattern == "") {
 		wrong("a job reads topics by name or by one pattern")
 	}
-	for _, topic := range c.Topics {
-		if err := kfs.ValidateTopicName(topic); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if _, err := kfs.MatchTopics(nil, c.Pattern); err != nil {
-		errs = append(errs, err)
-	}
-	if c.MemoryBytes != 0 && c.MemoryBytes < leastMemory {
-		wrong("memory of %d bytes: want at least %d", c.MemoryBytes, leastMemory)
-	}
 	if c.Freshness < 0 || c.FileSize < 0 || c.Grace < 0 {
 		wrong("freshness, file size and grace must not be negative")
 	}
-	return errors.Join(append(errs, c.ValidateBounds(), c.Decode.Validate())...)
+	return errors.Join(append(errs, c.ValidateSettings(), c.Decode.Validate())...)
 }
 
 func (c *Config) setDefaults() {

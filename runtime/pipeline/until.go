@@ -52,10 +52,18 @@ func (o Offsets) of(topic string, partition int32) (offset int64, ok bool) {
 	return offset, ok
 }
 
-// ValidateBounds reports what is wrong with where the job begins and ends.
-func (c *Config) ValidateBounds() error {
+// ValidateSettings reports what is wrong with what people set and the rest does not bear on: the topics, the memory, where the job begins and ends.
+func (c *Config) ValidateSettings() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, topic := range c.Topics {
+		if err := kfs.ValidateTopicName(topic); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.MemoryBytes != 0 && c.MemoryBytes < leastMemory {
+		wrong("memory of %d bytes for the job: give it at least %d", c.MemoryBytes, leastMemory)
+	}
 	if c.From.Latest && !c.From.At.IsZero() || c.From.Offsets != nil && (c.From.Latest || !c.From.At.IsZero()) {
 		wrong("a job starts at the latest record, at a time or at offsets: at one of them")
 	}
@@ -71,7 +79,7 @@ func (c *Config) ValidateBounds() error {
 	}
 	match, err := kfs.MatchTopics(c.Topics, c.Pattern)
 	if err != nil {
-		return errors.Join(errs...) // said elsewhere
+		return errors.Join(append(errs, err)...)
 	}
 	for _, offsets := range []Offsets{c.From.Offsets, c.Until.Offsets} {
 		for _, topic := range slices.Sorted(maps.Keys(offsets)) {

@@ -241,7 +241,7 @@ func TestUntilOverSeveralJournals(t *testing.T) {
 	}
 }
 
-func TestValidateBounds(t *testing.T) {
+func TestValidateSettings(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for want, c := range map[string]Config{
 		"ends at the latest record, at a time or at offsets": {Until: Until{Latest: true, At: now}},
@@ -250,14 +250,16 @@ func TestValidateBounds(t *testing.T) {
 		"begin at 0":                           {From: Start{Offsets: Offsets{"events": {0: -1}}}},
 		"the end 1 lies before the start 2":    {From: Start{Offsets: Offsets{"events": {0: 2}}}, Until: Until{Offsets: Offsets{"events": {0: 1}}}},
 		"starts at the latest record, at a ti": {From: Start{Latest: true, Offsets: Offsets{}}},
+		"memory of 4096 bytes for the job":     {MemoryBytes: 4096},
+		`topic name "a b": character ' ' is`:   {Topics: []string{"a b"}},
 	} {
-		c.Topics, c.Now = []string{"events"}, func() time.Time { return now }
+		c.Topics, c.Now = append(c.Topics, "events"), func() time.Time { return now }
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
 	}
 	fine := Config{Topics: []string{"events"}, Until: Until{Offsets: Offsets{"events": {0: math.MaxInt64}}}, From: Start{Offsets: Offsets{"events": {0: 1}}}}
-	if err := fine.ValidateBounds(); err != nil {
+	if err := fine.ValidateSettings(); err != nil {
 		t.Error(err)
 	}
 }

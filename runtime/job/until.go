@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -59,7 +60,7 @@ func readOffsets(name string, readFile func(name string) ([]byte, error)) (pipel
 	if err != nil {
 		return nil, fmt.Errorf("offsets: %w", err)
 	}
-	var file map[string]map[string]int64
+	var file once[once[int64]]
 	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, fmt.Errorf(`%s: %w: write offsets by topic and partition, like {"events": {"0": 1200, "1": 900}}`, name, err)
 	}
@@ -75,6 +76,33 @@ func readOffsets(name string, readFile func(name string) ([]byte, error)) (pipel
 		return nil, fmt.Errorf("%s: it names no offset", name)
 	}
 	return offsets, nil
+}
+
+// once is a JSON object in which no name stands twice.
+type once[V any] map[string]V
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *once[V]) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return fmt.Errorf("an object is wanted, not %.20s", text)
+	}
+	*o = once[V]{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return err
+		}
+		if _, twice := (*o)[name.(string)]; twice {
+			return fmt.Errorf("%s stands twice", name)
+		}
+		var v V
+		if err := d.Decode(&v); err != nil {
+			return err
+		}
+		(*o)[name.(string)] = v
+	}
+	return nil
 }
 
 func addOffset(offsets pipeline.Offsets, topic, partition string, offset int64) error {

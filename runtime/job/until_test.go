@@ -17,6 +17,9 @@ func TestParseUntil(t *testing.T) {
 		"empty.json": `{}`,
 		"part.json":  `{"events": {"x": 1}}`,
 		"topic.json": `{"a/b": {"0": 1}}`,
+		"twice.json": `{"events": {"0": 1}, "events": {"1": 2}}`,
+		"again.json": `{"events": {"0": 1, "0": 2}}`,
+		"text.json":  `{"events": {"0": "1"}}`,
 	}
 	readFile := func(name string) ([]byte, error) {
 		if text, ok := files[name]; ok {
@@ -55,6 +58,9 @@ func TestParseUntil(t *testing.T) {
 		"@empty.json":            "names no offset",
 		"@part.json":             `"x" is not a partition`,
 		"@topic.json":            "topic name",
+		"@twice.json":            "events stands twice",
+		"@again.json":            "0 stands twice",
+		"@text.json":             "cannot unmarshal string",
 	} {
 		if got, err := ParseUntil(text, readFile); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, error %v, want %q", text, got, err, want)

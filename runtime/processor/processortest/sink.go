@@ -65,12 +65,24 @@ func Sink(t *testing.T, newTable func(t *testing.T) Table) {
 			if test.once && table.AtLeastOnce {
 				t.Skip("the sink stores no position: it gets every offset at least once")
 			}
-			mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+			mem := memory.NewCheckedAllocator(overwriting{memory.NewGoAllocator()})
 			s := &suite{t, table, mem}
 			test.run(s)
 			mem.AssertSize(t, 0)
 		})
 	}
+}
+
+// overwriting overwrites what is freed: a batch is valid until the call returns, and a sink that keeps it without retaining it has nothing.
+type overwriting struct{ memory.Allocator }
+
+// Free implements memory.Allocator.
+func (o overwriting) Free(b []byte) {
+	b = b[:cap(b)]
+	for i := range b {
+		b[i] = 0xa5
+	}
+	o.Allocator.Free(b)
 }
 
 // suite is one test.

@@ -3,7 +3,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,7 +84,7 @@ func (s *Sink) create(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// Stage implements processor.Sink. PostgreSQL's JSON holds no U+0000; it becomes U+FFFD.
+// Stage implements processor.Sink.
 func (s *Sink) Stage(_ context.Context, b processor.Batch) error {
 	span, ok := s.spans[b.Source]
 	if !ok {
@@ -97,7 +96,8 @@ func (s *Sink) Stage(_ context.Context, b processor.Batch) error {
 		if err != nil {
 			return err
 		}
-		s.rows = append(s.rows, bytes.ReplaceAll(rows, []byte(`\u0000`), []byte(`\ufffd`)))
+		withoutNUL := strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`) // PostgreSQL's JSON holds no U+0000
+		s.rows = append(s.rows, json.RawMessage(withoutNUL.Replace(string(rows))))
 	}
 	s.spans[b.Source] = span
 	return nil

@@ -297,7 +297,8 @@ func dayOf(v any) (int32, bool) {
 func instantOf(v any, utc bool) (int64, bool) {
 	switch v := v.(type) {
 	case day:
-		return int64(v) * 86400e6, true
+		micros := int64(v) * 86400e6
+		return micros, micros/86400e6 == int64(v)
 	case instant:
 		return v.micros, true
 	case string:

@@ -189,7 +189,7 @@ func (p *Program) report(running []*Job, bounded bool, finished <-chan struct{})
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	said := map[string]int64{}
+	said := map[[2]string]int64{} // by job and table
 	for {
 		select {
 		case <-finished:
@@ -199,10 +199,11 @@ func (p *Program) report(running []*Job, bounded bool, finished <-chan struct{})
 		var line []string
 		for _, r := range running {
 			for _, t := range r.Pipeline.Status().Tables {
-				if !p.Terminal && (said[t.Table] != t.Records || t.Lag > 0) {
+				of := [2]string{r.Name, t.Table}
+				if !p.Terminal && (said[of] != t.Records || t.Lag > 0) {
 					p.logger().Info("progress", "job", r.Name, "table", t.Table, "committed", t.Records, "behind", t.Lag)
 				}
-				said[t.Table] = t.Records
+				said[of] = t.Records
 				line = append(line, fmt.Sprintf("%s: %d committed, %d behind", t.Table, t.Records, t.Lag))
 			}
 		}

@@ -40,8 +40,10 @@ func (j *Job) checkSink(r Reader) error {
 	switch {
 	case name == "":
 		return &fault{key: "sink", err: fmt.Errorf("say what kind of tables; there is %s", there)}
-	case !ok:
+	case !ok && j.Sink != nil:
 		return &fault{token: j.Sink.token, err: fmt.Errorf("there is no sink %q; there is %s", name, there)}
+	case !ok:
+		return fmt.Errorf("this program has no sink %q, which jobs are to have that name none; there is %s", name, there)
 	case j.Sink != nil && len(j.Catalog) > 0:
 		return &fault{key: "catalog", err: errors.New("goes with sink iceberg only, which a job has that names no sink")}
 	}

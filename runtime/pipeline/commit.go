@@ -197,8 +197,8 @@ func (w *worker) finish(r result) error {
 	}
 	w.confirm = now.Add(confirming)
 	w.count()
-	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), w.table.missing(), freshness) })
 	w.table.noteStates(w.table.states())
+	w.table.note(func(st *tableStatus) { st.committed(g, w.table.identity(), w.table.missing(), freshness) })
 	w.table.job.metrics.committed(w.table.name, g, took, freshness)
 	if finished {
 		w.table.log.Info("what another job file has begun is finished; going on under the present one")

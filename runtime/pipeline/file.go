@@ -247,8 +247,9 @@ func oneOf(s processor.TableState, all kfs.JobTable) kfs.JobTable {
 	one := kfs.JobTable{Table: s.Name, UUID: s.Identity, Marked: all.Marked, Sources: []kfs.JobSource{}}
 	for _, of := range all.Sources {
 		if next, ok := s.Positions[sourceOf(of)]; ok {
-			of.Next, of.Committed = min(of.Next, next), next
-			of.Hold, of.Mark = min(of.Hold, next), min(of.Mark, next)
+			shown := s.Shown[sourceOf(of)]
+			of.Next, of.Committed = min(of.Next, shown), next
+			of.Hold, of.Mark = min(of.Hold, shown), min(of.Mark, shown)
 			one.Sources = append(one.Sources, of)
 		}
 	}

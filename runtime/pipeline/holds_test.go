@@ -274,3 +274,38 @@ func TestRegistersUntilWritten(t *testing.T) {
 	register(one, false)
 	register(two, true) // its reader has not looked since the object was there
 }
+
+// TestHoldsOfSeveralTables commits to one of several tables after another: that the second one was reached says nothing of the first. What was
+// committed there last counts as shown only when the table was read again.
+func TestHoldsOfSeveralTables(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, of(0, "a", "b"))
+		cfg := testConfig(t, store, l)
+		cfg.Freshness = time.Second
+		_, stop := start(t, routed(t, cfg, l, "db.{topic}_{field:k}", 10))
+		time.Sleep(time.Minute)
+		shown := func(want int64) {
+			t.Helper()
+			time.Sleep(2 * statusPause)
+			for _, table := range filed(t, store).Tables {
+				if got := table.Sources[0].Next; table.Table != "db.events_b" && got != want {
+					t.Errorf("%s was seen at %d, want %d", table.Table, got, want)
+				}
+			}
+		}
+		shown(2)
+		w.Append(t, nil, of(0, "a"))
+		time.Sleep(confirming / 2)
+		w.Append(t, nil, of(0, "b"))
+		time.Sleep(confirming / 2)
+		w.Append(t, nil, of(0, "b"))
+		shown(2)
+		time.Sleep(3 * seldom) // which a table waits for which there was nothing
+		shown(5)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

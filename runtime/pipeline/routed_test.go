@@ -37,32 +37,11 @@ type openLabelled func(ctx context.Context, table, label string) (processor.Sink
 // routedBy is routed with tables that are opened in a way of their own.
 func routedBy(t *testing.T, cfg Config, l *lake, template string, most int, open openLabelled) Config {
 	t.Helper()
-	parsed, err := route.Parse(template, cfg.Pattern)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tables := route.NewTables(most, deadLetterTable)
-	var mu sync.Mutex
-	routes := map[string]*route.Route{}
-	cfg.Route = func(topic string) string {
-		mu.Lock()
-		defer mu.Unlock()
-		r := parsed.Of(topic)
-		routes[r.Name()] = r
-		return r.Name()
-	}
-	of := func(name string) *route.Route {
-		mu.Lock()
-		defer mu.Unlock()
-		return routes[name]
-	}
-	cfg.Fills = func(topic, table string) bool { return tables.Fills(parsed.Of(topic), table) }
-	cfg.OpenTransforms = func(name string) ([]Step, error) {
-		return []Step{{"route", route.NewStep(of(name), tables, l.mem)}}, nil
-	}
+	r := newRouting(t, template, cfg.Pattern, most, deadLetterTable, l.mem)
+	cfg.Route, cfg.Fills, cfg.OpenTransforms = r.name, r.fills, r.steps(nil)
 	cfg.OpenSink = func(_ context.Context, name string, _ kfs.TopicID) (processor.Sink, error) {
 		return route.NewSink(route.Config{
-			Route: of(name), Tables: tables, Inferred: true, Allocator: l.mem,
+			Route: r.named(name), Tables: r.tables, Inferred: true, Allocator: l.mem,
 			Open: open,
 			List: func(context.Context) ([]string, error) { return l.names(), nil },
 		}), nil

@@ -124,7 +124,7 @@ func (s *tableStatus) committed(g *group, identity string, missing bool, freshne
 			continue
 		}
 		if sent, ok := s.sent[source]; ok && sent == from {
-			s.seen[source] = from
+			s.seen[source] = s.shown(source, from)
 		}
 		s.follow(source)
 		s.sent[source] = g.to[source]
@@ -133,6 +133,16 @@ func (s *tableStatus) committed(g *group, identity string, missing bool, freshne
 	s.commits++
 	s.records += g.records
 	s.bytes += g.bytes
+}
+
+// shown is how much of what lies before an offset has been shown to be there. A commit to one of several tables says nothing of the others.
+func (s *tableStatus) shown(source processor.Source, offset int64) int64 {
+	for _, t := range s.several {
+		if shown := t.Shown[source]; shown < t.Positions[source] {
+			offset = min(offset, shown)
+		}
+	}
+	return offset
 }
 
 // loaded notes what a load of the table has shown.

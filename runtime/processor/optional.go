@@ -100,6 +100,7 @@ type TableState struct {
 	Name      string
 	Identity  string // as Identified has it
 	Positions Positions
+	Shown     Positions // as far as a load has shown that they are there, or a commit that began at them; the last commit's own answer has not
 }
 
 // Unfit is an error of Stage, Seal or Commit: the values of a column do not fit the table, and the table was not changed for them. The

@@ -125,6 +125,7 @@ func (c *child) place(ctx context.Context, at processor.Positions) error {
 		return fmt.Errorf("begin table %s: %w", c.name, err)
 	}
 	maps.Copy(c.next, at)
+	maps.Copy(c.shown, at) // nothing lies before them
 	return nil
 }
 
@@ -252,6 +253,7 @@ func (s *Sink) send(ctx context.Context, c *child, from, to processor.Positions,
 		return fmt.Errorf("table %s: %w", c.name, err)
 	}
 	maps.Copy(c.next, to)
+	maps.Copy(c.shown, from) // else they could not have been committed there
 	c.last = s.cfg.Now()
 	return nil
 }

@@ -33,13 +33,73 @@ func (s *Sink) pick(ctx context.Context, c *child, b processor.Batch, from int64
 		return rows, err
 	}
 	defer rows.Release()
-	var table *arrow.Schema
-	if d, ok := c.sink.(processor.Described); ok {
-		if table, err = d.Schema(ctx); err != nil {
-			return nil, fmt.Errorf("columns of table %s: %w", c.name, err)
-		}
+	table, _, err := c.columns(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return withoutEmpty(rows, table), nil
+}
+
+// columns are the table's, nil if there is none; ok is false if its sink cannot tell.
+func (c *child) columns(ctx context.Context) (columns *arrow.Schema, ok bool, err error) {
+	d, ok := c.sink.(processor.Described)
+	if !ok {
+		return nil, false, nil
+	}
+	if columns, err = d.Schema(ctx); err != nil {
+		return nil, true, fmt.Errorf("columns of table %s: %w", c.name, err)
+	}
+	return columns, true, nil
+}
+
+// unfitError says that a table would have a column of a type that does not go with another table's.
+type unfitError struct {
+	column string
+	err    error
+}
+
+var _ processor.Unfit = (*unfitError)(nil)
+
+func (e *unfitError) Error() string       { return e.err.Error() }
+func (e *unfitError) Unwrap() error       { return e.err }
+func (e *unfitError) UnfitColumn() string { return e.column }
+
+// agree refuses rows that would give a table a column which does not go with that of another table: records are decoded into the columns of all
+// together. So the first to come decides, as it does in one table.
+func (s *Sink) agree(ctx context.Context, c *child, rows *arrow.Schema) error {
+	own, _, err := c.columns(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range rows.Fields()[processor.Coordinates:] {
+		if own != nil {
+			if at := own.FieldIndices(f.Name); len(at) > 0 && arrow.TypeEqual(own.Field(at[0]).Type, f.Type) {
+				continue
+			}
+		}
+		for _, other := range s.sorted() {
+			columns, _, err := other.columns(ctx)
+			if err != nil {
+				return err
+			}
+			if other == c || columns == nil || len(columns.FieldIndices(f.Name)) == 0 {
+				continue
+			}
+			if _, err := together(columns.Field(columns.FieldIndices(f.Name)[0]), f); err != nil {
+				return &unfitError{unfitColumn(f.Name, err), fmt.Errorf("table %s: column %s does not go with that of table %s: %w", c.name, f.Name, other.name, err)}
+			}
+		}
+	}
+	return nil
+}
+
+// unfitColumn is the part of a column that does not fit.
+func unfitColumn(name string, err error) string {
+	var conflict *schema.ConflictError
+	if errors.As(err, &conflict) && conflict.Path != "" {
+		return name + "." + conflict.Path
+	}
+	return name
 }
 
 // withoutEmpty leaves out the columns that hold nothing and that the table does not have: they came with rows of other tables.
@@ -63,13 +123,12 @@ func (s *Sink) Schema(ctx context.Context) (*arrow.Schema, error) {
 	seen := map[string]int{}
 	tables := 0
 	for _, c := range s.sorted() {
-		d, ok := c.sink.(processor.Described)
+		columns, ok, err := c.columns(ctx)
+		if err != nil {
+			return nil, err
+		}
 		if !ok {
 			return nil, nil
-		}
-		columns, err := d.Schema(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("columns of table %s: %w", c.name, err)
 		}
 		if columns == nil {
 			continue
@@ -143,7 +202,10 @@ func (s *Sink) Decided(src processor.Source) (next int64, config string, ok bool
 func (s *Sink) Tables() []processor.TableState {
 	var all []processor.TableState
 	for _, c := range s.sorted() {
-		one := processor.TableState{Name: c.name, Positions: maps.Clone(c.next)}
+		if len(c.next) == 0 {
+			continue
+		}
+		one := processor.TableState{Name: c.name, Positions: maps.Clone(c.next), Shown: maps.Clone(c.shown)}
 		if i, ok := c.sink.(processor.Identified); ok {
 			one.Identity = i.Identity()
 		}

@@ -58,7 +58,8 @@ type Sink struct {
 type child struct {
 	name   string
 	sink   processor.Sink
-	next   processor.Positions // of the table, as last seen
+	next   processor.Positions // of the table, as last seen or committed to
+	shown  processor.Positions // as far as that is known from more than a commit's own answer
 	other  string              // a topic that fills it, too; "" if there is none
 	staged processor.Positions // ends of what was staged since the last Seal
 	bases  processor.Positions // and where that began
@@ -119,7 +120,8 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 	return found, nil
 }
 
-// load reads which tables there are, and their positions. Those that have none do not count.
+// load reads which tables there are, and their positions. Those that have none do not count; of one that was made for rows, which are not there
+// yet, the columns do.
 func (s *Sink) load(ctx context.Context) error {
 	listed, err := s.cfg.List(ctx)
 	if err != nil {
@@ -142,6 +144,8 @@ func (s *Sink) load(ctx context.Context) error {
 			continue
 		case c.other != "":
 			s.cfg.Tables.know(c.other, c.name, c.label())
+		case c.label() != "":
+			continue
 		}
 		delete(s.children, c.name)
 		if err := c.close(); err != nil {
@@ -156,7 +160,7 @@ func (s *Sink) open(ctx context.Context, name, label string) error {
 	if err != nil {
 		return fmt.Errorf("open table %s: %w", name, err)
 	}
-	s.children[name] = &child{name: name, sink: sink, next: processor.Positions{}, staged: processor.Positions{}, bases: processor.Positions{}, last: s.cfg.Now()}
+	s.children[name] = &child{name: name, sink: sink, next: processor.Positions{}, shown: processor.Positions{}, staged: processor.Positions{}, bases: processor.Positions{}, last: s.cfg.Now()}
 	return nil
 }
 
@@ -174,6 +178,7 @@ func (c *child) load(ctx context.Context, topic string) error {
 			c.other = source.Topic
 		}
 	}
+	c.shown = maps.Clone(c.next)
 	return nil
 }
 
@@ -299,6 +304,11 @@ func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, a *ass
 	}
 	if rows == nil && !ok {
 		return nil
+	}
+	if rows != nil {
+		if err := s.agree(ctx, c, rows.Schema()); err != nil {
+			return err
+		}
 	}
 	if err := c.stage(ctx, processor.Batch{Source: b.Source, Span: kfs.Span{Base: from, Next: b.Span.Next}, Records: rows}); err != nil {
 		return err

@@ -6,11 +6,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // position is where a table stands, by source, read without the product's help. first is where each began.
@@ -82,20 +84,25 @@ func (l *simLake) show(t *simTable, version int) {
 func (p *simProcess) remember(w *worker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	name := w.table.name
 	p.begins(w)
-	if p.shown[name] == nil {
-		p.shown[name] = map[string]int64{}
+	for name, k := range w.table.known {
+		if p.shown[name] == nil {
+			p.shown[name] = map[string]int64{}
+		}
+		for source, at := range k.positions {
+			p.shown[name][iceberg.SourceKey(source)] = at
+		}
 	}
-	for source, at := range w.table.known[name].positions {
-		p.shown[name][iceberg.SourceKey(source)] = at
+	t := p.simulation.lake.tables[w.table.name]
+	if t == nil { // a group without rows is committed to no table by doing nothing, though one may be made afterwards
+		return
 	}
-	t := p.simulation.lake.tables[name]
+	if p.shown[t.name] == nil {
+		p.shown[t.name] = map[string]int64{}
+	}
 	for _, source := range w.sources {
 		key := iceberg.SourceKey(source.Source)
-		if t != nil { // a group without rows is committed to no table by doing nothing, though one may be made afterwards
-			p.shown[name][key] = max(p.shown[name][key], min(source.committed, t.stood[key]))
-		}
+		p.shown[t.name][key] = max(p.shown[t.name][key], min(source.committed, t.stood[key]))
 	}
 }
 
@@ -108,11 +115,11 @@ func (p *simProcess) checkSent(name string, updates []icetable.Update) {
 		if !ok || snapshot.Summary.Properties["firn.ranges"] == "" {
 			continue
 		}
-		p.checkDecided(name, snapshot)
 		var ranges map[string][4]int64
 		if err := json.Unmarshal([]byte(snapshot.Summary.Properties["firn.ranges"]), &ranges); err != nil {
 			p.simulation.wrong("what %d sends to %s: %v", p.n, name, err)
 		}
+		p.checkDecided(name, snapshot, ranges)
 		for _, source := range slices.Sorted(maps.Keys(ranges)) {
 			if base, seen := ranges[source][0], p.shown[name][source]; base < seen {
 				p.simulation.wrong("%d goes on at %d of %s in table %s and has seen it at %d", p.n, base, source, name, seen)
@@ -147,7 +154,7 @@ func (s *simulation) landed(t *simTable) {
 	}
 }
 
-// checkTable checks that every offset before a table's position is there once, as a row or as a dead letter, and no other.
+// checkTable checks that every offset before a table's position that belongs to it is there once, as a row or as a dead letter, and no other.
 func (s *simulation) checkTable(t *simTable) {
 	next, first := s.position(t.now())
 	rows := s.headRows(t)
@@ -163,49 +170,77 @@ func (s *simulation) checkTable(t *simTable) {
 			s.wrong("table %s: %v", t.name, err)
 			continue
 		}
-		name := fmt.Sprintf("%s/%d", source.Topic, source.Partition)
-		truth := s.log.truth[kfs.PartitionID{Topic: source.ID, Partition: source.Partition}]
+		name, truth := sourceName(key), s.log.truth[id(source)]
 		if at > int64(len(truth)) {
 			s.wrong("table %s stands at %d of %s, which ends at %d", t.name, at, name, len(truth))
 			continue
 		}
 		for offset := first[key]; offset < at; offset++ {
-			row, isRow := rows[name][offset]
-			_, isLetter := letters[name][offset]
+			row, isRow := rows[key][offset]
+			isLetter := letters.has(key, offset)
+			belongs := s.tableOf(source.Topic, &truth[offset])
 			switch {
+			case isRow && belongs != t.name:
+				s.wrong("table %s has %s offset %d, which belongs to %q", t.name, name, offset, belongs)
 			case isRow && isLetter && !truth[offset].later: // else one process has decided so, and another one so, and the row counts
 				s.wrong("%s offset %d is a row and a dead letter", name, offset)
-			case !isRow && !isLetter && !s.givenUp[simPlace{name, offset}]:
+			case !isRow && !isLetter && (belongs == t.name || belongs == "") && !s.givenUp[simPlace{key, offset}]:
 				s.wrong("table %s stands at %d and lacks %s offset %d", t.name, at, name, offset)
 			case isRow:
 				s.checkRow(t, name, row, &truth[offset])
 			}
 		}
-		for _, offset := range slices.Sorted(maps.Keys(rows[name])) {
+		for _, offset := range slices.Sorted(maps.Keys(rows[key])) {
 			if offset < first[key] || offset >= at {
 				s.wrong("table %s stands at [%d, %d) of %s and has offset %d", t.name, first[key], at, name, offset)
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(next)), func(key string) bool { return sourceName(key) == name }) {
-			s.wrong("table %s has rows of %s and no position", t.name, name)
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		if _, ok := next[key]; !ok {
+			s.wrong("table %s has rows of %s and no position", t.name, key)
+		}
+	}
+}
+
+// checkAll checks that every offset is in one table once, or a dead letter.
+func (s *simulation) checkAll() {
+	letters := s.letters()
+	for _, source := range s.log.sources() {
+		key := iceberg.SourceKey(source)
+		for offset := range int64(len(s.log.truth[id(source)])) {
+			var in []string
+			for _, t := range s.tablesOf(source.Topic) {
+				if s.headRows(t).has(key, offset) {
+					in = append(in, t.name)
+				}
+			}
+			switch {
+			case len(in) > 1:
+				s.wrong("%s offset %d is in the tables %v", sourceName(key), offset, in)
+			case len(in) == 0 && !letters.has(key, offset) && !s.givenUp[simPlace{key, offset}]:
+				s.wrong("%s offset %d is nowhere", sourceName(key), offset)
+			}
 		}
 	}
 }
 
 // letters are the dead letters that there are, and those that a rollback has taken: what a person has still to decide about.
-func (s *simulation) letters() map[string]map[int64]simRow {
+func (s *simulation) letters() simRows {
 	t := s.lake.tables[simLetters]
 	if t == nil {
-		return map[string]map[int64]simRow{}
+		return nil
 	}
-	all := s.headRows(t)
-	for _, row := range s.lostLetters() {
-		if all[row.source()] == nil {
-			all[row.source()] = map[int64]simRow{}
-		}
-		all[row.source()][row.offset] = row
+	lost := s.lostLetters()
+	if len(lost) == 0 {
+		return s.headRows(t)
+	}
+	all := simRows{}
+	for key, rows := range s.headRows(t) {
+		all[key] = maps.Clone(rows)
+	}
+	for _, row := range lost {
+		all.add(row)
 	}
 	return all
 }
@@ -219,12 +254,8 @@ func (s *simulation) lostLetters() (all []simRow) {
 	there := s.headRows(t)
 	for _, path := range t.lost {
 		for _, row := range s.lake.rowsOf(path) {
-			_, isLetter := there[row.source()][row.offset]
-			isRow := false
-			if t := s.lake.tables["db."+row.topic]; t != nil {
-				_, isRow = s.headRows(t)[row.source()][row.offset]
-			}
-			if !isLetter && !isRow && !s.givenUp[simPlace{row.source(), row.offset}] {
+			isRow := slices.ContainsFunc(s.tablesOf(row.topic), func(t *simTable) bool { return s.headRows(t).has(row.source(), row.offset) })
+			if !there.has(row.source(), row.offset) && !isRow && !s.givenUp[simPlace{row.source(), row.offset}] {
 				all = append(all, row)
 			}
 		}
@@ -281,15 +312,15 @@ func sameValue(got string, want any) bool {
 }
 
 // checkLetters checks that what is always a row is no dead letter.
-func (s *simulation) checkLetters(rows map[string]map[int64]simRow, next map[string]int64) {
+func (s *simulation) checkLetters(rows simRows, next map[string]int64) {
 	for _, key := range slices.Sorted(maps.Keys(next)) {
 		source, err := iceberg.ParseSource(key)
 		if err != nil {
 			s.wrong("dead letters: %v", err)
 			continue
 		}
-		truth := s.log.truth[kfs.PartitionID{Topic: source.ID, Partition: source.Partition}]
-		for _, offset := range slices.Sorted(maps.Keys(rows[sourceName(key)])) {
+		truth := s.log.truth[id(source)]
+		for _, offset := range slices.Sorted(maps.Keys(rows[key])) {
 			if truth[offset].plain {
 				s.wrong("%s offset %d is a dead letter: %s", sourceName(key), offset, truth[offset].value)
 			}
@@ -319,18 +350,36 @@ func (s *simulation) checkFiled(key string, body []byte) {
 		return
 	}
 	for _, jt := range f.Tables {
-		t := s.lake.tables[jt.Table]
 		for _, source := range jt.Sources {
-			most := int64(0)
-			if t != nil {
-				t.mu.Lock()
-				most = t.most[iceberg.SourceKey(sourceOf(source))]
-				t.mu.Unlock()
-			}
-			id := kfs.PartitionID{Topic: source.ID, Partition: source.Partition}
-			if source.Next > most || source.Hold > max(source.Next, s.log.starts[id]) {
-				s.wrong("the job holds %s/%d from %d on and says that the table was seen at %d; it was at %d", source.Topic, source.Partition, source.Hold, source.Next, most)
+			most := s.lake.shown(jt.Table, sourceOf(source))
+			if source.Next > most || source.Hold > max(source.Next, s.log.starts[id(sourceOf(source))]) {
+				s.wrong("the job holds %s/%d from %d on and says that table %s was seen at %d; it was at %d", source.Topic, source.Partition, source.Hold, jt.Table, source.Next, most)
 			}
 		}
 	}
+}
+
+// shown is the greatest position of a source that loads of a table have shown. Of all tables of a topic together it is that of the first record
+// of which no load of its table has shown that it is there.
+func (l *simLake) shown(table string, source processor.Source) int64 {
+	key := iceberg.SourceKey(source)
+	most := func(name string) int64 {
+		t := l.tables[name]
+		if t == nil {
+			return 0
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return t.most[key]
+	}
+	if !strings.Contains(table, "{") {
+		return most(table)
+	}
+	letters, truth := l.s.letters(), l.s.log.truth[id(source)]
+	for offset := range int64(len(truth)) {
+		if name := l.s.tableOf(source.Topic, &truth[offset]); name != "" && most(name) <= offset && !letters.has(key, offset) {
+			return offset
+		}
+	}
+	return int64(len(truth))
 }

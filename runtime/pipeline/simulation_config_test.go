@@ -82,13 +82,14 @@ type simLife struct {
 
 // begins notes with what a life of a table begins. The caller holds p.mu.
 func (p *simProcess) begins(w *worker) {
-	if p.lives[w.table.name].worker != w {
-		p.lives[w.table.name] = simLife{w, maps.Clone(w.letterPositions)}
+	if p.lives[w.table.topic].worker != w {
+		p.lives[w.table.topic] = simLife{w, maps.Clone(w.letterPositions)}
 	}
 }
 
-// checkDecided checks that what a process adds to a table was no dead letter when the life began that has decided it. The caller holds p.mu.
-func (p *simProcess) checkDecided(name string, snapshot *icetable.Snapshot) {
+// checkDecided checks that what a process adds to a table, of these sources, was no dead letter when the life began that has decided it. The
+// caller holds p.mu.
+func (p *simProcess) checkDecided(name string, snapshot *icetable.Snapshot, ranges map[string][4]int64) {
 	s := p.simulation
 	letters := s.lake.tables[simLetters]
 	if name == simLetters || letters == nil || snapshot.Summary.Properties["firn.kind"] != "data" {
@@ -97,9 +98,10 @@ func (p *simProcess) checkDecided(name string, snapshot *icetable.Snapshot) {
 	dead := s.headRows(letters)
 	for _, path := range s.lake.addedFiles(snapshot) {
 		for _, row := range s.lake.rowsOf(path) {
-			for source, at := range p.lives[name].letters {
-				if _, is := dead[row.source()][row.offset]; is && sourceName(iceberg.SourceKey(source)) == row.source() && row.offset < at {
-					s.wrong("%d decides anew that %s offset %d is a row, and had seen it as a dead letter", p.n, row.source(), row.offset)
+			for source, at := range p.lives[topicOf(name)].letters {
+				key := iceberg.SourceKey(source)
+				if _, ours := ranges[key]; ours && source.Topic == row.topic && source.Partition == row.partition && row.offset < at && dead.has(key, row.offset) {
+					s.wrong("%d decides anew that %s offset %d is a row, and had seen it as a dead letter", p.n, sourceName(key), row.offset)
 				}
 			}
 		}

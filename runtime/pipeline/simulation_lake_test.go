@@ -47,6 +47,8 @@ type simTable struct {
 	rolledBack bool             // and it was not rolled forward
 	lost       []string         // the data files that it had before a rollback; they stay
 	refill     bool             // a person has decided that it is filled again from there
+	rows       simRows          // of its branch when that was looked at last,
+	rowsOf     int64            // which ended at this snapshot
 }
 
 func (t *simTable) now() icetable.Metadata { return t.versions[len(t.versions)-1] }

@@ -3,13 +3,13 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
@@ -21,6 +21,7 @@ var (
 // simRecord is what is true of a record.
 type simRecord struct {
 	value  string
+	kind   string         // that names its table, where records do
 	fields map[string]any // nil: it is no JSON, and never a row
 	plain  bool           // it is always a row
 	later  bool           // it depends on the job file
@@ -117,6 +118,9 @@ func (l *simLog) record() simRecord {
 	l.s.Records++
 	rng := l.s.rng
 	r := simRecord{fields: map[string]any{"n": l.records}, plain: true}
+	if l.s.routed {
+		r.kind = l.kind()
+	}
 	switch n := rng.IntN(20); {
 	case n == 0 || n < 6 && l.s.dead:
 		return simRecord{value: fmt.Sprintf("no JSON %d", l.records)}
@@ -126,7 +130,7 @@ func (l *simLog) record() simRecord {
 		}
 	case n < 8: // the first to come decides
 		r.plain = false
-		name := fmt.Sprintf("g%d", rng.IntN(3))
+		name := fmt.Sprintf("g%d%s", rng.IntN(3), r.kind) // of two kinds at once, in two processes, it would be no column of one table
 		r.fields[name] = l.records
 		if rng.IntN(2) == 0 {
 			r.fields[name] = fmt.Sprint("text ", l.records)
@@ -138,6 +142,10 @@ func (l *simLog) record() simRecord {
 		r.plain = false
 		r.fields["f0"] = float64(l.records) + 0.5
 	}
+	if r.kind != "" {
+		r.fields["k"] = r.kind
+	}
+	r.plain = r.plain && (r.kind != "" || !l.s.routed)
 	b, err := json.Marshal(r.fields)
 	if err != nil {
 		l.s.t.Fatal(err)
@@ -237,7 +245,12 @@ func (l *simLog) trim(journal int) {
 	}
 }
 
-// all are the partitions, in order.
-func (l *simLog) all() []kfs.PartitionID {
-	return slices.SortedFunc(maps.Keys(l.truth), func(a, b kfs.PartitionID) int { return strings.Compare(a.String(), b.String()) })
+// sources are the partitions that the job reads.
+func (l *simLog) sources() (all []processor.Source) {
+	for k := range l.journals {
+		for _, r := range l.partitions(k) {
+			all = append(all, processor.Source{Topic: r.Topic.Name, ID: r.Topic.ID, Partition: r.Partition})
+		}
+	}
+	return all
 }

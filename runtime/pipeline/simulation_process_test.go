@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ type simProcess struct {
 
 	mu     sync.Mutex                  // guards what follows; one event may wake several workers
 	shown  map[string]map[string]int64 // of each table, the greatest positions that it has seen
-	lives  map[string]simLife          // of each table
+	lives  map[string]simLife          // of the tables of each topic
 	opened map[string]int              // sinks, of each table
 }
 
@@ -59,18 +60,21 @@ func (s *simulation) start() {
 		p.seen[name] = t.seen
 	}
 	cfg := Config{Name: simJob, Store: simStore{p}, Topics: []string{"events", "orders"}, Route: template("db.{topic}"),
-		OpenSink: func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
-			return p.openSink(ctx, table, lineage, true)
-		},
-		OpenDeadLetters: func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
-			return p.openSink(ctx, simLetters, lineage, true)
-		},
 		Jitter: p.drawJitter, Grace: 3 * time.Second, Logger: p.logged()}
 	if s.seed%2 == 0 {
 		cfg.FileSize = 400
 	}
 	p.configure(&cfg)
-	run := p.share(&cfg)
+	run, open := p.share(&cfg)
+	cfg.OpenSink = func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+		return open(ctx, table, nil, lineage)
+	}
+	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
+		return open(ctx, simLetters, nil, lineage)
+	}
+	if s.routed {
+		p.route(&cfg, open)
+	}
 	job, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -235,8 +239,8 @@ func (p *simProcess) drive(w *worker, ctx, last context.Context) error {
 }
 
 // openSink opens the sink of a table. own says that what it commits is the process's own.
-func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.TopicID, own bool) (processor.Sink, error) {
-	sink, err := p.openIceberg(ctx, name, lineage, own)
+func (p *simProcess) openSink(ctx context.Context, name string, properties map[string]string, lineage kfs.TopicID, own bool) (processor.Sink, error) {
+	sink, err := p.openIceberg(ctx, name, properties, lineage, own)
 	switch {
 	case err != nil:
 		return nil, err
@@ -247,10 +251,11 @@ func (p *simProcess) openSink(ctx context.Context, name string, lineage kfs.Topi
 }
 
 // openIceberg opens the sink of a table as cmd/firn does it.
-func (p *simProcess) openIceberg(ctx context.Context, name string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
+func (p *simProcess) openIceberg(ctx context.Context, name string, properties map[string]string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
 	s := p.simulation
 	random := rand.NewChaCha8(p.draw(fmt.Sprint("sink ", p.opens(name), " of ", name)))
 	spec := processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
+	maps.Copy(spec.Properties, properties)
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
 	}

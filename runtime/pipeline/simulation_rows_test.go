@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,17 +20,34 @@ import (
 // simRow is a row of a data file: where it came from, and its other values as text by field id.
 type simRow struct {
 	topic     string
+	id        string // of the topic; a dead letter says it, of a row the table's position does
 	partition int32
 	offset    int64
 	values    map[int]string
 }
 
-func (r *simRow) source() string { return fmt.Sprintf("%s/%d", r.topic, r.partition) }
+// source is the key of the row's source.
+func (r *simRow) source() string { return fmt.Sprintf("%s/%s/%d", r.topic, r.id, r.partition) }
 
 // simPlace is an offset of a source partition.
 type simPlace struct {
-	source string
+	source string // its key
 	offset int64
+}
+
+// simRows are the rows of a table's branch, by the keys of their sources and by offset.
+type simRows map[string]map[int64]simRow
+
+func (r simRows) add(row simRow) {
+	if r[row.source()] == nil {
+		r[row.source()] = map[int64]simRow{}
+	}
+	r[row.source()][row.offset] = row
+}
+
+func (r simRows) has(source string, offset int64) bool {
+	_, ok := r[source][offset]
+	return ok
 }
 
 // filesOf are the data files of a snapshot, each as often as it is there.
@@ -118,6 +137,8 @@ func (l *simLake) readRows(path string) ([]simRow, error) {
 				case f.Name == "kafka_offset":
 					row.offset = column.(*array.Int64).Value(i)
 				case strings.HasPrefix(f.Name, "kafka_") || column.IsNull(i):
+				case f.Name == "topic_id":
+					row.id = strings.Clone(column.ValueStr(i))
 				default:
 					row.values[fieldID(f)] = strings.Clone(column.ValueStr(i))
 				}
@@ -137,24 +158,34 @@ func fieldID(f arrow.Field) int {
 	return id
 }
 
-// headRows are the rows of a table's branch, by source partition.
-func (s *simulation) headRows(t *simTable) map[string]map[int64]simRow {
-	all := map[string]map[int64]simRow{}
+// headRows are the rows of a table's branch. They are not to be changed.
+func (s *simulation) headRows(t *simTable) simRows {
 	head := t.now().CurrentSnapshot()
 	if head == nil {
-		return all
+		return nil
 	}
-	for _, path := range s.lake.filesOf(head) {
-		for _, row := range s.lake.rowsOf(path) {
-			source := row.source()
-			if all[source] == nil {
-				all[source] = map[int64]simRow{}
-			}
-			if _, ok := all[source][row.offset]; ok {
-				s.wrong("table %s has %s offset %d twice", t.name, source, row.offset)
-			}
-			all[source][row.offset] = row
+	if t.rows != nil && t.rowsOf == head.SnapshotID {
+		return t.rows
+	}
+	ids := map[string]string{} // of topics, as the table has its rows of them
+	if t.name != simLetters {
+		next, _ := s.position(t.now())
+		for _, key := range slices.Sorted(maps.Keys(next)) {
+			topic, rest, _ := strings.Cut(key, "/")
+			ids[topic], _, _ = strings.Cut(rest, "/")
 		}
 	}
-	return all
+	t.rows, t.rowsOf = simRows{}, head.SnapshotID
+	for _, path := range s.lake.filesOf(head) {
+		for _, row := range s.lake.rowsOf(path) {
+			if id, ok := ids[row.topic]; ok {
+				row.id = id
+			}
+			if t.rows.has(row.source(), row.offset) {
+				s.wrong("table %s has %s offset %d twice", t.name, sourceName(row.source()), row.offset)
+			}
+			t.rows.add(row)
+		}
+	}
+	return t.rows
 }

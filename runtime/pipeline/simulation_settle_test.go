@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -9,6 +8,8 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors/iceberg"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // settle lets everything come to an end: nothing fails any more, and where a person must decide, one does.
@@ -49,29 +50,41 @@ func (s *simulation) settle() {
 }
 
 // complete reports whether every table stands where its log ends, or never will, because it has no position of a partition all of whose
-// records are dead letters: they make no table, nor does a process move one for them that was made after they were read.
+// records are dead letters: they make no table, nor does a process move one for them that was made after they were read. Of several tables
+// those without news stay behind: what counts is that all is there.
 func (s *simulation) complete() bool {
-	for _, id := range s.log.all() {
-		topic := simEvents
-		if id.Topic == simOrders.ID {
-			topic = simOrders
+	for _, source := range s.log.sources() {
+		if s.routed {
+			if !s.allThere(source) {
+				return false
+			}
+			continue
 		}
+		key, end := iceberg.SourceKey(source), int64(len(s.log.truth[id(source)]))
 		next, stands := int64(0), false
-		if t := s.lake.tables["db."+topic.Name]; t != nil {
+		if t := s.lake.tables["db."+source.Topic]; t != nil {
 			all, _ := s.position(t.now())
-			next, stands = all[fmt.Sprintf("%s/%s", topic.Name, id)]
+			next, stands = all[key]
 		}
-		if next < int64(len(s.log.truth[id])) && (stands || !s.allLetters(topic.Name, id)) {
+		if letters := s.lake.tables[simLetters]; next < end && (stands || letters == nil || int64(len(s.headRows(letters)[key])) < end) {
 			return false
 		}
 	}
 	return true
 }
 
-// allLetters reports whether every record of a partition is a dead letter.
-func (s *simulation) allLetters(topic string, id kfs.PartitionID) bool {
-	t := s.lake.tables[simLetters]
-	return t != nil && len(s.headRows(t)[fmt.Sprintf("%s/%d", topic, id.Partition)]) == len(s.log.truth[id])
+// allThere reports whether all records of a source are rows of its topic's tables, or dead letters.
+func (s *simulation) allThere(source processor.Source) bool {
+	key, all := iceberg.SourceKey(source), []simRows{s.letters()}
+	for _, t := range s.tablesOf(source.Topic) {
+		all = append(all, s.headRows(t))
+	}
+	for offset := range int64(len(s.log.truth[id(source)])) {
+		if !slices.ContainsFunc(all, func(rows simRows) bool { return rows.has(key, offset) }) && !s.givenUp[simPlace{key, offset}] {
+			return false
+		}
+	}
+	return true
 }
 
 // decide is the person who looks at what has halted: after a rollback the job is to fill the table again. Where it cannot, because nothing
@@ -85,10 +98,14 @@ func (s *simulation) decide() {
 			s.wrong("%d halts: %v", p.n, err)
 		}
 		for _, t := range status.Tables {
-			if lt := s.lake.tables[t.Table]; t.Halted != nil && (lt == nil || !lt.rolledBack) && (letters == nil || !letters.rolledBack) {
-				s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
-			} else if t.Halted != nil {
-				halted = append(halted, lt)
+			if t.Halted != nil {
+				back := s.rolledBack(t.Topic)
+				if len(back) == 0 && (letters == nil || !letters.rolledBack) {
+					s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
+				} else if len(back) == 0 { // it may halt for the letters' sake
+					back = []*simTable{nil}
+				}
+				halted = append(halted, back...)
 			}
 			for _, source := range t.Sources {
 				if source.Halted != nil {
@@ -102,11 +119,10 @@ func (s *simulation) decide() {
 	}
 	s.Persons++
 	for _, t := range halted {
-		rolledBack := t != nil && t.rolledBack // one that has no row yet may halt for the letters' sake
 		switch {
-		case letters != nil && letters.rolledBack && (!rolledBack || s.rng.IntN(2) == 0):
+		case letters != nil && letters.rolledBack && (t == nil || !t.rolledBack || s.rng.IntN(2) == 0):
 			s.decideLetters(letters)
-		case !rolledBack: // it has halted with the one before
+		case t == nil || !t.rolledBack: // it has halted with the one before
 		case !t.refill:
 			s.say("a person decides: %s is filled again", t.name)
 			t.refill = true
@@ -126,6 +142,11 @@ func (s *simulation) decide() {
 		clear(t.most)
 	}
 	s.start()
+}
+
+// rolledBack are the tables of a topic that another engine has rolled back.
+func (s *simulation) rolledBack(topic string) []*simTable {
+	return slices.DeleteFunc(s.tablesOf(topic), func(t *simTable) bool { return !t.rolledBack })
 }
 
 // again ends all processes. One that starts looks at its tables.
@@ -166,4 +187,5 @@ func (s *simulation) check() {
 			}
 		}
 	}
+	s.checkAll()
 }

@@ -41,12 +41,14 @@ func (s *simulation) named(key string) string {
 	return fmt.Sprintf("group %d of %s", n, worker)
 }
 
-// share makes a process one of the workers, and says how it runs its job.
-func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) {
+// share makes a process one of the workers, and says how it runs its job and opens its tables.
+func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error, open simOpener) {
 	s := p.simulation
 	cfg.ID = p.name()
 	if s.leases == nil {
-		return func(ctx context.Context, job *Job) error { return job.Run(ctx) }
+		return func(ctx context.Context, job *Job) error { return job.Run(ctx) }, func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
+			return p.openSink(ctx, table, properties, lineage, true)
+		}
 	}
 	cryptotest.SetGlobalRandom(s.t, s.seed<<8|uint64(p.n)) // the worker's id is made of it
 	member, err := work.New(work.Config{Job: simJob, Hash: cfg.Hash, Leases: s.leases.Service("", 0), Store: cfg.Store, Name: p.name(), Logger: cfg.Logger})
@@ -55,22 +57,18 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) 
 	}
 	share := newSimShare(member)
 	p.member, cfg.Assignment = member, share
-	wrap := func(ctx context.Context, table string, lineage kfs.TopicID) (processor.Sink, error) {
+	open = func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
 		own := true // and later ones are those with which it commits for others
 		sink, err := member.Wrap(ctx, table, func(ctx context.Context) (processor.Sink, error) {
 			defer func() { own = false }()
-			return p.openSink(ctx, table, lineage, own)
+			return p.openSink(ctx, table, properties, lineage, own)
 		})
 		if err == nil && s.mistake.wrap != nil {
 			return s.mistake.wrap(sink), nil
 		}
 		return sink, err
 	}
-	cfg.OpenSink = wrap
-	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
-		return wrap(ctx, simLetters, lineage)
-	}
-	return func(ctx context.Context, job *Job) error {
+	run = func(ctx context.Context, job *Job) error {
 		return member.Run(ctx, func(ctx context.Context) error {
 			following, stop := context.WithCancel(ctx)
 			var follower sync.WaitGroup
@@ -80,6 +78,7 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error) 
 			return job.Run(ctx)
 		})
 	}
+	return run, open
 }
 
 // simShare is what a worker reads, as it learns of it: when the scheduler says so. Of what happens at one moment in etcd's memory the order

@@ -53,6 +53,7 @@ type simulation struct {
 	lake      *simLake
 	processes []*simProcess
 	file      string            // the job's, as it is now; "" if it never changes
+	routed    bool              // records name their tables
 	rough     bool              // much fails
 	dead      bool              // many records are dead letters, and these are rolled back
 	calm      bool              // nothing fails, nobody interferes
@@ -115,7 +116,7 @@ const (
 )
 
 func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulation {
-	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, givenUp: map[simPlace]bool{}}
+	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, routed: seed%5 == 2, givenUp: map[simPlace]bool{}}
 	if seed%4 == 1 {
 		s.file = simFirst
 	}

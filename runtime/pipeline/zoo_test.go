@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/runtime/processor"
+	"github.com/firn-io/firn/runtime/route"
 )
 
 // mistake is something that processes do wrong, so that we know that the simulation would notice. It is made at the seams of the product, or
@@ -23,12 +24,13 @@ type mistake struct {
 	name, what string
 	seed       uint64 // that has noticed it: it is tried first
 
-	sink   func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink                        // instead of the sink of a table
-	wrap   func(sink processor.Sink) processor.Sink                                                    // likewise, where groups are handed over
-	work   func(w *worker)                                                                             // before a worker decides what is next
-	load   func(meta icetable.Metadata) icetable.Metadata                                              // of a table, as it is loaded
-	failed func(c simClient, updates []icetable.Update)                                                // after a commit has not been answered well
-	commit func([]icetable.Requirement, []icetable.Update) ([]icetable.Requirement, []icetable.Update) // as they are sent
+	sink    func(p *simProcess, table string, sink *iceberg.Sink) processor.Sink                        // instead of the sink of a table
+	wrap    func(sink processor.Sink) processor.Sink                                                    // likewise, where groups are handed over
+	several func(sink *route.Sink) processor.Sink                                                       // likewise, of all tables of a topic, where records name them
+	work    func(w *worker)                                                                             // before a worker decides what is next
+	load    func(meta icetable.Metadata) icetable.Metadata                                              // of a table, as it is loaded
+	failed  func(c simClient, updates []icetable.Update)                                                // after a commit has not been answered well
+	commit  func([]icetable.Requirement, []icetable.Update) ([]icetable.Requirement, []icetable.Update) // as they are sent
 }
 
 // zooSeeds is within how many seeds a mistake has to be noticed.

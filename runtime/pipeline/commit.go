@@ -33,12 +33,16 @@ type group struct {
 }
 
 func (g *group) release() {
-	for _, b := range g.batches {
+	releaseAll(g.batches)
+	g.batches = nil
+}
+
+func releaseAll(batches []processor.Batch) {
+	for _, b := range batches {
 		if b.Records != nil {
 			b.Records.Release()
 		}
 	}
-	g.batches = nil
 }
 
 // result is how a commit ended.
@@ -85,8 +89,10 @@ func (w *worker) begin(ctx context.Context, force bool) error {
 	return nil
 }
 
-// collect takes the rows of all decoders, which are free then.
+// collect takes what is to be staged: what waits, and the rows of all decoders, which are free then.
 func (w *worker) collect(ctx context.Context, g *group) error {
+	g.batches, g.held = w.ready, w.readyBytes
+	w.ready, w.readyBytes, w.readyGrown = nil, 0, false
 	for _, s := range slices.Clone(w.lent) {
 		held := s.decoder.Bytes()
 		rows, err := w.take(ctx, s)

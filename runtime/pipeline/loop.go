@@ -94,6 +94,9 @@ func (w *worker) relieve(ctx context.Context) (freed bool, err error) {
 		return false, nil
 	}
 	before := w.held()
+	if err := w.stage(ctx); err != nil {
+		return false, err
+	}
 	for _, s := range slices.Clone(w.lent) {
 		if err := w.flush(ctx, s); err != nil {
 			return false, err

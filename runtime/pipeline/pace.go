@@ -13,9 +13,9 @@ type pace struct {
 	due   time.Time     // when the next commit begins; zero while there is nothing to commit
 }
 
-// add notes records of an object that was sealed at created and read at read.
-func (p *pace) add(created, read time.Time) {
-	due := read.Add(p.freshness)
+// add notes, at now, records of an object that was sealed at created and read at read.
+func (p *pace) add(created, read, now time.Time) {
+	due := now.Add(p.freshness)
 	if created.After(read.Add(-p.freshness)) { // else it is history: nobody waits for it, so larger commits are better
 		margin := min(p.cost+2*p.swing, p.freshness*3/4) + p.freshness/20
 		if p.cost == 0 { // none was made yet

@@ -437,16 +437,19 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 	if next, _ := f.known(p.ID); span.Next > next {
 		t.note(func(st *tableStatus) { st.there(it.source, span.Next) })
 	}
-	all.uses.Add(1)
-	err := f.offer(ctx, it)
-	if errors.Is(err, errClosed) {
-		s.miss(t)
-		return nil
+	for bite := range it.bites(biteBytes) {
+		all.uses.Add(1)
+		if err := f.offer(ctx, bite); errors.Is(err, errClosed) {
+			s.miss(t)
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 	if last || it.fault != nil {
 		delete(s.open, p.ID)
 	}
-	return err
+	return nil
 }
 
 // firstOffset is where a partition begins of which p is the first to be read that may count; ok is false if it does not.

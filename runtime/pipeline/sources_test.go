@@ -393,17 +393,17 @@ func TestJobFile(t *testing.T) {
 func TestPace(t *testing.T) {
 	now := time.Unix(1000, 0)
 	p := pace{freshness: 2 * time.Second}
-	p.add(now, now.Add(200*time.Millisecond))
+	p.add(now, now.Add(200*time.Millisecond), now.Add(300*time.Millisecond))
 	if want := now.Add(1500 * time.Millisecond); !p.due.Equal(want) {
 		t.Errorf("due %s after sealing, want 1.5 s before a commit's cost is known", p.due.Sub(now))
 	}
-	p.add(now.Add(time.Second), now.Add(1200*time.Millisecond))
+	p.add(now.Add(time.Second), now.Add(1200*time.Millisecond), now.Add(1200*time.Millisecond))
 	if want := now.Add(1500 * time.Millisecond); !p.due.Equal(want) {
 		t.Errorf("a younger record moved the commit to %s", p.due.Sub(now))
 	}
 	p.begin()
 	p.took(time.Second)
-	p.add(now, now)
+	p.add(now, now, now)
 	if due := p.due.Sub(now); due != 400*time.Millisecond {
 		t.Errorf("due %s after sealing where a commit took 1 s, want the bound", due)
 	}
@@ -411,17 +411,17 @@ func TestPace(t *testing.T) {
 	for range 50 {
 		p.took(100 * time.Millisecond)
 	}
-	p.add(now, now)
+	p.add(now, now, now)
 	if due := p.due.Sub(now); due < 1700*time.Millisecond || due > 1900*time.Millisecond {
 		t.Errorf("due %s after sealing where commits take 0.1 s, want about 1.8 s", due)
 	}
 	p.begin()
-	p.add(now.Add(-time.Hour), now)
+	p.add(now.Add(-time.Hour), now.Add(-time.Minute), now)
 	if due := p.due.Sub(now); due != 2*time.Second {
-		t.Errorf("history is due after %s, want 2 s", due)
+		t.Errorf("history is due %s after it was taken, want 2 s", due)
 	}
 	p.begin()
-	p.add(now.Add(time.Hour), now)
+	p.add(now.Add(time.Hour), now, now)
 	if due := p.due.Sub(now); due != 2*time.Second {
 		t.Errorf("what a clock ahead has sealed is due after %s, want 2 s", due)
 	}

@@ -44,6 +44,9 @@ type worker struct {
 	formers    map[string]*form                // by configuration
 
 	// Since the last commit began:
+	ready       []processor.Batch // taken from decoders while the sink was committing; to be staged, owned
+	readyBytes  int64
+	readyGrown  bool // a decoder of ready met columns that the table did not have
 	letters     []decode.DeadLetter
 	letterBytes int64
 	rows        int64 // staged
@@ -102,6 +105,7 @@ func (w *worker) end() {
 	if w.flight != nil {
 		<-w.result
 	}
+	releaseAll(w.ready)
 	for _, s := range w.lent {
 		s.decoder.Release()
 	}
@@ -178,7 +182,7 @@ func (w *worker) accept(ctx context.Context, it item) error {
 		return errHalted
 	})
 	if s.next > before {
-		w.pace.add(it.created, it.read)
+		w.pace.add(it.created, it.read, w.cfg.Now())
 		w.bytes += int64(len(it.records))
 		if w.oldest.IsZero() || it.created.Before(w.oldest) {
 			w.oldest = it.created
@@ -311,32 +315,55 @@ func (w *worker) giveBack(s *source) {
 	w.lent = slices.DeleteFunc(w.lent, func(o *source) bool { return o == s })
 }
 
-// flush stages what a source's decoder holds. The sink is free only between commits.
+// flush empties a source's decoder and stages its rows. The sink is free only between commits: during one, the rows wait in memory, and when
+// there is too much of it, the commit is waited for.
 func (w *worker) flush(ctx context.Context, s *source) error {
 	if w.flight != nil {
-		if err := w.finish(<-w.result); err != nil {
-			return err
+		w.count()
+		if over, _, _ := w.table.job.memory.pressure(w.table); over {
+			if err := w.finish(<-w.result); err != nil {
+				return err
+			}
 		}
 	}
+	held := s.decoder.Bytes()
 	rows, err := w.take(ctx, s)
 	if err != nil || rows == nil {
 		return err
 	}
-	defer rows.Release()
-	span := kfs.Span{Base: s.flushed, Next: s.next}
-	if err := w.table.sink.Stage(ctx, processor.Batch{Source: s.Source, Span: span, Records: rows}); err != nil {
-		return w.table.refused(err)
-	}
+	w.ready = append(w.ready, processor.Batch{Source: s.Source, Span: kfs.Span{Base: s.flushed, Next: s.next}, Records: rows})
+	w.readyBytes += held
+	w.readyGrown = w.readyGrown || s.decoder.Schema() != s.decoder.start
 	s.flushed = s.next
-	// Decoders that each found the same columns in another order would make the sink end its files at each turn.
-	if s.decoder.Schema() != s.decoder.start {
-		target, err := w.table.columns(ctx)
-		if err != nil {
+	if w.flight == nil {
+		if err := w.stage(ctx); err != nil {
 			return err
 		}
-		w.see(target)
 	}
 	return w.align(s.form, s.decoder)
+}
+
+// stage gives the sink what waits for it.
+func (w *worker) stage(ctx context.Context) error {
+	for len(w.ready) > 0 {
+		if err := w.table.sink.Stage(ctx, w.ready[0]); err != nil {
+			return w.table.refused(err)
+		}
+		w.ready[0].Records.Release()
+		w.ready = w.ready[1:]
+	}
+	w.ready, w.readyBytes = nil, 0
+	if !w.readyGrown {
+		return nil
+	}
+	// Decoders that each found the same columns in another order would make the sink end its files at each turn.
+	w.readyGrown = false
+	target, err := w.table.columns(ctx)
+	if err != nil {
+		return err
+	}
+	w.see(target)
+	return nil
 }
 
 // take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.
@@ -385,7 +412,7 @@ func (w *worker) count() { w.table.job.memory.hold(w.table, w.held()) }
 
 // held is how much that is.
 func (w *worker) held() int64 {
-	held := w.letterBytes
+	held := w.letterBytes + w.readyBytes
 	for _, s := range w.lent {
 		held += s.decoder.Bytes() + s.keptBytes
 	}

@@ -151,6 +151,25 @@ func (a *Account) receipts(job string) bool {
 	return false
 }
 
+// Lost is the offsets of a source that a job has accounted for without their records, which were gone: a person has decided so.
+func (a *Account) Lost(job, source string) []kfs.Span {
+	next, ok := a.Position(job, source)
+	if !ok {
+		return nil
+	}
+	var before map[string][]kfs.Span
+	if p := a.Progress[job]; p != nil && (a.Has(p.Commit) || !a.receipts(job) || !a.Complete) {
+		before = p.Lost
+	}
+	var receipts []*Receipt
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Job == job {
+			receipts = append(receipts, e.Receipt)
+		}
+	}
+	return lostBy(before, func(string) int64 { return next }, receipts)[source]
+}
+
 // Accounted is what a job, and each backfill of it, has accounted for of a source, by job.
 func (a *Account) Accounted(job, source string) map[string]kfs.Span {
 	out := map[string]kfs.Span{}

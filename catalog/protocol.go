@@ -32,6 +32,7 @@ type attempt struct {
 	uuid     string                       // the table's uuid that was seen before, or empty
 	replay   bool                         // on_rollback: replay
 	rewrite  bool                         // replace files and leave the position alone
+	lost     bool                         // the records of the ranges are gone
 	repair   map[string][]kfs.Span        // add rows of these offsets and leave the position alone; nil if that is not what is asked
 	maxSends int                          // of one request
 	maxLoads int                          // in all
@@ -241,6 +242,9 @@ func (a *attempt) admit() effect {
 	if source, at, ok := a.pos.admits(a.ranges); !ok {
 		return a.stop(fmt.Errorf("source %s stands at %d, the group begins at %d: %w", source, at.Next, a.ranges[source].Span.Base, ErrMoved))
 	}
+	if source, ok := a.pos.knows(a.ranges); a.lost && !ok {
+		return a.stop(fmt.Errorf("source %s has no position: %w", source, ErrMoved))
+	}
 	if a.beside != nil {
 		if err := a.beside(a.pos.nexts()); err != nil {
 			return a.stop(err)
@@ -258,6 +262,8 @@ func (a *attempt) admit() effect {
 		kind = KindReplace
 	case a.repair != nil:
 		kind = KindRepair
+	case a.lost:
+		kind = KindLoss
 	case len(a.ranges) == 0:
 		return a.stop(nil)
 	case !a.pos.started:

@@ -38,6 +38,7 @@ const (
 	KindEmpty   Kind = "empty"   // ranges without rows
 	KindReplace Kind = "replace" // files were rewritten, the rows are the same; the position stays
 	KindRepair  Kind = "repair"  // rows of offsets that had none when they were accounted for; the position stays
+	KindLoss    Kind = "loss"    // ranges without rows whose records are gone: a person has decided to go on behind them
 )
 
 // Advance is what one commit did for one source.
@@ -264,6 +265,8 @@ type Progress struct {
 	Commit   string                    `json:"commit"`
 	Lineage  string                    `json:"lineage,omitempty"`
 	Sources  map[string]SourceProgress `json:"sources"`
+	// Lost is the offsets, among those that the job has accounted for, whose records were gone: those of KindLoss, in order.
+	Lost map[string][]kfs.Span `json:"lost,omitempty"`
 }
 
 // advance is the progress after a commit of receipt r on snapshot head.

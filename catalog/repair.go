@@ -68,7 +68,7 @@ func (c *Committer) Repair(ctx context.Context, r Repair) error {
 }
 
 // receiptKinds are the kinds of receipts that this program knows.
-var receiptKinds = []Kind{KindStart, KindData, KindEmpty, KindReplace, KindRepair}
+var receiptKinds = []Kind{KindStart, KindData, KindEmpty, KindReplace, KindRepair, KindLoss}
 
 // disjoint reports whether every snapshot behind since, up to head, says of itself that it added no row of the offsets.
 func disjoint(meta table.Metadata, head, since int64, offsets map[string][]kfs.Span) bool {

@@ -42,7 +42,9 @@ func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, bas
 	if s := t.CurrentSnapshot(); s != nil {
 		head = s.SnapshotID
 	}
-	progress, err := c.encodeProgress(ctx, advance(base.sources, r, t.Metadata().TableUUID().String(), head))
+	after := advance(base.sources, r, t.Metadata().TableUUID().String(), head)
+	after.Lost = lose(base.lost, r)
+	progress, err := c.encodeProgress(ctx, after)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/firn-io/firn/kfs"
@@ -45,6 +46,7 @@ type position struct {
 	// offset that the table's files hold agrees with it.
 	unproven []string
 	lineage  string
+	lost     map[string][]kfs.Span // as Progress has it
 }
 
 // position reads the job's position: the newest receipt in the branch's ancestry decides, and the property only where expiry has cut
@@ -65,7 +67,7 @@ func (v *view) position(job string) (position, error) {
 		return position{sources: map[string]SourceProgress{}}, nil
 	case len(receipts) == 0:
 		// Expiry may have rewritten the survivor's parent to none, so even a complete ancestry does not speak against the property.
-		return position{started: true, sources: maps.Clone(v.progress.Sources), unproven: slices.Sorted(maps.Keys(v.progress.Sources)), lineage: v.progress.Lineage}, nil
+		return position{started: true, sources: maps.Clone(v.progress.Sources), unproven: slices.Sorted(maps.Keys(v.progress.Sources)), lineage: v.progress.Lineage, lost: v.progress.Lost}, nil
 	case v.progress != nil && v.progress.Commit == receipts[0].Commit:
 		return v.agreed(receipts[0])
 	}
@@ -125,13 +127,26 @@ func (v *view) agreed(newest *Receipt) (position, error) {
 			}
 		}
 	}
-	return position{started: true, sources: maps.Clone(v.progress.Sources), lineage: newest.Lineage}, nil
+	return position{started: true, sources: maps.Clone(v.progress.Sources), lineage: newest.Lineage, lost: v.progress.Lost}, nil
 }
 
 // walked is the position when the property is not of the newest receipt: the branch was rolled back, or the property is lost. Every
 // receipt speaks for the sources that it names, the newest for each.
 func (v *view) walked(receipts []*Receipt) position {
 	pos := position{started: true, sources: map[string]SourceProgress{}, lineage: receipts[0].Lineage}
+	var before map[string][]kfs.Span
+	if v.progress != nil && !v.complete {
+		before = v.progress.Lost
+	}
+	next := func(source string) int64 { // of the newest receipt
+		for _, r := range receipts {
+			if a, ok := r.Ranges[source]; ok {
+				return a.Span.Next
+			}
+		}
+		return math.MaxInt64 // the property alone speaks for it
+	}
+	pos.lost = lostBy(before, next, receipts)
 	for _, r := range receipts {
 		for source, a := range r.Ranges {
 			p, ok := pos.sources[source]
@@ -220,6 +235,16 @@ func (p *position) admits(ranges map[string]Advance) (source string, at kfs.Span
 		}
 	}
 	return "", kfs.Span{}, true
+}
+
+// knows reports whether every source of ranges has a position; else it names one that has none.
+func (p *position) knows(ranges map[string]Advance) (source string, ok bool) {
+	for _, source := range slices.Sorted(maps.Keys(ranges)) {
+		if _, ok := p.sources[source]; !ok {
+			return source, false
+		}
+	}
+	return "", true
 }
 
 // passed reports whether all offsets are among those that are accounted for; else it names a source with others.

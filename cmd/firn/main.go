@@ -104,6 +104,6 @@ Start with everything in one process:
 	root.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	root.PersistentFlags().StringVar(&format, "log-format", "text", "text or json, on standard error")
 	root.AddCommand(p.devCommand(), p.brokerCommand(), p.processCommand(), brokersCommand(), topicsCommand(), groupsCommand(), statusCommand(), verifyCommand(), whereCommand(), dlqCommand(),
-		planCommand(), p.backfillCommand(), p.rebuildCommand(), sweepCommand(), bucketCommand(), p.snapshotCommand(), p.restoreCommand(), kfsCommand(openObject), versionCommand())
+		planCommand(), p.backfillCommand(), acceptLossCommand(), p.rebuildCommand(), sweepCommand(), bucketCommand(), p.snapshotCommand(), p.restoreCommand(), kfsCommand(openObject), versionCommand())
 	return root
 }

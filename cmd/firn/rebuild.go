@@ -114,7 +114,7 @@ it has done what it was asked for, else with 1.`,
 				b.spill = spill
 				result := &rebuildResult{Job: j.job.Name, Table: b.Table, DryRun: flags.dry}
 				if err := b.run(c.Context(), &flags, result, func(show func(io.Writer) error, question string) (bool, error) {
-					return confirm(c, &flags, show, question)
+					return confirm(c, flags.yes, show, question)
 				}); err != nil {
 					return fmt.Errorf("rebuild of table %s: %w", b.Table, err)
 				}
@@ -201,8 +201,8 @@ func (b *rebuilding) explain(err error) error {
 }
 
 // confirm shows what it is about and asks. Where nobody can answer, the answer is no.
-func confirm(c *cobra.Command, flags *rebuildFlags, show func(io.Writer) error, question string) (bool, error) {
-	if flags.yes {
+func confirm(c *cobra.Command, yes bool, show func(io.Writer) error, question string) (bool, error) {
+	if yes {
 		return true, nil
 	}
 	if !isTerminal(c.InOrStdin()) {

@@ -38,6 +38,8 @@ or there twice.
 Rows that others have deleted are listed by snapshot and are no fault, unless --strict. Tables that were compacted, or whose
 snapshots have expired, are verified all the same; there counts take the place of receipts.
 
+Offsets that firn accept-loss has given up are listed and are no fault.
+
 Where the job has halted, and the log has records that wait behind it, they are in no table: that is a fault, too.
 
 Exits with 0 if everything is right, with 1 if something is wrong, and with 2 if that could not be found out: what was verified before
@@ -237,6 +239,13 @@ func printReport(out io.Writer, r *verify.Report) {
 		}
 		if s.Letters > 0 {
 			line += fmt.Sprintf(", %d dead letters", s.Letters)
+		}
+		if len(s.Lost) > 0 {
+			var lost []string
+			for _, span := range s.Lost {
+				lost = append(lost, span.String())
+			}
+			line += ", lost and given up: " + strings.Join(lost, " ")
 		}
 		if s.Found >= 0 {
 			line += fmt.Sprintf(", %d read", s.Found)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ const exitNotYet = 3
 type whereabouts struct {
 	Job       string `json:"job"`
 	Table     string `json:"table"`
-	State     string `json:"state"`                  // visible, dead_letter, expired or pending
+	State     string `json:"state"`                  // visible, dead_letter, lost, expired or pending
 	Snapshot  int64  `json:"snapshot,omitempty"`     // in which it became visible
 	Time      string `json:"committed_at,omitempty"` // RFC 3339
 	Position  int64  `json:"position"`               // the next offset that the table does not account for
@@ -39,6 +40,7 @@ type whereabouts struct {
 const (
 	stateVisible = "visible"
 	stateDead    = "dead_letter"
+	stateLost    = "lost"    // it was gone from the log before the table had it, and was given up
 	stateExpired = "expired" // committed, in a snapshot that has expired
 	statePending = "pending"
 )
@@ -52,7 +54,8 @@ func whereCommand() *cobra.Command {
 		Long: `In which snapshot a record became visible: for those who have an offset from a producer's acknowledgement and want to
 read their own write from the table.
 
-Exits with 0 if the record is in the table, or in the dead-letter table, and with 3 if it is not there yet; --wait waits for it.`,
+Exits with 0 if the record is in the table, or in the dead-letter table, or was lost and given up (firn accept-loss), and with 3 if it is not
+there yet; --wait waits for it.`,
 		Example: `  firn where events 0 41785
   firn where events 0 41785 -f job.yaml --wait --timeout 30s`,
 		Args: cobra.ExactArgs(3),
@@ -147,6 +150,9 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 	w.Position, _ = account.Position(j.job.Name, key)
 	entry, covered := account.Covers(j.job.Name, key, s.offset)
 	switch {
+	case slices.ContainsFunc(account.Lost(j.job.Name, key), func(lost kfs.Span) bool { return lost.Contains(s.offset) }):
+		w.State = stateLost
+		return w, nil
 	case covered:
 		w.State, w.Snapshot, w.Committer = stateVisible, entry.Snapshot.SnapshotID, entry.Receipt.Writer
 		w.Time = time.UnixMilli(entry.Snapshot.TimestampMs).UTC().Format(time.RFC3339Nano)

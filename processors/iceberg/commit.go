@@ -156,7 +156,7 @@ func (s *Sink) recreated(known map[string]int64, to processor.Positions) error {
 	halt := func(topic string, id kfs.TopicID, filled string, before kfs.TopicID) error {
 		return &catalog.HaltError{
 			Reason: fmt.Sprintf("topic %s is %s, the table %s %s filled from %s: the topic was deleted and created again", topic, id, s.spec.Name, filled, before),
-			Decide: "its offsets begin anew and mean other records: choose another table for it; or stop the job, drop this table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
+			Decide: "its offsets begin anew and mean other records. To keep the rows that are there, give the topic another table, by table.name or in a job of its own, and start the job again; to fill this table anew, stop the job, drop the table, delete jobs/" + s.cfg.Options.Job + ".json from the source's store and start the job again",
 		}
 	}
 	ids := map[string]kfs.TopicID{} // of the topics that advance

@@ -86,7 +86,7 @@ func (v *verifier) gap(s *source, seen, letters *roaring64.Bitmap) *roaring64.Bi
 			}
 		}
 	}
-	if all.IsEmpty() {
+	if all.AndNot(setOf(s.lost())); all.IsEmpty() {
 		return nil
 	}
 	return all

@@ -34,6 +34,7 @@ type divided struct {
 	found    int64
 	seen     *roaring64.Bitmap
 	again    *roaring64.Bitmap // in more than one table
+	lost     *roaring64.Bitmap // to one of them, or more
 }
 
 // add takes what was verified of one table.
@@ -60,9 +61,10 @@ func (d *Division) add(v *verifier, rows map[place]*offsets, letters map[place]*
 		}
 		one, ok := d.sources[key]
 		if !ok {
-			one = &divided{place: s.place, first: spans[0].Base, least: s.next(), letters: s.letters, deadline: s.deadline, seen: roaring64.New(), again: roaring64.New()}
+			one = &divided{place: s.place, first: spans[0].Base, least: s.next(), letters: s.letters, deadline: s.deadline, seen: roaring64.New(), again: roaring64.New(), lost: roaring64.New()}
 			d.sources[key] = one
 		}
+		one.lost.Or(setOf(s.lost()))
 		if s.letters > 0 {
 			one.first = min(one.first, s.lettersFrom) // what was before the first row was dead letters
 		}
@@ -88,6 +90,9 @@ func (d *Division) Report(name string) *Report {
 	for _, key := range slices.Sorted(maps.Keys(d.sources)) {
 		s := d.sources[key]
 		one := Source{Source: key, Spans: []kfs.Span{{Base: s.first, Next: s.least}}, Rows: s.rows, Letters: s.letters, Found: -1}
+		if !s.lost.IsEmpty() {
+			one.Lost = spansOf(s.lost)
+		}
 		if r.Deep {
 			one.Found = s.found
 		}
@@ -118,6 +123,7 @@ func (d *Division) compare(s *divided) (f *Finding, note string) {
 	case d.report.Deep:
 		gap := setOf([]kfs.Span{all})
 		gap.AndNot(s.seen)
+		gap.AndNot(s.lost)
 		if letters := d.letters[s.place]; letters != nil {
 			gap.AndNot(letters)
 		}
@@ -126,8 +132,8 @@ func (d *Division) compare(s *divided) (f *Finding, note string) {
 		}
 		spans := spansOf(gap)
 		return &Finding{Kind: Missing, Spans: spans, What: fmt.Sprintf("%d offsets are in none of the tables: %s", gap.GetCardinality(), list(spans))}, ""
-	case s.rows == catalog.UnknownRows || s.letters == catalog.UnknownRows || s.least != s.most || s.deadline > s.least:
-		return nil, "the tables stand at different positions, or nobody has counted all rows: only --deep compares them with the records"
+	case s.rows == catalog.UnknownRows || s.letters == catalog.UnknownRows || s.least != s.most || s.deadline > s.least || !s.lost.IsEmpty():
+		return nil, "the tables stand at different positions, or records were lost, or nobody has counted all rows: only --deep compares them with the records"
 	case s.rows+s.letters != all.Len():
 		return &Finding{Kind: Missing, What: fmt.Sprintf("%d offsets are accounted for, but receipts count %d rows in all tables and %d dead letters", all.Len(), s.rows, s.letters)}, ""
 	}

@@ -9,6 +9,8 @@
 // A record that was a dead letter and is a row since a retry counts as a row. A letter that is not resolved although its record is a row is
 // superseded: it is mentioned and is no fault.
 //
+// Offsets whose records the log had lost, and that a person has given up so that the table goes on behind them, are listed and are no fault.
+//
 // What foreign writers removed by a delete or an overwrite is listed and is no fault, unless Config.Strict. A row that is missing without
 // such a snapshot is one, as is a row that is there twice, a range that no receipt covers, and a branch that was rolled back.
 package verify
@@ -98,7 +100,9 @@ type Source struct {
 	Letters int64      `json:"dead_letters"` // resolved ones included
 	// Repaired is how many of the rows were dead letters before.
 	Repaired int64 `json:"repaired,omitempty"`
-	Found    int64 `json:"found"` // rows that were read; -1 unless Config.Deep
+	// Lost are offsets whose records were gone before the table had them, and that a person has given up: no fault.
+	Lost  []kfs.Span `json:"lost,omitempty"`
+	Found int64      `json:"found"` // rows that were read; -1 unless Config.Deep
 }
 
 // Removal is a snapshot of somebody else that took rows away.
@@ -240,7 +244,7 @@ func (v *verifier) run(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(v.sources)) {
 		s := v.sources[key]
-		one := Source{Source: key, Spans: s.spans(), Rows: s.rows, Letters: s.letters, Repaired: s.repaired, Found: -1}
+		one := Source{Source: key, Spans: s.spans(), Rows: s.rows, Letters: s.letters, Repaired: s.repaired, Lost: s.lost(), Found: -1}
 		if v.Deep {
 			one.Found = found[s.place]
 		}

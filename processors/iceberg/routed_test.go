@@ -32,8 +32,17 @@ func named(mem memory.Allocator, base, next int64) processor.Batch {
 	}
 	column := names.NewArray()
 	defer column.Release()
-	columns := append(slices.Clone(b.Records.Columns()[:4]), column)
-	b.Records = array.NewRecordBatch(b.Records.Schema(), []arrow.Array(columns), next-base)
+	fields, columns := slices.Clone(b.Records.Schema().Fields()[:4]), slices.Clone(b.Records.Columns()[:4])
+	for _, f := range []arrow.Field{
+		{Name: "kafka_key", Type: arrow.BinaryTypes.Binary, Nullable: true},
+		{Name: "kafka_headers", Type: arrow.ListOf(arrow.StructOf(arrow.Field{Name: "key", Type: arrow.BinaryTypes.String}, arrow.Field{Name: "value", Type: arrow.BinaryTypes.Binary, Nullable: true})), Nullable: true},
+	} {
+		nulls := array.MakeArrayOfNull(mem, f.Type, int(next-base))
+		defer nulls.Release()
+		fields, columns = append(fields, f), append(columns, nulls)
+	}
+	schema := arrow.NewSchema(append(fields, b.Records.Schema().Field(4)), nil)
+	b.Records = array.NewRecordBatch(schema, append(columns, column), next-base)
 	return b
 }
 

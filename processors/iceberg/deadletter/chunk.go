@@ -28,7 +28,10 @@ type retrying struct {
 	*Retry
 	letters  *table.Table
 	spec     processors.Table
+	account  *catalog.Account
+	streams  *streams
 	remake   *pipeline.Remake
+	sinks    map[string]*iceberg.Sink     // by the job that accounts for the offsets
 	resolved map[processor.Source][]int64 // letters to be marked
 	reasons  map[string]*Reason
 	out      Retried
@@ -42,23 +45,31 @@ func (t *retrying) run(ctx context.Context, places []processor.Source, wanted ma
 		t.total += len(wanted[at])
 	}
 	t.out.Letters = int64(t.total)
-	account, _, err := t.Catalog.Account(ctx, t.spec.Name, t.Store)
-	if errors.Is(err, catalog.ErrNoTable) {
+	if t.account, _, err = t.Catalog.Account(ctx, t.spec.Name, t.Store); errors.Is(err, catalog.ErrNoTable) {
 		t.out.Ahead = t.out.Letters
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	if t.streams, err = streamsOf(t.account, t.Job); err != nil {
+		return err
+	}
 	if t.remake, err = t.Remake(t.spec.Name); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, pipeline.CloseSteps(t.remake.Transforms)) }()
+	t.sinks = map[string]*iceberg.Sink{}
+	defer func() {
+		for _, s := range t.sinks {
+			err = errors.Join(err, s.Close())
+		}
+		err = errors.Join(err, pipeline.CloseSteps(t.remake.Transforms))
+	}()
 	slices.SortFunc(places, func(a, b processor.Source) int {
 		return a.Compare(b)
 	})
 	for _, at := range places {
-		if err := t.source(ctx, account, at, wanted[at]); err != nil {
+		if err := t.source(ctx, at, wanted[at]); err != nil {
 			return fmt.Errorf("dead letters of %s/%d: %w", at.Topic, at.Partition, err)
 		}
 	}
@@ -66,8 +77,8 @@ func (t *retrying) run(ctx context.Context, places []processor.Source, wanted ma
 }
 
 // source tries the letters of one source: those that the job, or a backfill of it, has accounted for.
-func (t *retrying) source(ctx context.Context, account *catalog.Account, at processor.Source, offsets []int64) error {
-	src, others, err := sourceOf(account, t.Job, at)
+func (t *retrying) source(ctx context.Context, at processor.Source, offsets []int64) error {
+	src, others, err := t.streams.find(at)
 	if err != nil {
 		return err
 	}
@@ -78,7 +89,7 @@ func (t *retrying) source(ctx context.Context, account *catalog.Account, at proc
 	}
 	left := slices.Clone(offsets)
 	if src != nil {
-		for job, span := range account.Accounted(t.Job, iceberg.SourceKey(*src)) {
+		for job, span := range t.account.Accounted(t.Job, iceberg.SourceKey(*src)) {
 			first, _ := slices.BinarySearch(left, span.Base)
 			end, _ := slices.BinarySearch(left, span.Next)
 			if first == end {
@@ -95,9 +106,14 @@ func (t *retrying) source(ctx context.Context, account *catalog.Account, at proc
 	return nil
 }
 
-// sourceOf finds the source whose letters lie in a place; nil if the jobs have none. others says that they have one of another topic of the
-// same name.
-func sourceOf(account *catalog.Account, job string, at processor.Source) (found *processor.Source, others bool, err error) {
+// streams are the sources of which a job, or its backfills, have rows in a table.
+type streams struct {
+	ids map[string][]kfs.TopicID // of the topics of a name
+	all map[processor.Source]bool
+}
+
+func streamsOf(account *catalog.Account, job string) (*streams, error) {
+	all := &streams{ids: map[string][]kfs.TopicID{}, all: map[processor.Source]bool{}}
 	for name, p := range account.Progress {
 		if name != job && !catalog.OwnBackfill(job, name) {
 			continue
@@ -105,35 +121,52 @@ func sourceOf(account *catalog.Account, job string, at processor.Source) (found 
 		for key := range p.Sources {
 			s, err := iceberg.ParseSource(key)
 			if err != nil {
-				return nil, false, err
+				return nil, err
 			}
-			if s.Topic != at.Topic {
-				continue
+			if all.all[s] = true; !slices.Contains(all.ids[s.Topic], s.ID) {
+				all.ids[s.Topic] = append(all.ids[s.Topic], s.ID)
 			}
-			if !at.ID.IsZero() && s.ID != at.ID {
-				others = true
-				continue
-			}
-			if s.Partition != at.Partition {
-				continue
-			}
-			if found != nil && found.ID != s.ID {
-				return nil, false, fmt.Errorf("the table has rows of two topics of this name: which one letters are of cannot be told")
-			}
-			found = &s
+		}
+	}
+	return all, nil
+}
+
+// find finds the source whose letters lie in a place; nil if there is none. others says that there are some of another topic of the
+// same name.
+func (s *streams) find(place processor.Source) (found *processor.Source, others bool, err error) {
+	for _, id := range s.ids[place.Topic] {
+		at := processor.Source{Topic: place.Topic, ID: id, Partition: place.Partition}
+		switch {
+		case !place.ID.IsZero() && id != place.ID:
+			others = true
+		case !s.all[at]:
+		case found != nil:
+			return nil, false, errors.New("the table has rows of two topics of this name: which one letters are of cannot be told")
+		default:
+			found = &at
 		}
 	}
 	return found, others, nil
 }
 
-// owned tries letters of offsets that one job has accounted for, some at a time.
-func (t *retrying) owned(ctx context.Context, job string, place processor.Source, src processor.Source, offsets []int64) (err error) {
-	sink, err := t.open(ctx, t.spec, job)
-	if err != nil {
-		return err
+// sink opens the table in the name of a job, once.
+func (t *retrying) sink(ctx context.Context, job string) (*iceberg.Sink, error) {
+	if s := t.sinks[job]; s != nil {
+		return s, nil
 	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	if _, err := sink.Committed(ctx); err != nil {
+	s, err := t.open(ctx, t.spec, job)
+	if err != nil {
+		return nil, err
+	}
+	t.sinks[job] = s
+	_, err = s.Committed(ctx)
+	return s, err
+}
+
+// owned tries letters of offsets that one job has accounted for, some at a time.
+func (t *retrying) owned(ctx context.Context, job string, place processor.Source, src processor.Source, offsets []int64) error {
+	sink, err := t.sink(ctx, job)
+	if err != nil {
 		return err
 	}
 	for chunk := range slices.Chunk(offsets, chunkLetters) {

@@ -88,6 +88,9 @@ takes away what there is of a rebuild that is not swapped in; stop the rebuild b
 What was before stays, and the files with it, until --drop-old drops it: it lists what finished rebuilds of the table have left, asks, or is told
 --yes, and drops the tags, whose files are for firn sweep then, and the tables. While a rebuild is not finished it drops nothing.
 
+A rebuild is made of the log alone: rows that others have deleted from the table, or changed, are as the log has them, and rows that others have
+added are not there. Before it asks it says whether others have done so, as far as snapshots are left to tell.
+
 Where the log does not have the table's first records any more, their rows cannot be made anew: it refuses, unless --partial. Exits with 0 when
 it has done what it was asked for, else with 1.`,
 		Example: `  firn rebuild -f job.yaml --dry-run                  # what it would do

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	iceberglib "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -39,6 +40,7 @@ func (r *Rebuild) Diff(ctx context.Context, s *Standing) (*Diff, error) {
 	if left := s.Left(); left > 0 {
 		d.Notes = append(d.Notes, fmt.Sprintf("the job goes on: the rebuild has not read the last %d offsets yet, and does so before it is swapped in", left))
 	}
+	d.Notes = append(d.Notes, others(s.live)...)
 	var both [2]map[string]*Count
 	var names []string
 	below := s.ends()
@@ -76,6 +78,36 @@ func (r *Rebuild) Diff(ctx context.Context, s *Standing) (*Diff, error) {
 		d.Columns = append(d.Columns, Column{Name: name, Old: both[0][name], New: both[1][name]})
 	}
 	return d, nil
+}
+
+// others tells what somebody else has done to the rows of a table. A rebuild is made of the log alone.
+func others(live *catalog.Account) []string {
+	var added, removed []int64 // the snapshots, the newest first
+	for _, e := range live.Branch {
+		if e.Receipt != nil || e.Snapshot.Summary == nil || e.Snapshot.Summary.Operation == table.OpReplace {
+			continue
+		}
+		did := func(keys ...string) bool {
+			return slices.ContainsFunc(keys, func(key string) bool {
+				n, err := strconv.ParseInt(e.Snapshot.Summary.Properties[key], 10, 64)
+				return err == nil && n > 0
+			})
+		}
+		switch {
+		case did("deleted-records", "added-position-deletes", "added-equality-deletes"): // an update does both
+			removed = append(removed, e.Snapshot.SnapshotID)
+		case did("added-records"):
+			added = append(added, e.Snapshot.SnapshotID)
+		}
+	}
+	var notes []string
+	if n := len(removed); n > 0 {
+		notes = append(notes, fmt.Sprintf("somebody else has deleted or changed rows of the table, in %d snapshots, the last of them %d: the rebuild has them as the log has them", n, removed[0]))
+	}
+	if n := len(added); n > 0 {
+		notes = append(notes, fmt.Sprintf("somebody else has added rows to the table, in %d snapshots, the last of them %d: the rebuild does not have them", n, added[0]))
+	}
+	return notes
 }
 
 // counted is what the manifests of a table's head count.

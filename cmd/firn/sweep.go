@@ -30,7 +30,8 @@ Parquet, Avro or table metadata, is older than --older by the store's clock, and
 tag, refers to it. The job may run, and so may other engines: they must only not hold files back for days before they commit them.
 
 Tables of other catalogs in the same place are not known: keep one location to one catalog. Nor is it known of a table elsewhere that it
-was made of this one's files, as Spark's snapshot procedure makes it. Start with --dry-run.
+was made of this one's files, as Spark's snapshot procedure makes it; nor what a catalog with branches and a history of its own, as Nessie is,
+has beside the branch that the job commits to: do not sweep there. Start with --dry-run.
 Exits with 0 if everything was looked at and what was to go is gone, else with 1.`,
 		Example: `  firn sweep -f job.yaml --dry-run
   firn sweep -f job.yaml

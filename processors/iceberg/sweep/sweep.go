@@ -269,7 +269,7 @@ func (s *sweeper) see(ctx context.Context, name string, d fs.DirEntry) error {
 	case kind == "":
 		s.report.Other.add(info.Size())
 		return nil
-	case !info.ModTime().Before(s.report.Before):
+	case info.ModTime().IsZero() || !info.ModTime().Before(s.report.Before): // of what has no time nobody knows that it is old
 		s.report.Young.add(info.Size())
 		return nil
 	}

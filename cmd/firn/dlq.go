@@ -9,8 +9,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -117,7 +119,7 @@ func dlqLsCommand() *cobra.Command {
 				return printJSON(c.OutOrStdout(), groups)
 			}
 			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tTOPIC ID\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, g.Topic, g.TopicID, g.Class, g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), g.Example)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, printable(g.Topic), g.TopicID, printable(g.Class), g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), printable(g.Example))
 			})
 		},
 	}
@@ -230,7 +232,7 @@ func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) e
 		}
 		return json.NewEncoder(out).Encode(line)
 	}
-	fmt.Fprintf(out, "%s/%d offset %d, %s: %s: %s\n", l.Topic, l.Partition, l.Offset, l.Time.Format(time.RFC3339Nano), l.Class, l.Message)
+	fmt.Fprintf(out, "%s/%d offset %d, %s: %s: %s\n", printable(l.Topic), l.Partition, l.Offset, l.Time.Format(time.RFC3339Nano), printable(l.Class), printable(l.Message))
 	if id := topicID(l); id != "" {
 		fmt.Fprintf(out, "  topic id %s\n", id)
 	}
@@ -245,6 +247,15 @@ func printLetter(out io.Writer, job string, l *deadletter.Letter, asJSON bool) e
 	}
 	_, err := fmt.Fprintf(out, "  value  %s\n", readable(l.Value))
 	return err
+}
+
+// printable is a text that may have come with a record, such as the name of a field: nothing in it can move a terminal's cursor.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
 }
 
 // readable writes bytes for a terminal: nothing in them can move its cursor.

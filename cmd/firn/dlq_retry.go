@@ -120,7 +120,7 @@ func printRetries(out io.Writer, lines []retryLine, dry bool) error {
 	})
 	for _, l := range lines {
 		for _, r := range l.Reasons {
-			fmt.Fprintf(out, "still dead in %s: %d letters, %s; %s\n", l.Table, r.Letters, r.Class, r.Example)
+			fmt.Fprintf(out, "still dead in %s: %d letters, %s; %s\n", l.Table, r.Letters, printable(r.Class), printable(r.Example))
 		}
 	}
 	return err

@@ -175,15 +175,18 @@ func printPlan(out io.Writer, p *jobPlan) {
 		if t.Refused != "" {
 			fmt.Fprintf(out, "  no table can be made: %s\n", t.Refused)
 		} else {
-			fmt.Fprintln(out, "\n"+t.DDL)
+			fmt.Fprintln(out)
+			for line := range strings.SplitSeq(t.DDL, "\n") {
+				fmt.Fprintln(out, printable(line))
+			}
 		}
 		for i, r := range t.Rejects {
 			if i == 0 {
 				fmt.Fprintln(out, "\nno rows:")
 			}
-			fmt.Fprintf(out, "  %s: %d records, %.2g %%\n", r.Class, r.Records, 100*float64(r.Records)/float64(t.Sampled))
+			fmt.Fprintf(out, "  %s: %d records, %.2g %%\n", printable(r.Class), r.Records, 100*float64(r.Records)/float64(t.Sampled))
 			for _, example := range r.Examples {
-				fmt.Fprintf(out, "    %s\n", example)
+				fmt.Fprintf(out, "    %s\n", printable(example))
 			}
 		}
 		printFields(out, t.Fields)
@@ -215,11 +218,11 @@ func printFields(out io.Writer, fields []plan.Field) {
 			first = false
 		}
 		if f.Type == "" {
-			fmt.Fprintf(out, "  %s: no column\n", f.Field)
+			fmt.Fprintf(out, "  %s: no column\n", printable(f.Field))
 			continue
 		}
 		for _, kind := range f.Coerced {
-			fmt.Fprintf(out, "  %s: %s in a column of %s, %d records, such as %s\n", f.Field, kind, f.Type, f.Seen[kind].Records, f.Seen[kind].Example)
+			fmt.Fprintf(out, "  %s: %s in a column of %s, %d records, such as %s\n", printable(f.Field), kind, f.Type, f.Seen[kind].Records, printable(f.Seen[kind].Example))
 		}
 	}
 }

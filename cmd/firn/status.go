@@ -33,12 +33,12 @@ type jobStatus struct {
 // tableStatus is one table of a job. Times are durations in seconds, -1 where they are not known.
 type tableStatus struct {
 	Table       string         `json:"table"`
-	Lag         int64          `json:"lag"`         // offsets that the log has and the table does not account for
-	Behind      float64        `json:"behind_s"`    // how long ago the oldest of them was acknowledged, about; 0 without lag
-	Freshness   float64        `json:"freshness_s"` // of the newest commit: how old its oldest record was
-	Commit      float64        `json:"commit_s"`    // how long ago that was
-	Rows        int64          `json:"rows"`        // that the job has added; -1 if nobody counted
-	DeadLetters int64          `json:"dead_letters"`
+	Lag         int64          `json:"lag"`          // offsets that the log has and the table does not account for
+	Behind      float64        `json:"behind_s"`     // how long ago the oldest of them was acknowledged, about; 0 without lag
+	Freshness   float64        `json:"freshness_s"`  // of the newest commit: how old its oldest record was
+	Commit      float64        `json:"commit_s"`     // how long ago that was
+	Rows        int64          `json:"rows"`         // that the job has added; -1 if nobody counted
+	DeadLetters int64          `json:"dead_letters"` // resolved ones included
 	Sources     []sourceStatus `json:"sources"`
 	// Backfills are what was brought in from before the job began.
 	Backfills []backfillStatus `json:"backfills,omitempty"`
@@ -156,16 +156,18 @@ Exits with 1 if something has halted.`,
 			all := []jobStatus{}
 			err := flags.each(c.Context(), func(j *jobTables) error {
 				s, err := statusOf(c.Context(), j, time.Now())
-				all = append(all, s)
+				if err == nil {
+					all = append(all, s)
+				}
 				return err
 			})
-			if err != nil {
+			if len(all) == 0 && err != nil {
 				return err
 			}
 			if flags.asJSON {
-				err = printJSON(c.OutOrStdout(), all)
+				err = errors.Join(err, printJSON(c.OutOrStdout(), all))
 			} else {
-				err = printStatus(c.OutOrStdout(), all, partitions)
+				err = errors.Join(err, printStatus(c.OutOrStdout(), all, partitions))
 			}
 			for _, s := range all {
 				if err == nil && len(s.Halts) > 0 {
@@ -357,7 +359,7 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 			if h.Topic != "" {
 				where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)
 			}
-			fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", s.Job, where, h.What)
+			fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", s.Job, where, printable(h.What))
 		}
 	}
 	return err

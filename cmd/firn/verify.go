@@ -260,9 +260,9 @@ func printReport(out io.Writer, r *verify.Report) {
 		fmt.Fprintf(out, "  removed by others: snapshot %d (%s), %s: %s\n", s.Snapshot, s.Operation, time.UnixMilli(s.Time).UTC().Format(time.RFC3339), rows)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(out, "  note: %s\n", n)
+		fmt.Fprintf(out, "  note: %s\n", printable(n))
 	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(out, "  WRONG: %s\n", f)
+		fmt.Fprintf(out, "  WRONG: %s\n", printable(f.String()))
 	}
 }

@@ -120,9 +120,18 @@ func (c *copier) rewrite(ctx context.Context, pf *file.Reader, f iceberglib.Data
 	return w.close()
 }
 
-// rows copies the rows.
+// rows copies the rows, one row group after the other: a batch of many rows would hold several of them.
 func (c *copier) rows(ctx context.Context, reader *pqarrow.FileReader, conform *conformer, keep []int, w *fileWriter) error {
-	records, err := reader.GetRecordReader(ctx, nil, nil)
+	for group := range reader.ParquetReader().NumRowGroups() {
+		if err := c.group(ctx, reader, group, conform, keep, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *copier) group(ctx context.Context, reader *pqarrow.FileReader, group int, conform *conformer, keep []int, w *fileWriter) error {
+	records, err := reader.GetRecordReader(ctx, nil, []int{group})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -11,220 +12,45 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/iceberg-go/table"
 
-	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/record"
-	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/runtime/decode"
-	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
-// retrying is a retry of the letters of one table.
-type retrying struct {
-	*Retry
-	letters  *table.Table
-	spec     processors.Table
-	account  *catalog.Account
-	streams  *streams
-	remake   *pipeline.Remake
-	sinks    map[string]*iceberg.Sink     // by the job that accounts for the offsets
-	resolved map[processor.Source][]int64 // letters to be marked
-	reasons  map[string]*Reason
-	out      Retried
-	done     int
-	total    int
-}
-
-// run tries letters, source by source.
-func (t *retrying) run(ctx context.Context, places []processor.Source, wanted map[processor.Source][]int64) (err error) {
-	for _, at := range places {
-		t.total += len(wanted[at])
-	}
-	t.out.Letters = int64(t.total)
-	if t.account, _, err = t.Catalog.Account(ctx, t.spec.Name, t.Store); errors.Is(err, catalog.ErrNoTable) {
-		t.out.Ahead = t.out.Letters
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if t.streams, err = streamsOf(t.account, t.Job); err != nil {
-		return err
-	}
-	if t.remake, err = t.Remake(t.spec.Name); err != nil {
-		return err
-	}
-	t.sinks = map[string]*iceberg.Sink{}
-	defer func() {
-		for _, s := range t.sinks {
-			err = errors.Join(err, s.Close())
-		}
-		err = errors.Join(err, pipeline.CloseSteps(t.remake.Transforms))
-	}()
-	slices.SortFunc(places, func(a, b processor.Source) int {
-		return a.Compare(b)
-	})
-	for _, at := range places {
-		if err := t.source(ctx, at, wanted[at]); err != nil {
-			return fmt.Errorf("dead letters of %s/%d: %w", at.Topic, at.Partition, err)
-		}
-	}
-	return nil
-}
-
-// source tries the letters of one source: those that the job, or a backfill of it, has accounted for.
-func (t *retrying) source(ctx context.Context, at processor.Source, offsets []int64) error {
-	src, others, err := t.streams.find(at)
-	if err != nil {
-		return err
-	}
-	if src == nil && others {
-		t.out.Former += int64(len(offsets))
-		t.told(len(offsets))
-		return nil
-	}
-	left := slices.Clone(offsets)
-	if src != nil {
-		for job, span := range t.account.Accounted(t.Job, iceberg.SourceKey(*src)) {
-			first, _ := slices.BinarySearch(left, span.Base)
-			end, _ := slices.BinarySearch(left, span.Next)
-			if first == end {
-				continue
-			}
-			if err := t.owned(ctx, job, at, *src, slices.Clone(left[first:end])); err != nil {
-				return err
-			}
-			left = slices.Delete(left, first, end)
-		}
-	}
-	t.out.Ahead += int64(len(left))
-	t.told(len(left))
-	return nil
-}
-
-// streams are the sources of which a job, or its backfills, have rows in a table.
-type streams struct {
-	ids map[string][]kfs.TopicID // of the topics of a name
-	all map[processor.Source]bool
-}
-
-func streamsOf(account *catalog.Account, job string) (*streams, error) {
-	all := &streams{ids: map[string][]kfs.TopicID{}, all: map[processor.Source]bool{}}
-	for name, p := range account.Progress {
-		if name != job && !catalog.OwnBackfill(job, name) {
-			continue
-		}
-		for key := range p.Sources {
-			s, err := iceberg.ParseSource(key)
-			if err != nil {
-				return nil, err
-			}
-			if all.all[s] = true; !slices.Contains(all.ids[s.Topic], s.ID) {
-				all.ids[s.Topic] = append(all.ids[s.Topic], s.ID)
+// Chunks parts letters into as many as one commit takes.
+func Chunks(letters []Letter) iter.Seq[[]Letter] {
+	return func(yield func([]Letter) bool) {
+		from, bytes := 0, 0
+		for i := range letters {
+			if bytes += letters[i].size(); i-from == chunkLetters || i > from && bytes > chunkBytes {
+				if !yield(letters[from:i]) {
+					return
+				}
+				from, bytes = i, letters[i].size()
 			}
 		}
-	}
-	return all, nil
-}
-
-// find finds the source whose letters lie in a place; nil if there is none. others says that there are some of another topic of the
-// same name.
-func (s *streams) find(place processor.Source) (found *processor.Source, others bool, err error) {
-	for _, id := range s.ids[place.Topic] {
-		at := processor.Source{Topic: place.Topic, ID: id, Partition: place.Partition}
-		switch {
-		case !place.ID.IsZero() && id != place.ID:
-			others = true
-		case !s.all[at]:
-		case found != nil:
-			return nil, false, errors.New("the table has rows of two topics of this name: which one letters are of cannot be told")
-		default:
-			found = &at
+		if from < len(letters) {
+			yield(letters[from:])
 		}
 	}
-	return found, others, nil
 }
-
-// sink opens the table in the name of a job, once.
-func (t *retrying) sink(ctx context.Context, job string) (*iceberg.Sink, error) {
-	if s := t.sinks[job]; s != nil {
-		return s, nil
-	}
-	s, err := t.open(ctx, t.spec, job)
-	if err != nil {
-		return nil, err
-	}
-	t.sinks[job] = s
-	_, err = s.Committed(ctx)
-	return s, err
-}
-
-// owned tries letters of offsets that one job has accounted for, some at a time.
-func (t *retrying) owned(ctx context.Context, job string, place processor.Source, src processor.Source, offsets []int64) error {
-	sink, err := t.sink(ctx, job)
-	if err != nil {
-		return err
-	}
-	for chunk := range slices.Chunk(offsets, chunkLetters) {
-		if err := t.chunk(ctx, sink, place, src, chunk); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// errLarge says that letters take too much memory at once.
-var errLarge = errors.New("the letters are too large for one commit")
 
 // chunk tries some letters. Where they are too large together it tries the halves.
-func (t *retrying) chunk(ctx context.Context, sink *iceberg.Sink, place processor.Source, src processor.Source, offsets []int64) error {
-	letters, err := t.read(ctx, place, offsets)
-	if err == nil {
-		err = t.rounds(ctx, sink, place, src, letters)
-	}
-	if (errors.Is(err, errLarge) || errors.Is(err, decode.ErrFull)) && len(offsets) > 1 {
-		half := len(offsets) / 2
-		if err := t.chunk(ctx, sink, place, src, offsets[:half]); err != nil {
+func (t *retrying) chunk(ctx context.Context, sink *iceberg.Sink, place processor.Source, src processor.Source, letters []Letter) error {
+	err := t.rounds(ctx, sink, place, src, letters)
+	if half := len(letters) / 2; errors.Is(err, decode.ErrFull) && half > 0 {
+		if err := t.chunk(ctx, sink, place, src, letters[:half]); err != nil {
 			return err
 		}
-		return t.chunk(ctx, sink, place, src, offsets[half:])
+		return t.chunk(ctx, sink, place, src, letters[half:])
 	}
 	if err == nil {
-		t.told(len(offsets))
+		t.told(len(letters))
 	}
 	return err
-}
-
-func (t *retrying) told(n int) {
-	if t.done += n; t.Told != nil && n > 0 {
-		t.Told(t.spec.Name, t.done, t.total)
-	}
-}
-
-// read reads letters whole, in order of offset, each once.
-func (t *retrying) read(ctx context.Context, place processor.Source, offsets []int64) ([]Letter, error) {
-	want := Selection{Topic: place.Topic, TopicID: &place.ID, Partition: &place.Partition, Prefix: t.Prefix,
-		Span: kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}}
-	letters := make([]Letter, len(offsets))
-	bytes := 0
-	for l, err := range Read(ctx, t.letters, want) {
-		if err != nil {
-			return nil, err
-		}
-		at, ok := slices.BinarySearch(offsets, l.Offset)
-		if !ok {
-			continue
-		}
-		if bytes += len(l.Key) + len(l.Value); bytes > chunkBytes && len(offsets) > 1 {
-			return nil, errLarge
-		}
-		letters[at] = l
-	}
-	return letters, nil
 }
 
 // rounds brings letters to an end, beginning anew where others have changed the table in between.

@@ -54,6 +54,23 @@ type Selection struct {
 	Offsets bool
 }
 
+// Letters that are read together: whole, where each may have megabytes; without key, value and headers, where some have a long message.
+const (
+	wholeLetters = 32
+	shortLetters = 4096
+)
+
+// batch bounds how many letters are read together; 0 where they are but a few numbers each.
+func (s *Selection) batch() int {
+	switch {
+	case s.Offsets:
+		return 0
+	case s.Coordinates:
+		return shortLetters
+	}
+	return wholeLetters
+}
+
 // Read reads letters from a dead-letter table, in no particular order. An error ends the sequence.
 func Read(ctx context.Context, t *table.Table, want Selection) iter.Seq2[Letter, error] {
 	if want.Prefix == "" {
@@ -66,12 +83,12 @@ func Read(ctx context.Context, t *table.Table, want Selection) iter.Seq2[Letter,
 				columns = append(columns, name)
 			}
 		}
-		for rec, err := range iceberg.Rows(ctx, t, want.filter(), columns...) {
+		for rec, err := range iceberg.FewRows(ctx, t, want.filter(), want.batch(), columns...) {
 			if err != nil {
 				yield(Letter{}, fmt.Errorf("dead letters: %w", err))
 				return
 			}
-			if !want.batch(rec, yield) {
+			if !want.each(rec, yield) {
 				return
 			}
 		}
@@ -129,8 +146,8 @@ func (s *Selection) selects(l *Letter) bool {
 		(s.Span.Empty() || s.Span.Contains(l.Offset)) && (!s.Dead || l.Resolved.IsZero())
 }
 
-// batch yields the letters of a batch, and reports whether more are wanted.
-func (s *Selection) batch(rec arrow.RecordBatch, yield func(Letter, error) bool) bool {
+// each yields the letters of a batch, and reports whether more are wanted.
+func (s *Selection) each(rec arrow.RecordBatch, yield func(Letter, error) bool) bool {
 	r := &row{rec: rec}
 	for i := range int(rec.NumRows()) {
 		r.i, r.err = i, nil

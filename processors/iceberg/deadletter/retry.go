@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/iceberg-go/table"
+
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/processors"
@@ -37,6 +39,7 @@ type Retry struct {
 	Now    func() time.Time                             // time.Now if nil
 	Sleep  func(context.Context, time.Duration) error   // see catalog.Options
 	Told   func(table string, done, total int)          // is told how many letters have been looked at; may be nil
+	Bytes  int                                          // see Passes
 }
 
 // Retried is what became of the letters of one table.
@@ -65,7 +68,7 @@ const Inexact = "inexact_letter"
 
 // The bounds of a retry.
 const (
-	chunkLetters = 1000     // of one source, in one commit
+	chunkLetters = 1000     // in one commit, see Chunks
 	chunkBytes   = 64 << 20 // likewise
 	maxRounds    = 8        // in which a chunk is begun anew, because others have changed the table
 	maxPins      = 64       // columns of a table that refuse to be widened
@@ -100,19 +103,11 @@ func (r *Retry) Run(ctx context.Context) (all []Retried, err error) {
 		at := processor.Source{Topic: l.Topic, ID: l.TopicID, Partition: l.Partition}
 		wanted[at] = append(wanted[at], l.Offset)
 	}
-	tables := map[string][]processor.Source{}
 	for at := range wanted {
 		slices.Sort(wanted[at])
 		wanted[at] = slices.Compact(wanted[at])
-		name := r.Table(at.Topic).Name
-		tables[name] = append(tables[name], at)
 	}
-	resolved := map[processor.Source][]int64{}
-	for _, name := range slices.Sorted(maps.Keys(tables)) {
-		one := &retrying{Retry: r, letters: t, spec: r.Table(tables[name][0].Topic), resolved: resolved, reasons: map[string]*Reason{}, out: Retried{Table: name}}
-		failed := one.run(ctx, tables[name], wanted)
-		all, err = append(all, one.report()), errors.Join(err, failed)
-	}
+	all, resolved, err := r.tryAll(ctx, t, want, wanted)
 	if r.DryRun || len(resolved) == 0 {
 		return all, err
 	}
@@ -123,6 +118,41 @@ func (r *Retry) Run(ctx context.Context) (all []Retried, err error) {
 		err = errors.Join(err, fmt.Errorf("the rows are committed, but letters could not all be marked as resolved (the next retry does it): %w", markErr))
 	}
 	return all, err
+}
+
+// tryAll tries letters table by table, as they are read, and gives those that are to be marked.
+func (r *Retry) tryAll(ctx context.Context, letters *table.Table, want Selection, wanted map[processor.Source][]int64) (all []Retried, resolved map[processor.Source][]int64, err error) {
+	resolved = map[processor.Source][]int64{}
+	byTable := map[string][]processor.Source{}
+	for _, at := range slices.SortedFunc(maps.Keys(wanted), func(a, b processor.Source) int { return a.Compare(b) }) {
+		name := r.Table(at.Topic).Name
+		byTable[name] = append(byTable[name], at)
+	}
+	var tables []*retrying
+	var places []processor.Source // that can be tried
+	of := map[processor.Source]*retrying{}
+	for _, name := range slices.Sorted(maps.Keys(byTable)) {
+		one := &retrying{Retry: r, spec: r.Table(byTable[name][0].Topic), resolved: resolved, out: Retried{Table: name}}
+		tables = append(tables, one)
+		if one.failed = one.begin(ctx, byTable[name], wanted); one.failed != nil {
+			continue
+		}
+		for _, at := range byTable[name] {
+			if of[at] = one; len(one.owners[at]) > 0 {
+				places = append(places, at)
+			}
+		}
+	}
+	want.Offsets = false
+	passes := &Passes{Table: letters, Select: want, Wanted: wanted, Bytes: r.Bytes}
+	err = passes.Each(ctx, places, func(place processor.Source, letters []Letter) error {
+		of[place].try(ctx, place, letters)
+		return ctx.Err()
+	})
+	for _, one := range tables {
+		all, err = append(all, one.report()), errors.Join(err, one.close())
+	}
+	return all, resolved, err
 }
 
 func (r *Retry) now() time.Time {

@@ -1,9 +1,11 @@
 package rebuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -17,12 +19,6 @@ import (
 	"github.com/firn-io/firn/processors/iceberg/deadletter"
 	"github.com/firn-io/firn/runtime/decode"
 	"github.com/firn-io/firn/runtime/processor"
-)
-
-// The bounds of a commit of dead letters.
-const (
-	chunkLetters = 1000
-	chunkBytes   = 64 << 20
 )
 
 // letterSet is the dead letters of one source.
@@ -118,64 +114,75 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 		return nil, err
 	}
 	superseded = map[string]int64{}
+	missing := map[processor.Source]*roaring64.Bitmap{}
 	for _, source := range s.Sources {
 		if decided[source.Source] > source.To {
 			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), catalog.ErrMoved)
 		}
 		want, have := want[source.Source].dead, have[source.Source]
-		missing := roaring64.AndNot(want, roaring64.Or(have.dead, have.resolved))
-		if err := r.addMissing(ctx, sink, ours, source.Source, decided, missing); err != nil {
-			return nil, fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source.Source), err)
+		absent := roaring64.AndNot(want, roaring64.Or(have.dead, have.resolved))
+		if !absent.IsEmpty() {
+			missing[source.Source] = absent
 		}
 		if again := roaring64.AndNot(roaring64.And(want, have.resolved), have.dead); !again.IsEmpty() {
 			reopen[source.Source] = offsetsOf(again)
 			reopen[nameless(source.Source)] = reopen[source.Source]
 		}
-		if n := have.rows + int64(missing.GetCardinality()) - int64(want.GetCardinality()); n != 0 {
+		if n := have.rows + int64(absent.GetCardinality()) - int64(want.GetCardinality()); n != 0 {
 			superseded[iceberg.SourceKey(source.Source)] = n
 		}
+	}
+	if err := r.addMissing(ctx, sink, ours, decided, missing); err != nil {
+		return nil, err
 	}
 	_, err = sink.Reopen(ctx, reopen)
 	return superseded, err
 }
 
-// addMissing brings letters of one source over, some at a time, to a table that stands at decided.
-func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, source processor.Source, decided processor.Positions, missing *roaring64.Bitmap) error {
-	next, ok := decided[source]
-	if !ok {
-		next = r.Starts[source]
+// addMissing brings letters over, some at a time, to a table that stands at decided.
+func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, decided processor.Positions, missing map[processor.Source]*roaring64.Bitmap) error {
+	passes := &deadletter.Passes{Table: from, Select: deadletter.Selection{Prefix: r.Prefix}, Wanted: map[processor.Source][]int64{}}
+	sources, next := map[processor.Source]processor.Source{}, processor.Positions{}
+	var places []processor.Source
+	for _, source := range slices.SortedFunc(maps.Keys(missing), processor.Source.Compare) {
+		at, ok := decided[source]
+		if !ok {
+			at = r.Starts[source]
+		}
+		next[source] = at
+		offsets := offsetsOf(missing[source])
+		for _, place := range []processor.Source{source, nameless(source)} {
+			passes.Wanted[place], sources[place], places = offsets, source, append(places, place)
+		}
 	}
-	for chunk := range slices.Chunk(offsetsOf(missing), chunkLetters) {
-		// Those that the table has passed come as a repair of it, the others move it on: never beyond where the table of rows stands.
-		passed, _ := slices.BinarySearch(chunk, next)
-		for _, part := range [][]int64{chunk[:passed], chunk[passed:]} {
-			var err error
-			if next, err = r.addChunk(ctx, sink, from, source, part, next); err != nil {
-				return err
+	return passes.Each(ctx, places, func(place processor.Source, letters []deadletter.Letter) error {
+		source := sources[place]
+		for chunk := range deadletter.Chunks(letters) {
+			// Those that the table has passed come as a repair of it, the others move it on: never beyond where the table of rows stands.
+			passed, _ := slices.BinarySearchFunc(chunk, next[source], func(l deadletter.Letter, at int64) int { return cmp.Compare(l.Offset, at) })
+			for _, part := range [][]deadletter.Letter{chunk[:passed], chunk[passed:]} {
+				var err error
+				if next[source], err = r.addChunk(ctx, sink, source, part, next[source]); err != nil {
+					return fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source), err)
+				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// errLarge says that letters take too much memory at once.
-var errLarge = errors.New("the letters are too large for one commit")
-
 // addChunk commits letters to a table that stands at next, and gives where it stands then.
-func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, from *table.Table, source processor.Source, offsets []int64, next int64) (int64, error) {
-	if len(offsets) == 0 {
+func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, source processor.Source, chunk []deadletter.Letter, next int64) (int64, error) {
+	if len(chunk) == 0 {
 		return next, nil
 	}
-	letters, err := r.read(ctx, from, source, offsets)
-	if errors.Is(err, errLarge) {
-		half := len(offsets) / 2
-		if next, err = r.addChunk(ctx, sink, from, source, offsets[:half], next); err != nil {
-			return next, err
+	letters, offsets := make([]decode.DeadLetter, len(chunk)), make([]int64, len(chunk))
+	for i, l := range chunk {
+		offsets[i] = l.Offset
+		letters[i] = decode.DeadLetter{Source: source, Offset: l.Offset, Timestamp: l.Time.UnixMilli(), Key: l.Key, Value: l.Value, Class: decode.Class(l.Class), Message: l.Message}
+		for _, h := range l.Headers {
+			letters[i].Headers = append(letters[i].Headers, decode.Header(h))
 		}
-		return r.addChunk(ctx, sink, from, source, offsets[half:], next)
-	}
-	if err != nil {
-		return next, err
 	}
 	end := offsets[len(offsets)-1] + 1
 	span := kfs.Span{Base: next, Next: end}
@@ -196,30 +203,6 @@ func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, from *table.
 		return next, sink.Amend(ctx, staged, map[processor.Source][]int64{source: offsets})
 	}
 	return end, sink.Commit(ctx, processor.Positions{source: span.Base}, processor.Positions{source: end}, []processor.Staged{staged})
-}
-
-// read reads letters whole, in order of offset, each once.
-func (r *Rebuild) read(ctx context.Context, from *table.Table, source processor.Source, offsets []int64) ([]decode.DeadLetter, error) {
-	want := deadletter.Selection{Topic: source.Topic, Partition: &source.Partition, Span: kfs.Span{Base: offsets[0], Next: offsets[len(offsets)-1] + 1}, Prefix: r.Prefix}
-	letters := make([]decode.DeadLetter, len(offsets))
-	bytes := int64(0)
-	for l, err := range deadletter.Read(ctx, from, want) {
-		if err != nil {
-			return nil, err
-		}
-		at, ok := slices.BinarySearch(offsets, l.Offset)
-		if !ok || !l.TopicID.IsZero() && l.TopicID != source.ID {
-			continue
-		}
-		letters[at] = decode.DeadLetter{Source: source, Offset: l.Offset, Timestamp: l.Time.UnixMilli(), Key: l.Key, Value: l.Value, Class: decode.Class(l.Class), Message: l.Message}
-		for _, h := range l.Headers {
-			letters[at].Headers = append(letters[at].Headers, decode.Header(h))
-		}
-		if bytes += letters[at].Bytes(); bytes > chunkBytes && len(offsets) > 1 {
-			return nil, errLarge
-		}
-	}
-	return letters, nil
 }
 
 // resolveLetters marks the letters as resolved that the rebuild does not have, whose letters lie in ours, of the records that it was made of.

@@ -48,6 +48,7 @@ type feed struct {
 	items  chan item
 	closed chan struct{}
 	reads  func(kfs.PartitionID) bool // what this process reads; nothing else is taken
+	stood  map[kfs.PartitionID]int64  // how far the table, or the dead letters, had come of the log when this began
 
 	mu   sync.Mutex                // guards what follows
 	next map[kfs.PartitionID]int64 // the next offset to be offered
@@ -56,10 +57,16 @@ type feed struct {
 	offered, settled int64 // items: those that were handed over, and those of which nothing is pending any more
 }
 
-func newFeed(committed processor.Positions, reads func(kfs.PartitionID) bool) *feed {
-	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), reads: reads, next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
+// newFeed makes the feed of a topic's worker, where the table and the dead letters stand.
+func newFeed(topic string, committed, letters processor.Positions, reads func(kfs.PartitionID) bool) *feed {
+	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), reads: reads, stood: map[kfs.PartitionID]int64{}, next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
 	for source, next := range ofShare(committed, reads) {
-		f.next[id(source)] = next
+		f.next[id(source)], f.stood[id(source)] = next, next
+	}
+	for source, next := range ofShare(letters, reads) {
+		if source.Topic == topic {
+			f.stood[id(source)] = max(f.stood[id(source)], next)
+		}
 	}
 	return f
 }

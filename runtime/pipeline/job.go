@@ -187,9 +187,10 @@ type follower interface {
 
 var _, _ follower = (*tail.Tailer)(nil), (*tail.Segments)(nil)
 
-// follow makes a follower of a journal, and tells which partitions it gives.
-func (j *Job) follow(journal uint32) (f follower, gives func(kfs.PartitionID) bool) {
+// follow makes a follower of a journal, and tells which partitions it gives. atEnd is Config.AtEnd of a tailer.
+func (j *Job) follow(journal uint32, atEnd func(context.Context, func(kfs.PartitionID) int64) error) (f follower, gives func(kfs.PartitionID) bool) {
 	cfg := j.tailConfig(journal)
+	cfg.AtEnd = atEnd
 	if gives = cfg.Wants; gives == nil {
 		gives = func(kfs.PartitionID) bool { return true }
 	}

@@ -36,6 +36,7 @@ type session struct {
 	named  map[*table][]processor.Source // that the checkpoint names and that have a position
 	before map[string]known              // what the job's object says of tables; that of the job's start, unless others write it
 	gone   map[kfs.PartitionID]bool      // of topics that by the checkpoint have ended
+	short  shortness
 
 	portion portion // of a bounded run
 }
@@ -98,8 +99,9 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	if err := r.resolve(ctx); err != nil {
 		return err
 	}
-	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining(), before: r.job.before}
-	s.tailer, s.gives = r.job.follow(r.journal)
+	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining(), before: r.job.before,
+		short: shortness{unsure: map[*feed][]kfs.PartitionID{}, seen: map[kfs.PartitionID]bool{}}}
+	s.tailer, s.gives = r.job.follow(r.journal, s.atEnd)
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -107,6 +109,9 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	s.divide()
 	for failures := 0; ; {
 		if s.complete() {
+			if err := s.boundedAtEnd(ctx); err != nil {
+				return err
+			}
 			r.job.reached(r.journal, round, s.portion)
 			<-ctx.Done()
 			return context.Cause(ctx)

@@ -60,6 +60,13 @@ func (t *table) await(ctx context.Context) *feed {
 	return t.feed
 }
 
+// current is the feed, nil if there is none.
+func (t *table) current() *feed {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.feed
+}
+
 // miss notes that records passed by without a feed, so that the readers begin anew when there is one.
 func (t *table) miss() {
 	t.mu.Lock()
@@ -196,7 +203,7 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 	if err := t.recognize(committed); err != nil {
 		return nil, err
 	}
-	w := &worker{table: t, cfg: &t.job.cfg, feed: newFeed(committed, reads), sources: map[kfs.PartitionID]*source{}, positions: committed,
+	w := &worker{table: t, cfg: &t.job.cfg, sources: map[kfs.PartitionID]*source{}, positions: committed,
 		pace: pace{freshness: t.job.cfg.Freshness}, result: make(chan result, 1), form: &form{decode: t.job.cfg.Decode, errors: t.job.cfg.Errors, chain: t.chain}}
 	target, err := t.columns(ctx)
 	if err != nil {
@@ -210,6 +217,7 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 			return nil, err
 		}
 	}
+	w.feed = newFeed(t.topic, committed, w.letterPositions, reads)
 	if w.unfinished, err = t.unfinished(ctx, ofShare(committed, reads), w.letterPositions); err != nil {
 		return nil, err
 	}

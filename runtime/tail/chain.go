@@ -20,6 +20,7 @@ type chain struct {
 
 	checkpoint *kfs.Checkpoint // what the reading began from, until its sequence is passed
 	partitions map[kfs.PartitionID]*partition
+	ended      map[kfs.TopicID]bool // topics of which there is nothing more
 }
 
 // partition is what the chain knows of one partition.
@@ -32,7 +33,7 @@ type partition struct {
 
 // newChain begins after the checkpoint, or at object 0 if there is none.
 func newChain(journal uint32, c *kfs.Checkpoint) *chain {
-	h := &chain{journal: journal, anchored: true, partitions: map[kfs.PartitionID]*partition{}}
+	h := &chain{journal: journal, anchored: true, partitions: map[kfs.PartitionID]*partition{}, ended: map[kfs.TopicID]bool{}}
 	if c == nil {
 		return h
 	}
@@ -40,6 +41,9 @@ func newChain(journal uint32, c *kfs.Checkpoint) *chain {
 	for i := range c.Partitions {
 		p := &c.Partitions[i]
 		h.partitions[p.ID()] = &partition{name: p.Name, next: p.Next, logStart: p.LogStart}
+		if p.Ended {
+			h.ended[p.Topic] = true
+		}
 	}
 	return h
 }
@@ -75,6 +79,7 @@ func (h *chain) follow(m *kfs.Manifest, crc uint32) (faults map[int]error, err e
 			p := h.partition(kfs.PartitionID{Topic: e.Topic, Partition: e.Partition}, "")
 			p.logStart = max(p.logStart, e.LogStart)
 		case kfs.Ended:
+			h.ended[e.Topic] = true
 			maps.DeleteFunc(h.partitions, func(id kfs.PartitionID, _ *partition) bool { return id.Topic == e.Topic })
 		}
 	}
@@ -83,6 +88,18 @@ func (h *chain) follow(m *kfs.Manifest, crc uint32) (faults map[int]error, err e
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return faults, nil
+}
+
+// end is one past the last offset of a partition, as Config.AtEnd gives it.
+func (h *chain) end(id kfs.PartitionID) int64 {
+	p := h.partitions[id]
+	switch {
+	case h.ended[id.Topic] || h.checkpoint != nil || p != nil && p.fault != nil:
+		return -1
+	case p == nil:
+		return 0
+	}
+	return p.next
 }
 
 func (h *chain) check(m *kfs.Manifest, crc uint32) error {

@@ -15,6 +15,16 @@ type End struct {
 	Sequence   uint64 // of the first object that was not there
 	Partitions map[kfs.PartitionID]PartitionEnd
 	Entries    []kfs.Entry // of metadata, in order; what they say may be superseded by later ones
+
+	chain *chain // nil where there is no journal
+}
+
+// Next is one past the last offset of a partition, as Config.AtEnd gives it.
+func (e *End) Next(id kfs.PartitionID) int64 {
+	if e.chain == nil {
+		return -1
+	}
+	return e.chain.end(id)
 }
 
 // PartitionEnd is a partition that had records when its journal was read.
@@ -74,7 +84,7 @@ func ReadEnd(ctx context.Context, cfg Config, since time.Time) (End, error) {
 		switch t.todo.(type) {
 		case wait:
 			if checked {
-				end.Sequence = t.core.chain.next
+				end.Sequence, end.chain = t.core.chain.next, t.core.chain
 				for id, p := range t.core.chain.partitions {
 					if p.next > 0 {
 						end.Partitions[id] = PartitionEnd{Topic: p.name, Span: kfs.Span{Base: p.logStart, Next: p.next}, Since: first[id]}

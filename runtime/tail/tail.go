@@ -47,7 +47,10 @@ type Config struct {
 	Match   func(topic string) bool // whose records are wanted; nil: nobody's, only entries
 	// Wants says which partitions of these topics; nil: all. Of objects that hold much else only parts are read: the manifest, and what is
 	// wanted in at most four ranges, if it is less than half.
-	Wants  func(kfs.PartitionID) bool
+	Wants func(kfs.PartitionID) bool
+	// AtEnd, unless nil, is called by Next whenever the journal has no further object and Next is about to wait for one. end is one past the last
+	// offset of a partition; 0 where the journal says nothing of it, -1 where that is not known or its topic has ended. An error is Next's.
+	AtEnd  func(ctx context.Context, end func(kfs.PartitionID) int64) error
 	Budget Budget           // nil: no bound but the read-ahead of 8 objects
 	Logger *slog.Logger     // nil: silent
 	Now    func() time.Time // nil: time.Now
@@ -193,6 +196,11 @@ func (t *Tailer) do(ctx context.Context, todo effect) (event, error) {
 		if t.core.chain.next == 0 && !t.waiting {
 			t.waiting = true
 			t.cfg.Logger.Info("the journal is empty; waiting for a broker to write its first object")
+		}
+		if t.cfg.AtEnd != nil {
+			if err := t.cfg.AtEnd(ctx, t.core.chain.end); err != nil {
+				return nil, err
+			}
 		}
 		return waited{}, t.pause(ctx, todo.d)
 	case released:

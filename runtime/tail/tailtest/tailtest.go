@@ -4,6 +4,7 @@ package tailtest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -56,6 +57,28 @@ func Values(topic kfs.Topic, partition int32, values ...string) Records {
 		r.Values = append(r.Values, []byte(v))
 	}
 	return r
+}
+
+// Clone is a journal that goes on by itself from where this one is. What is in the store is the caller's to copy.
+func (j *Journal) Clone() *Journal {
+	c := *j
+	c.offsets, c.names, c.starts, c.ended = maps.Clone(j.offsets), maps.Clone(j.names), maps.Clone(j.starts), maps.Clone(j.ended)
+	c.settled = map[kfs.PartitionID][]kfs.SettledSegment{}
+	for id, segments := range j.settled {
+		c.settled[id] = slices.Clone(segments)
+	}
+	c.entries, c.live, c.pages, c.released = slices.Clone(j.entries), slices.Clone(j.live), slices.Clone(j.pages), slices.Clone(j.released)
+	return &c
+}
+
+// Identify makes it a journal of another cluster, as a restore does: the next checkpoint says so, and objects from before it do not.
+func (j *Journal) Identify(id kfs.ClusterID, lineage kfs.TopicID) {
+	for i, e := range j.entries {
+		if c, ok := e.(kfs.Cluster); ok {
+			c.ID, c.Lineage = id, lineage
+			j.entries[i] = c
+		}
+	}
 }
 
 func (j *Journal) now() time.Time {

@@ -158,10 +158,12 @@ func (s *simulation) landed(t *simTable) {
 func (s *simulation) checkTable(t *simTable) {
 	next, first := s.position(t.now())
 	rows := s.headRows(t)
+	s.checkLineage(t)
 	if t.name == simLetters {
-		s.checkLetters(rows, next)
+		s.checkLetters(t, rows, next)
 		return
 	}
+	s.checkLives(t, next)
 	letters := s.letters()
 	for _, key := range slices.Sorted(maps.Keys(next)) {
 		at := next[key]
@@ -170,7 +172,7 @@ func (s *simulation) checkTable(t *simTable) {
 			s.wrong("table %s: %v", t.name, err)
 			continue
 		}
-		name, truth := sourceName(key), s.log.truth[id(source)]
+		name, truth := sourceName(key), s.truthOf(t, source)
 		if at > int64(len(truth)) {
 			s.wrong("table %s stands at %d of %s, which ends at %d", t.name, at, name, len(truth))
 			continue
@@ -208,7 +210,7 @@ func (s *simulation) checkAll() {
 	letters := s.letters()
 	for _, source := range s.log.sources() {
 		key := iceberg.SourceKey(source)
-		for offset := range int64(len(s.log.truth[id(source)])) {
+		for offset := s.log.begins[id(source)]; offset < int64(len(s.log.truth[id(source)])); offset++ {
 			var in []string
 			for _, t := range s.tablesOf(source.Topic) {
 				if s.headRows(t).has(key, offset) {
@@ -312,14 +314,14 @@ func sameValue(got string, want any) bool {
 }
 
 // checkLetters checks that what is always a row is no dead letter.
-func (s *simulation) checkLetters(rows simRows, next map[string]int64) {
+func (s *simulation) checkLetters(t *simTable, rows simRows, next map[string]int64) {
 	for _, key := range slices.Sorted(maps.Keys(next)) {
 		source, err := iceberg.ParseSource(key)
 		if err != nil {
 			s.wrong("dead letters: %v", err)
 			continue
 		}
-		truth := s.log.truth[id(source)]
+		truth := s.truthOf(t, source)
 		for _, offset := range slices.Sorted(maps.Keys(rows[key])) {
 			if truth[offset].plain {
 				s.wrong("%s offset %d is a dead letter: %s", sourceName(key), offset, truth[offset].value)
@@ -376,7 +378,7 @@ func (l *simLake) shown(table string, source processor.Source) int64 {
 		return most(table)
 	}
 	letters, truth := l.s.letters(), l.s.log.truth[id(source)]
-	for offset := range int64(len(truth)) {
+	for offset := l.s.log.begins[id(source)]; offset < int64(len(truth)); offset++ {
 		if name := l.s.tableOf(source.Topic, &truth[offset]); name != "" && most(name) <= offset && !letters.has(key, offset) {
 			return offset
 		}

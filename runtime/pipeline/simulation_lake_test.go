@@ -13,6 +13,8 @@ import (
 	icebergcat "github.com/apache/iceberg-go/catalog"
 	icebergio "github.com/apache/iceberg-go/io"
 	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firn-io/firn/kfs"
 )
 
 var (
@@ -40,15 +42,17 @@ type simLate struct {
 type simTable struct {
 	name       string
 	versions   []icetable.Metadata
-	seen       int              // the newest version that anybody has seen
-	stood      map[string]int64 // the greatest position of each source that it ever had
-	mu         sync.Mutex       // guards most: processes that end do so at the same time
-	most       map[string]int64 // and that a load has shown
-	rolledBack bool             // and it was not rolled forward
-	lost       []string         // the data files that it had before a rollback; they stay
-	refill     bool             // a person has decided that it is filled again from there
-	rows       simRows          // of its branch when that was looked at last,
-	rowsOf     int64            // which ended at this snapshot
+	seen       int                             // the newest version that anybody has seen
+	stood      map[string]int64                // the greatest position of each source that it ever had
+	mu         sync.Mutex                      // guards most: processes that end do so at the same time
+	most       map[string]int64                // and that a load has shown
+	rolledBack bool                            // and it was not rolled forward
+	lost       []string                        // the data files that it had before a rollback; they stay
+	refill     bool                            // a person has decided that it is filled again from there
+	lineage    string                          // that it is filled from
+	before     map[kfs.PartitionID][]simRecord // of partitions: what it was filled from, where the log does not hold that any more
+	rows       simRows                         // of its branch when that was looked at last,
+	rowsOf     int64                           // which ended at this snapshot
 }
 
 func (t *simTable) now() icetable.Metadata { return t.versions[len(t.versions)-1] }
@@ -80,9 +84,16 @@ func (l *simLake) create(name string, schema *iceberglib.Schema, opts []icebergc
 	if err != nil {
 		return nil, err
 	}
-	l.tables[name] = &simTable{name: name, versions: []icetable.Metadata{meta}, stood: map[string]int64{}, most: map[string]int64{}}
+	l.tables[name] = &simTable{name: name, versions: []icetable.Metadata{meta}, stood: map[string]int64{}, most: map[string]int64{}, before: map[kfs.PartitionID][]simRecord{}}
 	l.s.say("table %s is made", name)
 	return l.tables[name], nil
+}
+
+// drop drops a table.
+func (l *simLake) drop(t *simTable, why string) {
+	l.s.Dropped++
+	l.s.say("a person drops table %s: %s", t.name, why)
+	delete(l.tables, t.name)
 }
 
 // apply commits, if every requirement holds.

@@ -13,11 +13,6 @@ import (
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
-var (
-	simEvents = tailtest.Topic("events", 1, 0, 1)
-	simOrders = tailtest.Topic("orders", 1, 0)
-)
-
 // simRecord is what is true of a record.
 type simRecord struct {
 	value  string
@@ -30,14 +25,17 @@ type simRecord struct {
 // simLog is the log that the job reads: two journals, and what is true of them.
 type simLog struct {
 	s        *simulation
+	topics   []*simTopic
 	journals []*tailtest.Journal
 	truth    map[kfs.PartitionID][]simRecord
 	starts   map[kfs.PartitionID]int64
+	begins   map[kfs.PartitionID]int64 // the first offset that the tables must have
 	settled  map[kfs.PartitionID]int
 	objects  int
 	records  int
 	graves   []simGrave
 	released []uint64
+	finished map[kfs.PartitionID]bool // that have their last record
 }
 
 // simGrave is a released object that may be deleted at a time.
@@ -47,21 +45,31 @@ type simGrave struct {
 }
 
 func newSimLog(s *simulation) *simLog {
-	l := &simLog{s: s, truth: map[kfs.PartitionID][]simRecord{}, starts: map[kfs.PartitionID]int64{}, settled: map[kfs.PartitionID]int{}, released: make([]uint64, 2)}
+	l := &simLog{s: s, topics: []*simTopic{newSimTopic("events", 1, 0, 1), newSimTopic("orders", 1, 0)}, truth: map[kfs.PartitionID][]simRecord{},
+		starts: map[kfs.PartitionID]int64{}, begins: map[kfs.PartitionID]int64{}, settled: map[kfs.PartitionID]int{}, released: make([]uint64, 2), finished: map[kfs.PartitionID]bool{}}
 	for k := range uint32(2) {
 		l.journals = append(l.journals, &tailtest.Journal{Store: s.store, Number: k})
 	}
-	l.journals[0].Append(s.t, []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{9}, Lineage: kfs.TopicID{8}, Journals: 2}, simEvents, simOrders})
+	l.journals[0].Append(s.t, []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{9}, Lineage: kfs.TopicID{8}, Journals: 2}, l.topics[0].Topic, l.topics[1].Topic})
 	l.journals[1].Append(s.t, nil)
 	return l
 }
 
-// partitions of a journal.
+// partitions of a journal, of topics that are there.
 func (l *simLog) partitions(journal int) []tailtest.Records {
-	if journal == 1 {
-		return []tailtest.Records{{Topic: simEvents, Partition: 1}}
+	return l.partitionsOf(journal, func(t *simTopic) bool { return t.State == kfs.TopicLive })
+}
+
+// partitionsOf are those of some topics.
+func (l *simLog) partitionsOf(journal int, wanted func(*simTopic) bool) (all []tailtest.Records) {
+	for _, topic := range l.topics {
+		for p, of := range topic.Journals {
+			if of == uint32(journal) && wanted(topic) {
+				all = append(all, tailtest.Records{Topic: topic.Topic, Partition: int32(p)})
+			}
+		}
 	}
-	return []tailtest.Records{{Topic: simEvents}, {Topic: simOrders}}
+	return all
 }
 
 func (l *simLog) id(r tailtest.Records) kfs.PartitionID {
@@ -77,7 +85,7 @@ func (l *simLog) produce() {
 	journal := l.s.rng.IntN(len(l.journals))
 	var all []tailtest.Records
 	for _, r := range l.partitions(journal) {
-		if l.s.rng.IntN(3) == 0 {
+		if l.s.rng.IntN(3) == 0 || l.s.ahead(l.id(r)) {
 			continue
 		}
 		for range 1 + l.s.rng.IntN(4) {
@@ -91,16 +99,23 @@ func (l *simLog) produce() {
 	l.s.say("journal %d has object %d: %s", journal, m.Sequence, spans(m))
 }
 
-// finish gives each partition a last record.
+// finish gives each partition a last record, unless a table is ahead of it: nobody could tell any more then.
 func (l *simLog) finish() {
 	for k, j := range l.journals {
-		all := l.partitions(k)
-		for i := range all {
+		var all []tailtest.Records
+		for _, r := range l.partitions(k) {
+			if l.finished[l.id(r)] || l.s.ahead(l.id(r)) {
+				continue
+			}
 			rec := l.record()
-			all[i].Values = [][]byte{[]byte(rec.value)}
-			l.truth[l.id(all[i])] = append(l.truth[l.id(all[i])], rec)
+			r.Values = [][]byte{[]byte(rec.value)}
+			l.truth[l.id(r)] = append(l.truth[l.id(r)], rec)
+			l.finished[l.id(r)] = true
+			all = append(all, r)
 		}
-		j.Append(l.s.t, nil, all...)
+		if len(all) > 0 {
+			j.Append(l.s.t, nil, all...)
+		}
 	}
 }
 
@@ -175,7 +190,7 @@ func (l *simLog) upkeep() {
 // settle puts what a journal has into segments and releases its objects.
 func (l *simLog) settle(journal int) {
 	j := l.journals[journal]
-	for _, r := range l.partitions(journal) {
+	for _, r := range l.partitionsOf(journal, func(t *simTopic) bool { return t.ended <= journal }) {
 		id := l.id(r)
 		from, to := l.settled[id], len(l.truth[id])
 		if from == to {

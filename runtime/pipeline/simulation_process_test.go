@@ -254,10 +254,13 @@ func (p *simProcess) openSink(ctx context.Context, name string, properties map[s
 func (p *simProcess) openIceberg(ctx context.Context, name string, properties map[string]string, lineage kfs.TopicID, own bool) (*iceberg.Sink, error) {
 	s := p.simulation
 	random := rand.NewChaCha8(p.draw(fmt.Sprint("sink ", p.opens(name), " of ", name)))
-	spec := processors.Table{Name: name, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
+	spec := processors.Table{Name: name, DeadLetters: name == simLetters, Lineage: lineage.String(), Properties: map[string]string{"write.parquet.compression-codec": "uncompressed"}}
 	maps.Copy(spec.Properties, properties)
 	if name == "db.events" && s.seed%5 == 0 {
 		spec.Partition = []string{"kafka_partition"}
+	}
+	if told := s.mistake.open; told != nil {
+		told(&spec)
 	}
 	sink, err := iceberg.New(iceberg.Config{Catalog: catalog.New(simClient{p, own}), Options: p.options(random)}).Open(ctx, spec)
 	if err != nil {

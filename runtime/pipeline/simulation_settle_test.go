@@ -23,13 +23,16 @@ func (s *simulation) settle() {
 	}
 	s.say("calm")
 	s.rollOut()
+	if s.recreates {
+		s.log.live()
+	}
 	s.log.finish() // an idle job does not look at its tables
 	for n := range 6000 {
 		if len(s.wrongs) > 0 {
 			return
 		}
 		if s.complete() {
-			if len(s.lostLetters()) == 0 {
+			if s.kept() {
 				return
 			}
 			if n%500 == 0 { // whoever has nothing to do does not look at its tables
@@ -49,13 +52,22 @@ func (s *simulation) settle() {
 	s.wrong("it does not come to an end")
 }
 
+// kept reports whether no dead letter of a topic that is there is lost. What a topic had that was deleted nobody misses.
+func (s *simulation) kept() bool {
+	lost := map[string]bool{}
+	for _, row := range s.lostLetters() {
+		lost[row.source()] = true
+	}
+	return !slices.ContainsFunc(s.log.sources(), func(source processor.Source) bool { return lost[iceberg.SourceKey(source)] })
+}
+
 // complete reports whether every table stands where its log ends, or never will, because it has no position of a partition all of whose
 // records are dead letters: they make no table, nor does a process move one for them that was made after they were read. Of several tables
 // those without news stay behind: what counts is that all is there.
 func (s *simulation) complete() bool {
 	for _, source := range s.log.sources() {
 		if s.routed {
-			if !s.allThere(source) {
+			if s.ahead(id(source)) || !s.allThere(source) {
 				return false
 			}
 			continue
@@ -66,7 +78,8 @@ func (s *simulation) complete() bool {
 			all, _ := s.position(t.now())
 			next, stands = all[key]
 		}
-		if letters := s.lake.tables[simLetters]; next < end && (stands || letters == nil || int64(len(s.headRows(letters)[key])) < end) {
+		letters := s.lake.tables[simLetters]
+		if s.ahead(id(source)) || next < end && (stands || letters == nil || int64(len(s.headRows(letters)[key])) < end-s.log.begins[id(source)]) {
 			return false
 		}
 	}
@@ -79,7 +92,7 @@ func (s *simulation) allThere(source processor.Source) bool {
 	for _, t := range s.tablesOf(source.Topic) {
 		all = append(all, s.headRows(t))
 	}
-	for offset := range int64(len(s.log.truth[id(source)])) {
+	for offset := s.log.begins[id(source)]; offset < int64(len(s.log.truth[id(source)])); offset++ {
 		if !slices.ContainsFunc(all, func(rows simRows) bool { return rows.has(key, offset) }) && !s.givenUp[simPlace{key, offset}] {
 			return false
 		}
@@ -91,30 +104,56 @@ func (s *simulation) allThere(source processor.Source) bool {
 // says any more where the table stands, the table is rolled forward.
 func (s *simulation) decide() {
 	var halted []*simTable
+	former, ahead := map[string]bool{}, false
 	letters := s.lake.tables[simLetters]
 	for _, p := range s.alive() {
 		status := p.job.Status()
 		for _, err := range status.Halted {
-			s.wrong("%d halts: %v", p.n, err)
+			if ahead = s.restored && notSame(err); !ahead {
+				s.wrong("%d halts: %v", p.n, err)
+			}
 		}
 		for _, t := range status.Tables {
-			if t.Halted != nil {
-				back := s.rolledBack(t.Topic)
-				if len(back) == 0 && (letters == nil || !letters.rolledBack) {
-					s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
-				} else if len(back) == 0 { // it may halt for the letters' sake
-					back = []*simTable{nil}
-				}
+			back := s.rolledBack(t.Topic)
+			switch {
+			case t.Halted == nil:
+			case s.restored && notSame(t.Halted):
+				ahead = true
+			case s.recreated(t.Topic, t.Halted):
+				former[t.Topic] = true
+			case len(back) > 0:
 				halted = append(halted, back...)
+			case letters != nil && letters.rolledBack: // it may halt for the letters' sake
+				halted = append(halted, nil)
+			default:
+				s.wrong("%d: table %s halts: %v", p.n, t.Table, t.Halted)
 			}
 			for _, source := range t.Sources {
-				if source.Halted != nil {
+				switch {
+				case source.Halted == nil:
+				case s.ahead(id(source.Source)):
+					ahead = true
+				default:
 					s.wrong("%d: table %s, %s/%d halts: %v", p.n, t.Table, source.Topic, source.Partition, source.Halted)
 				}
 			}
 		}
 	}
-	if len(halted) == 0 || len(s.wrongs) > 0 {
+	if len(s.wrongs) > 0 {
+		return
+	}
+	for _, topic := range slices.Sorted(maps.Keys(former)) {
+		s.dropFormer(topic)
+	}
+	if ahead {
+		s.dropAhead()
+	}
+	if len(former) > 0 || ahead {
+		s.forget()
+		s.log.finish()
+		return
+	}
+	if len(halted) == 0 {
 		return
 	}
 	s.Persons++
@@ -134,6 +173,11 @@ func (s *simulation) decide() {
 			}
 		}
 	}
+	s.forget()
+}
+
+// forget ends all processes and has the job forget what it has seen of its tables.
+func (s *simulation) forget() {
 	s.again()
 	if err := s.store.Delete(s.t.Context(), kfs.JobKey(simJob)); err != nil {
 		s.wrong("%v", err)

@@ -54,6 +54,10 @@ type simulation struct {
 	processes []*simProcess
 	file      string            // the job's, as it is now; "" if it never changes
 	routed    bool              // records name their tables
+	recreates bool              // topics are deleted and made again
+	restores  bool              // the log is brought back to an earlier state
+	point     *simPoint         // that it is brought back to; nil if there is none
+	restored  bool              // it was
 	rough     bool              // much fails
 	dead      bool              // many records are dead letters, and these are rolled back
 	calm      bool              // nothing fails, nobody interferes
@@ -71,7 +75,7 @@ type simulation struct {
 type simCounts struct {
 	Turns, Records, Commits, Rows, Letters, Late, Moved, Kills, Handed, Leases      int
 	Foreign, Compactions, Expiries, Rollbacks, LettersBack, Schemas, Trims, Persons int
-	Merges, Removals                                                                int
+	Merges, Removals, Recreated, Restored, PutBack, Dropped                         int
 }
 
 func (a *simCounts) add(b simCounts) {
@@ -116,7 +120,7 @@ const (
 )
 
 func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulation {
-	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, routed: seed%5 == 2, givenUp: map[simPlace]bool{}}
+	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, routed: seed%5 == 2, recreates: seed%7 == 6, restores: seed%7 == 0, givenUp: map[simPlace]bool{}}
 	if seed%4 == 1 {
 		s.file = simFirst
 	}
@@ -269,8 +273,8 @@ func (s *simulation) fault(at *simStop) catalogtest.Fault {
 // turn does one thing at random.
 func (s *simulation) turn() {
 	s.Turns++
-	ready := s.ready()
 	s.befall()
+	ready := s.ready()
 	switch n := s.rng.IntN(1000); {
 	case n < 50:
 		s.log.produce()
@@ -316,6 +320,12 @@ func (s *simulation) befall() {
 		if err := s.lake.rollBack(t, s.rare); err != nil {
 			s.wrong("another engine: %v", err)
 		}
+	}
+	if s.recreates {
+		s.log.recreates()
+	}
+	if s.restores {
+		s.takeBack()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/processors"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/route"
@@ -28,6 +29,7 @@ type mistake struct {
 	wrap    func(sink processor.Sink) processor.Sink                                                    // likewise, where groups are handed over
 	several func(sink *route.Sink) processor.Sink                                                       // likewise, of all tables of a topic, where records name them
 	work    func(w *worker)                                                                             // before a worker decides what is next
+	open    func(t *processors.Table)                                                                   // what the sink of a table is told
 	load    func(meta icetable.Metadata) icetable.Metadata                                              // of a table, as it is loaded
 	failed  func(c simClient, updates []icetable.Update)                                                // after a commit has not been answered well
 	commit  func([]icetable.Requirement, []icetable.Update) ([]icetable.Requirement, []icetable.Update) // as they are sent
@@ -37,7 +39,10 @@ type mistake struct {
 const zooSeeds = 500
 
 // zoo is one mistake of each kind.
-var zoo = []mistake{
+var zoo = slices.Concat(zooOfTables, zooOfSources)
+
+// zooOfTables is what processes do wrong with any table.
+var zooOfTables = []mistake{
 	{name: "no-position-check", seed: 4, what: "a group that came too late is committed behind what is there", sink: func(_ *simProcess, _ string, sink *iceberg.Sink) processor.Sink {
 		return pushing{sink}
 	}},
@@ -340,37 +345,6 @@ func added(u icetable.Update) (*icetable.Snapshot, bool) {
 		return nil, false
 	}
 	return &add.Snapshot, true
-}
-
-// unpinnedHead takes the pin off a commit and gives its snapshot a number that the catalog takes.
-func unpinnedHead(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
-	out := slices.Clone(updates)
-	for i, u := range updates {
-		if snapshot, ok := added(u); ok {
-			snapshot.SequenceNumber += 1000
-			out[i] = icetable.NewAddSnapshotUpdate(snapshot)
-			return nil, out
-		}
-	}
-	return reqs, updates
-}
-
-// unpinnedMerge does so where manifests are merged.
-func unpinnedMerge(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
-	for _, u := range updates {
-		if snapshot, ok := added(u); ok && snapshot.Summary.Properties["firn.kind"] == "merge" {
-			return unpinnedHead(reqs, updates)
-		}
-	}
-	return reqs, updates
-}
-
-// unpinnedIDs takes the pins off a change of the schema.
-func unpinnedIDs(reqs []icetable.Requirement, updates []icetable.Update) ([]icetable.Requirement, []icetable.Update) {
-	if len(updates) > 0 && updates[0].Action() == icetable.UpdateAddSchema {
-		return nil, updates
-	}
-	return reqs, updates
 }
 
 func mistakeNamed(t *testing.T, name string) mistake {

@@ -9,26 +9,71 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/schema"
 )
 
-// pick gives the rows of a batch that go to one table, from an offset on; nil if there are none.
-func (s *Sink) pick(ctx context.Context, c *child, b processor.Batch, from int64, a *assignment, which int) (arrow.RecordBatch, error) {
-	offsets, ok := b.Records.Column(2).(*array.Int64)
-	if !ok {
-		return nil, fmt.Errorf("offsets are %s", b.Records.Column(2).DataType())
+// sorted is the rows of a batch by table, and within each as they came.
+type sorted struct {
+	rows arrow.RecordBatch // owned
+	ends []int             // of the rows of each dest
+}
+
+// sortRows brings rows together that go to one table. All are moved once: to choose those of each table costs far more, where there are many.
+func (s *Sink) sortRows(ctx context.Context, rows arrow.RecordBatch, a *assignment) (sorted, error) {
+	out := sorted{ends: make([]int, len(a.dests))}
+	for _, i := range a.of {
+		out.ends[i]++
 	}
-	keep, some := make([]bool, len(a.of)), false
+	if len(a.dests) == 1 {
+		rows.Retain()
+		out.rows = rows
+		return out, nil
+	}
+	next, at := make([]int, len(a.dests)), 0
+	for i, n := range out.ends {
+		next[i], at = at, at+n
+		out.ends[i] = at
+	}
+	numbers := make([]int32, len(a.of))
 	for row, i := range a.of {
-		keep[row] = i == which && offsets.Value(row) >= from
-		some = some || keep[row]
+		numbers[next[i]] = int32(row)
+		next[i]++
 	}
-	if !some {
+	b := array.NewInt32Builder(s.cfg.Allocator)
+	defer b.Release()
+	b.AppendValues(numbers, nil)
+	indices := b.NewInt32Array()
+	defer indices.Release()
+	from, by := compute.NewDatumWithoutOwning(rows), compute.NewDatumWithoutOwning(indices)
+	taken, err := compute.Take(compute.WithAllocator(ctx, s.cfg.Allocator), *compute.DefaultTakeOptions(), from, by)
+	if err != nil {
+		return out, fmt.Errorf("sort rows by table: %w", err)
+	}
+	out.rows = taken.(*compute.RecordDatum).Value
+	return out, nil
+}
+
+// pick gives the rows of one table, from an offset on; nil if there are none.
+func (s *Sink) pick(ctx context.Context, c *child, all sorted, from int64, which int) (arrow.RecordBatch, error) {
+	offsets, ok := all.rows.Column(2).(*array.Int64)
+	if !ok {
+		return nil, fmt.Errorf("offsets are %s", all.rows.Column(2).DataType())
+	}
+	begin, end := 0, all.ends[which]
+	if which > 0 {
+		begin = all.ends[which-1]
+	}
+	for begin < end && offsets.Value(begin) < from {
+		begin++
+	}
+	if begin == end {
 		return nil, nil
 	}
-	rows, err := processor.KeepRows(b.Records, keep, s.cfg.Allocator)
+	rows, err := copyRows(all.rows, begin, end, s.cfg.Allocator)
 	if err != nil || !s.cfg.Inferred {
 		return rows, err
 	}
@@ -67,22 +112,30 @@ func (e *unfitError) UnfitColumn() string { return e.column }
 // agree refuses rows that would give a table a column which does not go with that of another table: records are decoded into the columns of all
 // together. So the first to come decides, as it does in one table.
 func (s *Sink) agree(ctx context.Context, c *child, rows *arrow.Schema) error {
-	own, _, err := c.columns(ctx)
-	if err != nil {
+	own, ok, err := c.columns(ctx)
+	if err != nil || !ok {
 		return err
 	}
-	for _, f := range rows.Fields()[processor.Coordinates:] {
-		if own != nil {
-			if at := own.FieldIndices(f.Name); len(at) > 0 && arrow.TypeEqual(own.Field(at[0]).Type, f.Type) {
-				continue
-			}
+	fresh := rows.Fields()[processor.Coordinates:]
+	if own != nil {
+		fresh = slices.DeleteFunc(slices.Clone(fresh), func(f arrow.Field) bool {
+			at := own.FieldIndices(f.Name)
+			return len(at) > 0 && arrow.TypeEqual(own.Field(at[0]).Type, f.Type)
+		})
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	for _, other := range s.sorted() {
+		columns, _, err := other.columns(ctx)
+		if err != nil {
+			return err
 		}
-		for _, other := range s.sorted() {
-			columns, _, err := other.columns(ctx)
-			if err != nil {
-				return err
-			}
-			if other == c || columns == nil || len(columns.FieldIndices(f.Name)) == 0 {
+		if other == c || columns == nil {
+			continue
+		}
+		for _, f := range fresh {
+			if len(columns.FieldIndices(f.Name)) == 0 {
 				continue
 			}
 			if _, err := together(columns.Field(columns.FieldIndices(f.Name)[0]), f); err != nil {
@@ -100,6 +153,30 @@ func unfitColumn(name string, err error) string {
 		return name + "." + conflict.Path
 	}
 	return name
+}
+
+// copyRows gives the rows from one to another. They take no more memory than they need: a slice of the batch would hold all of it.
+func copyRows(rows arrow.RecordBatch, begin, end int, mem memory.Allocator) (arrow.RecordBatch, error) {
+	if begin == 0 && end == int(rows.NumRows()) {
+		rows.Retain()
+		return rows, nil
+	}
+	slice := rows.NewSlice(int64(begin), int64(end))
+	defer slice.Release()
+	columns := make([]arrow.Array, 0, slice.NumCols())
+	defer func() {
+		for _, c := range columns {
+			c.Release()
+		}
+	}()
+	for _, c := range slice.Columns() {
+		copied, err := array.Concatenate([]arrow.Array{c}, mem)
+		if err != nil {
+			return nil, fmt.Errorf("copy rows: %w", err)
+		}
+		columns = append(columns, copied)
+	}
+	return array.NewRecordBatch(rows.Schema(), columns, slice.NumRows()), nil
 }
 
 // withoutEmpty leaves out the columns that hold nothing and that the table does not have: they came with rows of other tables.

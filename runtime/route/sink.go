@@ -247,6 +247,11 @@ func (s *Sink) stage(ctx context.Context, b processor.Batch) error {
 	if err != nil {
 		return err
 	}
+	all, err := s.sortRows(ctx, b.Records, a)
+	if err != nil {
+		return err
+	}
+	defer all.rows.Release()
 	for i, d := range a.dests {
 		if a.refused[i].class != "" {
 			return fmt.Errorf("%w: %w", errNoTable, &a.refused[i])
@@ -255,7 +260,7 @@ func (s *Sink) stage(ctx context.Context, b processor.Batch) error {
 		if err != nil {
 			return err
 		}
-		if err := s.stageFor(ctx, c, b, a, i); err != nil {
+		if err := s.stageFor(ctx, c, b, all, i, d); err != nil {
 			return err
 		}
 	}
@@ -287,7 +292,7 @@ func (s *Sink) child(ctx context.Context, d dest) (*child, error) {
 }
 
 // stageFor stages the rows of a batch that go to one table and that it does not have yet.
-func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, a *assignment, which int) error {
+func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, all sorted, which int, d dest) error {
 	from, ok := c.staged[b.Source]
 	if !ok {
 		from = max(b.Span.Base, c.next[b.Source]) // what lies before that it has
@@ -295,7 +300,7 @@ func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, a *ass
 	if from >= b.Span.Next {
 		return nil
 	}
-	rows, err := s.pick(ctx, c, b, from, a, which)
+	rows, err := s.pick(ctx, c, all, from, which)
 	if err != nil {
 		return err
 	}
@@ -313,9 +318,9 @@ func (s *Sink) stageFor(ctx context.Context, c *child, b processor.Batch, a *ass
 	if err := c.stage(ctx, processor.Batch{Source: b.Source, Span: kfs.Span{Base: from, Next: b.Span.Next}, Records: rows}); err != nil {
 		return err
 	}
-	if label := c.label(); label != "" && label != a.dests[which].label { // another process has made it for values that this one did not know of
+	if label := c.label(); label != "" && label != d.label { // another process has made it for values that this one did not know of
 		s.cfg.Tables.know(s.cfg.Route.Topic, c.name, label)
-		return fmt.Errorf("table %s was made for %s meanwhile, not for %s: %w", c.name, label, a.dests[which].label, processor.ErrMoved)
+		return fmt.Errorf("table %s was made for %s meanwhile, not for %s: %w", c.name, label, d.label, processor.ErrMoved)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/firn-io/firn/kfs/record"
 )
 
@@ -48,7 +50,7 @@ func benchmarkAppend(b *testing.B, docs [][]byte) {
 		}
 		batches = append(batches, build(b, &builder))
 	}
-	d, err := New(Config{}, nil, NewPool(64<<20))
+	d, err := New(Config{}, nil, memory.DefaultAllocator)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func BenchmarkAppendSmall(b *testing.B) {
 	var builder record.Builder
 	builder.Add(1517363399650, nil, []byte("{"+strings.Join(fields, ",")+"}"))
 	batch := build(b, &builder)
-	d, err := New(Config{}, nil, NewPool(64<<20))
+	d, err := New(Config{}, nil, memory.DefaultAllocator)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -216,7 +216,7 @@ func TestNothingIsAllocatedForARecord(t *testing.T) {
 		values = append(values, fmt.Appendf(nil, `{"i":%d,"f":%d.25,"s":"some \"text\" %d","u":"ü%d","b":true,"n":null,"x":{"y":[1,2.5e3,12345678901234567890.5]}}`, i, i, i, i))
 	}
 	batch := batchOf(t, 0, values...)
-	d, err := New(Config{}, nil, NewPool(64<<20))
+	d, err := New(Config{}, nil, memory.DefaultAllocator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func BenchmarkHostile(b *testing.B) {
 		{"duplicates", `{"s":"x"` + strings.Repeat(`,"a":"x"`, 1000) + `}`},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			d, err := New(Config{MaxBytes: 1 << 30}, nil, NewPool(64<<20))
+			d, err := New(Config{MaxBytes: 1 << 30}, nil, memory.DefaultAllocator)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -10,7 +10,7 @@
 // a message that says where and why, and leaves the schema as it was. Input is hostile: every length is checked, memory is bounded by
 // Config, nothing panics. It never does I/O and never decides what becomes of a dead letter.
 //
-//	d, err := decode.New(decode.Config{}, table, decode.NewPool(256<<20))
+//	d, err := decode.New(decode.Config{}, table, memory.DefaultAllocator)
 //	for batch, err := range record.Batches(segment) {
 //		…
 //		switch err := d.Append(src, batch, span); {
@@ -164,7 +164,7 @@ type Decoder struct {
 
 // New makes a decoder whose rows begin with the columns of a table, its coordinates included; nil means that there is no table yet.
 // It fails if the configuration is wrong or the table has columns that cannot be filled. Buffers come from mem, and go back to it when
-// a batch that Flush gave is released: with a Pool, which several decoders may share, they are used again.
+// a batch that Flush gave is released.
 func New(cfg Config, table *arrow.Schema, mem memory.Allocator) (*Decoder, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -61,7 +61,8 @@ func planCommand() *cobra.Command {
 A sample of the log, some segments of each partition spread over time, goes through the job's own decoding, transforms and sink, into
 tables in memory. Nothing is written and no catalog is asked. It prints the table as Spark would make it; what the fields of the
 records hold, and which values become something else in their column; which records would be dead letters, and why; and what a day
-would bring at the pace of the last one. It takes seconds, whatever the size of the store.
+would bring at the pace of the last one. A log of less than an hour is taken for an hour's, and it says so. It takes seconds, whatever the
+size of the store.
 
 A sample does not show what is rare. File sizes are those of a sample, and larger files compress better.`,
 		Example: `  firn plan -f job.yaml
@@ -192,6 +193,10 @@ func printPlan(out io.Writer, p *jobPlan) {
 		printFields(out, t.Fields)
 		fmt.Fprintf(out, "\nthe log has %d records now; the sample's rows lie in %d partitions, %s bytes each\n", t.Records, t.Partitions, about(t.RowBytes))
 		fmt.Fprintf(out, "a day, about: %s rows, %s, in %s commits and %s files of %s\n", about(t.Day.Rows), byteSize(int64(t.Day.Bytes)), about(t.Day.Commits), about(t.Day.Files), byteSize(int64(t.Day.FileBytes)))
+		if over := time.Duration(t.Day.Over * float64(time.Second)); over < inspect.PaceLeast {
+			fmt.Fprintf(out, "  the log has no more than %s of its records, which were taken for an hour's: in truth it may be up to %s times as much\n",
+				max(over, time.Second).Round(time.Second), about(inspect.PaceLeast.Seconds()/max(over, time.Second).Seconds()))
+		}
 	}
 	m := p.Month
 	fmt.Fprintf(out, "\na month, at list prices: %d PUT and at most %d GET requests, $%.2f; its files take %s, $%.2f a month\n", m.Puts, m.Gets, m.Requests, byteSize(m.Bytes), m.Storage)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,10 +27,14 @@ type Piece struct {
 // Pace is how much of a partition there is.
 type Pace struct {
 	Partition
-	Records int64   // offsets from the log start on
-	Bytes   float64 // that a record takes in the store, about
-	Day     float64 // records a day, about
+	Records int64         // offsets from the log start on
+	Bytes   float64       // that a record takes in the store, about
+	Day     float64       // records a day, about
+	Over    time.Duration // of the records that Day is reckoned from, from the first to the last; less than PaceLeast is taken for that
 }
+
+// PaceLeast is the least time that a pace is reckoned from: what came in less is taken for what came in that, so that a burst is not a day's pace.
+const PaceLeast = time.Hour
 
 // Sample is some records of a namespace, and how much there is of them.
 type Sample struct {
@@ -160,8 +165,7 @@ func (e *Ends) stored(ctx context.Context) (map[kfs.PartitionID][]stored, error)
 	return all, nil
 }
 
-// paceOf reckons how much there is of a partition, and how much comes a day: by the last day, or by all that there is if that is less. What
-// came in less than an hour is taken for an hour's, so that a burst is not a day's pace.
+// paceOf reckons how much there is of a partition, and how much comes a day: by the last day, or by all that there is if that is less.
 func paceOf(p Partition, there []stored) Pace {
 	pace := Pace{Partition: p, Records: p.Next - p.Start}
 	var bytes, records int64
@@ -169,11 +173,12 @@ func paceOf(p Partition, there []stored) Pace {
 		bytes, records = bytes+s.length, records+s.span.Len()
 	}
 	pace.Bytes = float64(bytes) / float64(max(1, records))
-	const hour, day = 3600 * 1000, 24 * 3600 * 1000
+	const day = 24 * time.Hour
 	last := there[len(there)-1]
-	i, _ := slices.BinarySearchFunc(there, last.time-day, func(s stored, at int64) int { return cmp.Compare(s.time, at) })
+	i, _ := slices.BinarySearchFunc(there, last.time-day.Milliseconds(), func(s stored, at int64) int { return cmp.Compare(s.time, at) })
 	first := there[min(i, len(there)-1)]
-	pace.Day = float64(last.span.Next-first.span.Base) * day / float64(max(hour, last.time-first.time))
+	pace.Over = time.Duration(last.time-first.time) * time.Millisecond
+	pace.Day = float64(last.span.Next-first.span.Base) * day.Seconds() / max(PaceLeast, pace.Over).Seconds()
 	return pace
 }
 

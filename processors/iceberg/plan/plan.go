@@ -56,6 +56,7 @@ type Report struct {
 
 // Day is what a day would bring, about, at the pace of the last one.
 type Day struct {
+	Over      float64 `json:"over_s"` // seconds of the log that it is reckoned from, at most a day's; less than inspect.PaceLeast is taken for that
 	Rows      float64 `json:"rows"`
 	Bytes     float64 `json:"bytes"`
 	Commits   float64 `json:"commits"`
@@ -100,6 +101,7 @@ func Tables(ctx context.Context, cfg Config, sample *inspect.Sample) ([]*Report,
 			if strings.EqualFold(cfg.Table(pace.Name).Name, name) {
 				p.report.Records += pace.Records
 				p.report.Day.Rows += pace.Day
+				p.report.Day.Over = max(p.report.Day.Over, pace.Over.Seconds())
 			}
 		}
 		p.reckon()

@@ -76,11 +76,11 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	}
 	space, err := open.Store(ctx, d.store) // broker and jobs refuse one that is being restored
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	etcd, err := startEtcd(ctx, filepath.Join(d.data, "etcd"))
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	closers = append(closers, func() error { etcd.Close(); return nil })
 	leases, err := lease.Dial(lease.Config{Endpoints: []string{etcd.Addr()}, Prefix: etcdPrefix})
@@ -97,7 +97,7 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 	for _, j := range jobs {
 		r, err := runner.Open(ctx, j, settings)
 		if err != nil {
-			return err
+			return unlessEnded(ctx, err)
 		}
 		running = append(running, r)
 		closers = append(closers, r.Close)
@@ -125,6 +125,14 @@ func (p *program) dev(ctx context.Context, d dev) (err error) {
 		{"etcd", etcd.Addr(), "leases; empty at each start"},
 		{"store", d.store, "the log"},
 	}, d.data)
+}
+
+// unlessEnded is the error of a step of the start, nil if a signal has ended that: nothing runs yet.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }
 
 // runDev runs the parts until ctx ends. The broker stops first; then the jobs commit what they have read. What they have not read yet is in

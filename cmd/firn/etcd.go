@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -49,7 +50,7 @@ func startEtcdAt(ctx context.Context, dir, addr string) (*embeddedEtcd, error) {
 		return e, nil
 	case err = <-server.Err():
 	case <-time.After(time.Minute):
-		err = fmt.Errorf("not ready after a minute")
+		err = errors.New("not ready after a minute")
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

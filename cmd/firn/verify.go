@@ -49,11 +49,14 @@ is printed all the same.`,
   firn verify -f job.yaml --json | jq '.[].findings'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			reports := []*verify.Report{}
-			var known []string
+			var known, empty []string // tables; jobs without any
 			err := flags.each(c.Context(), func(j *jobTables) error {
 				known = append(known, j.named(nil)...)
 				found, err := verifyJob(c.Context(), j, args, deep, strict, progressLine(c.ErrOrStderr(), "files"))
 				reports = append(reports, found...)
+				if len(found) == 0 && err == nil && len(args) == 0 {
+					empty = append(empty, j.job.Name)
+				}
 				return err
 			})
 			for _, name := range args {
@@ -61,7 +64,7 @@ is printed all the same.`,
 					err = unlooked(name, known)
 				}
 			}
-			printErr := printReports(c.OutOrStdout(), reports, flags.asJSON, err == nil)
+			printErr := printReports(c.OutOrStdout(), reports, empty, flags.asJSON)
 			findings := 0
 			for _, r := range reports {
 				findings += len(r.Findings)
@@ -205,15 +208,15 @@ func progressLine(out io.Writer, what string) func(table string) func(done, tota
 	}
 }
 
-func printReports(out io.Writer, reports []*verify.Report, asJSON, all bool) error {
+func printReports(out io.Writer, reports []*verify.Report, empty []string, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, reports)
 	}
 	for _, r := range reports {
 		printReport(out, r)
 	}
-	if len(reports) == 0 && all {
-		fmt.Fprintln(out, "no table has been filled yet: there is nothing to verify")
+	for _, job := range empty {
+		fmt.Fprintf(out, "job %s has filled no table yet: there is nothing to verify\n", job)
 	}
 	return nil
 }

@@ -11,6 +11,22 @@ import (
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
+// TestVerifyOfNothing has a job that has not had a record yet.
+func TestVerifyOfNothing(t *testing.T) {
+	const shop = "name: shop\nsource: {topics: [events]}\n"
+	w := newWorkbench(t)
+	w.journal.Append(t, []kfs.Entry{tailtest.Topic("events", 1, 0)})
+	if err := w.run(shop); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.verified(shop); err != nil || out != "job shop has filled no table yet: there is nothing to verify\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := w.verified(shop, "--json"); err != nil || strings.TrimSpace(out) != "[]" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestVerifyTellsOfHalts has a partition that halts before its first row, beside one that is committed; then all of a topic's, so that there is no
 // table. What is in the tables is right, and the job is not sound.
 func TestVerifyTellsOfHalts(t *testing.T) {

@@ -129,6 +129,9 @@ func (p *Program) Run(ctx context.Context, jobs []*job.Job, settings Settings) (
 	}()
 	for _, j := range jobs {
 		r, err := p.Open(ctx, j, settings)
+		if !settings.Until.Bounded() && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil // a signal has ended the start: nothing runs yet
+		}
 		if err != nil {
 			return err
 		}

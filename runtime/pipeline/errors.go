@@ -22,7 +22,12 @@ func decidable(err error) error {
 	case !errors.Is(err, kfs.ErrCorrupt) && !errors.Is(err, record.ErrCorrupt):
 		return err
 	}
-	return fmt.Errorf("%w: nothing behind it is read. Restore the object from a copy or an older version in the bucket, hold it against `firn kfs verify`, and start the job again", err)
+	return fmt.Errorf("%w: nothing behind it is read. Restore the object from a copy or an older version in the bucket, and hold it against `firn kfs verify`", err)
+}
+
+// stays says of what has halted that it does not go on by itself when its cause is gone.
+func stays(err error) error {
+	return fmt.Errorf("%w. Then start the job again; until then this stays halted", err)
 }
 
 // final reports whether trying again cannot help: a person must look.

@@ -149,7 +149,7 @@ func (f *feed) idle() bool {
 // lost says that records of a partition were trimmed before they were read.
 func lost(span kfs.Span) error {
 	return halted(fmt.Sprintf("offsets %s were trimmed before this job has read them", span),
-		"to go on without them in the same table, run firn accept-loss, which lists what is lost, asks, and says so in the table, and start the job again; or give the job another table.name: that table begins where the log does now, and this one stays as it is")
+		"to go on without them in the same table, run firn accept-loss, which lists what is lost, asks, and says so in the table; or give the job another table.name: that table begins where the log does now, and this one stays as it is")
 }
 
 var errClosed = errors.New("the feed is closed")

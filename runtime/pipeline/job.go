@@ -276,7 +276,7 @@ func (j *Job) table(topic string) *table {
 		first = j.filler(name)
 	}
 	if first != "" && first != topic {
-		err := halted(fmt.Sprintf("topics %s and %s would both go to table %s", first, topic, name), "give them jobs of their own, with different tables")
+		err := stays(halted(fmt.Sprintf("topics %s and %s would both go to table %s", first, topic, name), "give them jobs of their own, with different tables"))
 		j.cfg.Logger.Error("a topic has no table", "topic", topic, "err", err)
 		j.metrics.halt(name, "table")
 		j.halts = append(j.halts, err)

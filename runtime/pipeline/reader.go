@@ -54,7 +54,7 @@ func (r *reader) run(ctx context.Context) {
 			failures = 0
 			continue
 		case final(err):
-			err = decidable(err)
+			err = stays(decidable(err))
 			r.log.Error("the journal cannot be read on", "err", err)
 			r.job.metrics.halt("", "journal")
 			r.job.journalHalted(r.journal, err)

@@ -90,7 +90,7 @@ func TestTrimmedBeforeRead(t *testing.T) {
 			w.Append(t, nil, jsons(events, 1, 2, 2))
 			err := run(t, testConfig(t, store, l))
 			var halt *processor.HaltError
-			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "trimmed before this job has read them") || strings.Count(err.Error(), "events/0") != 1 {
+			if !errors.As(err, &halt) || !strings.Contains(halt.Reason, "trimmed before this job has read them") || strings.Count(err.Error(), "events/0") != 1 || !staysSaid(err) {
 				t.Errorf("error %v", err)
 			}
 			wantOffsets(t, l.table("db.events"), 1, 0, 4)

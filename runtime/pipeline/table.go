@@ -163,7 +163,12 @@ func (t *table) run(ctx, last context.Context) {
 // live is one life of the worker: from the table's position to an error, or to a last commit when ctx has ended.
 func (t *table) live(ctx, last context.Context) (err error) {
 	var f *feed
-	defer func() { t.detach(f, err) }()
+	defer func() {
+		if final(err) {
+			err = stays(err)
+		}
+		t.detach(f, err)
+	}()
 	reads, changed := t.enter()
 	defer t.leave()
 	w, err := t.begin(ctx, reads)

@@ -212,7 +212,7 @@ var errHalted = errors.New("the source has halted")
 
 // halt ends the reading of one source. What came before is committed.
 func (w *worker) halt(s *source, err error) {
-	err = decidable(err)
+	err = stays(decidable(err))
 	s.halted = err
 	w.feed.shutSource(id(s.Source))
 	s.log(w.table.log).Error("the partition halts", "offset", s.next, "err", err)

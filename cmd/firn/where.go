@@ -29,7 +29,7 @@ const exitNotYet = 3
 type whereabouts struct {
 	Job       string `json:"job"`
 	Table     string `json:"table"`
-	State     string `json:"state"`                  // visible, dead_letter, lost, expired or pending
+	State     string `json:"state"`                  // visible, dead_letter, lost, expired, left_out or pending
 	Snapshot  int64  `json:"snapshot,omitempty"`     // in which it became visible
 	Time      string `json:"committed_at,omitempty"` // RFC 3339
 	Position  int64  `json:"position"`               // the next offset that the table does not account for
@@ -40,8 +40,9 @@ type whereabouts struct {
 const (
 	stateVisible = "visible"
 	stateDead    = "dead_letter"
-	stateLost    = "lost"    // it was gone from the log before the table had it, and was given up
-	stateExpired = "expired" // committed, in a snapshot that has expired
+	stateLost    = "lost"     // it was gone from the log before the table had it, and was given up
+	stateExpired = "expired"  // committed, in a snapshot that has expired
+	stateLeftOut = "left_out" // accounted for, and no row of this table: the job leaves it out, has it in another one, or somebody has deleted it
 	statePending = "pending"
 )
 
@@ -54,8 +55,8 @@ func whereCommand() *cobra.Command {
 		Long: `In which snapshot a record became visible: for those who have an offset from a producer's acknowledgement and want to
 read their own write from the table.
 
-Exits with 0 if the record is in the table, or in the dead-letter table, or was lost and given up (firn accept-loss), and with 3 if it is not
-there yet; --wait waits for it.`,
+Exits with 0 if the record is in the table, or in the dead-letter table, or was lost and given up (firn accept-loss), with 1 if the job has come
+past it and made nothing of it, as filters do, and with 3 if it is not there yet; --wait waits for it.`,
 		Example: `  firn where events 0 41785
   firn where events 0 41785 -f job.yaml --wait --timeout 30s`,
 		Args: cobra.ExactArgs(3),
@@ -161,18 +162,25 @@ func (s *seeker) look(ctx context.Context, j *jobTables, table string, source pr
 	default:
 		return w, nil
 	}
+	template, err := j.job.Template()
+	if err != nil {
+		return w, err
+	}
 	dead, err := s.dead(ctx, j, source)
-	if dead && err == nil {
-		// A letter that is a row too is superseded: the row counts.
-		var row bool
-		row, err = s.row(ctx, j, table, source)
-		dead = !row
+	row := true
+	if err == nil && (dead || !j.job.Whole() || template.ByContent()) {
+		row, err = s.row(ctx, j, table, source) // a letter that is a row too is superseded: the row counts
 	}
-	if dead {
+	switch {
+	case err != nil || row:
+		return w, err
+	case dead:
 		w.State, w.Table = stateDead, j.job.DeadLetterTable()
-		w.Snapshot, w.Time, w.Committer = 0, "", ""
+	default:
+		w.State = stateLeftOut
 	}
-	return w, err
+	w.Snapshot, w.Time, w.Committer = 0, "", ""
+	return w, nil
 }
 
 // accounted reports whether a job, or a backfill of it, has accounted for an offset.
@@ -233,8 +241,12 @@ func printWhere(out io.Writer, found []whereabouts, asJSON bool) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", f.Job, f.Table, strings.ReplaceAll(f.State, "_", " "), snapshot, orDash(f.Time), f.Position)
 		})
 	}
-	if err == nil && pending {
+	switch {
+	case err != nil:
+	case pending:
 		err = &exitError{exitNotYet, errors.New("not visible yet")}
+	case !slices.ContainsFunc(found, func(w whereabouts) bool { return w.State != stateLeftOut }):
+		err = errors.New("the job has come past the record and made nothing of it")
 	}
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/iceberg-go/table"
 )
 
@@ -20,24 +19,20 @@ type place struct {
 // incarnation that the job knows, and the table holds one only (see recreated).
 func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error) {
 	columns := []string{s.cfg.Prefix + "topic", s.cfg.Prefix + "partition", s.cfg.Prefix + "offset"}
-	_, batches, err := t.Scan(table.WithSelectedFields(columns...)).ToArrowRecords(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read %v: %w", columns, err)
-	}
 	byPartition := map[place]*int64{}
-	for rec, err := range batches {
+	for rec, err := range Rows(ctx, t, nil, columns...) {
+		var c *coordinates
+		if err == nil {
+			c, err = coordinatesOf(rec, s.cfg.Prefix)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %v: %w", columns, err)
 		}
-		topics, okTopic := rec.Column(0).(*array.String)
-		partitions, okPartition := rec.Column(1).(*array.Int32)
-		offsets, okOffset := rec.Column(2).(*array.Int64)
-		if !okTopic || !okPartition || !okOffset {
-			rec.Release()
-			return nil, fmt.Errorf("columns %v have types %s", columns, rec.Schema())
-		}
 		for i := range int(rec.NumRows()) {
-			at, offset := place{topics.Value(i), partitions.Value(i)}, offsets.Value(i)
+			if c.topics.IsNull(i) || c.partitions.IsNull(i) || c.offsets.IsNull(i) {
+				continue // somebody else's
+			}
+			at, offset := place{c.topics.Value(i), c.partitions.Value(i)}, c.offsets.Value(i)
 			high, ok := byPartition[at]
 			if !ok {
 				at.topic = strings.Clone(at.topic) // the record's memory goes
@@ -47,7 +42,6 @@ func (s *Sink) highs(ctx context.Context, t *table.Table, sources []string) (map
 				*high = offset
 			}
 		}
-		rec.Release()
 	}
 	out := map[string]int64{}
 	for _, key := range sources {

@@ -36,3 +36,35 @@ func TestHighsAllocateNothingForARow(t *testing.T) {
 		t.Errorf("%.0f allocations for %d rows", allocated, rows)
 	}
 }
+
+// TestHighsWhereColumnsHaveMoved has somebody else put the columns in another order.
+func TestHighsWhereColumnsHaveMoved(t *testing.T) {
+	client := memory.New()
+	s, mem := openSink(t, catalog.New(client), processors.Table{Name: "lake.events"}, nil)
+	stage(t, s, events(mem, source0, 0, 10))
+	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := s.committer.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := loaded.NewTransaction()
+	if err := tx.UpdateSchema(true, false).MoveFirst([]string{"kafka_offset"}).Commit(); err != nil {
+		t.Fatal(err)
+	}
+	commit, err := tx.TableCommit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := client.CommitTable(t.Context(), loaded.Identifier(), commit.Requirements, commit.Updates); err != nil {
+		t.Fatal(err)
+	}
+	if loaded, err = s.committer.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	high, err := s.highs(t.Context(), loaded, []string{SourceKey(source0)})
+	if err != nil || high[SourceKey(source0)] != 9 {
+		t.Errorf("greatest offsets %v, %v", high, err)
+	}
+}

@@ -55,6 +55,7 @@ type result struct {
 func (w *worker) begin(ctx context.Context, force bool) error {
 	g := &group{from: processor.Positions{}, to: processor.Positions{}, spans: map[processor.Source]kfs.Span{}, began: w.cfg.Now()}
 	w.pace.begin()
+	w.atEnd = false
 	if err := w.collect(ctx, g); err != nil {
 		g.release()
 		return err

@@ -46,6 +46,7 @@ const feedDepth = 64
 // another. Each source partition is offered by one reader; the feed knows how far each has come, so what is offered twice is taken once.
 type feed struct {
 	items  chan item
+	atEnd  chan struct{} // has room for one: a reader has offered all that there was
 	closed chan struct{}
 	reads  func(kfs.PartitionID) bool // what this process reads; nothing else is taken
 	stood  map[kfs.PartitionID]int64  // how far the table, or the dead letters, had come of the log when this began
@@ -55,11 +56,12 @@ type feed struct {
 	shut map[kfs.PartitionID]bool  // sources that take no more
 
 	offered, settled int64 // items: those that were handed over, and those of which nothing is pending any more
+	ended            int64 // offered when atEnd was sent last
 }
 
 // newFeed makes the feed of a topic's worker, where the table and the dead letters stand.
 func newFeed(topic string, committed, letters processor.Positions, reads func(kfs.PartitionID) bool) *feed {
-	f := &feed{items: make(chan item, feedDepth), closed: make(chan struct{}), reads: reads, stood: map[kfs.PartitionID]int64{}, next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
+	f := &feed{items: make(chan item, feedDepth), atEnd: make(chan struct{}, 1), closed: make(chan struct{}), reads: reads, stood: map[kfs.PartitionID]int64{}, next: map[kfs.PartitionID]int64{}, shut: map[kfs.PartitionID]bool{}}
 	for source, next := range ofShare(committed, reads) {
 		f.next[id(source)], f.stood[id(source)] = next, next
 	}
@@ -137,6 +139,20 @@ func (f *feed) settle(n int64) bool {
 	news := n > f.settled
 	f.settled = max(f.settled, n)
 	return news && f.settled == f.offered
+}
+
+// sayAtEnd tells the worker that a reader has offered all that there was, if anything was offered since it was told last.
+func (f *feed) sayAtEnd() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended == f.offered {
+		return
+	}
+	f.ended = f.offered
+	select {
+	case f.atEnd <- struct{}{}:
+	default:
+	}
 }
 
 // idle reports whether everything that was offered is settled.

@@ -168,6 +168,28 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+// TestHistoryIsCommittedAtItsEnd has a job read old records: they are visible as soon as there are no more of them, in one commit.
+func TestHistoryIsCommittedAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events})
+		for i := range 100 {
+			w.Append(t, nil, jsons(events, 0, i, 1))
+		}
+		time.Sleep(time.Hour)
+		job, stop := start(t, testConfig(t, store, l))
+		time.Sleep(10 * time.Millisecond)
+		wantOffsets(t, l.table("db.events"), 0, 0, 100)
+		if n := job.Status().Tables[0].Commits; n != 1 {
+			t.Errorf("%d commits", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestIdleCostsNothing counts commits and loads of a table in an idle hour.
 func TestIdleCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

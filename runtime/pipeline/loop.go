@@ -21,12 +21,13 @@ type move struct {
 // next decides what to do when nothing has come in. over and share are the pressure on memory, waiting is how many items there are.
 func (w *worker) next(over, share bool, waiting int) move {
 	full := share || w.atLimit() || w.bytes >= w.cfg.FileSize || w.hurry && waiting == 0
+	caughtUp := w.atEnd && w.pace.old && waiting == 0
 	switch {
 	case w.flight != nil:
 		return move{items: !over}
 	case !w.pending():
 		return move{items: !over, until: w.confirm}
-	case full || w.isDue():
+	case full || caughtUp || w.isDue():
 		return move{commit: true, forced: full}
 	}
 	return move{items: !over, until: w.pace.due}
@@ -74,6 +75,8 @@ func (w *worker) run(ctx, last context.Context) error {
 			err = w.wake(last)
 		case r := <-w.result:
 			err = w.finish(r)
+		case <-w.feed.atEnd:
+			w.atEnd = true
 		case <-changed:
 		case <-drained:
 		case <-w.reassigned:

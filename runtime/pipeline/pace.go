@@ -11,12 +11,15 @@ type pace struct {
 	cost  time.Duration // smoothed time of a commit, from its beginning to its success
 	swing time.Duration // smoothed distance from cost
 	due   time.Time     // when the next commit begins; zero while there is nothing to commit
+	old   bool          // something of what is to be committed is history
 }
 
 // add notes, at now, records of an object that was sealed at created and read at read.
 func (p *pace) add(created, read, now time.Time) {
 	due := now.Add(p.freshness)
-	if created.After(read.Add(-p.freshness)) { // else it is history: nobody waits for it, so larger commits are better
+	history := !created.After(read.Add(-p.freshness)) // nobody waits for it, so larger commits are better
+	p.old = p.old || history
+	if !history {
 		margin := min(p.cost+2*p.swing, p.freshness*3/4) + p.freshness/20
 		if p.cost == 0 { // none was made yet
 			margin = p.freshness / 4
@@ -34,7 +37,7 @@ func (p *pace) by(due time.Time) {
 }
 
 // begin takes note that a commit holds all that was added.
-func (p *pace) begin() { p.due = time.Time{} }
+func (p *pace) begin() { p.due, p.old = time.Time{}, false }
 
 // took notes how long a commit took.
 func (p *pace) took(d time.Duration) {

@@ -101,7 +101,7 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 	}
 	s := &session{reader: r, feeds: map[*table]*feed{}, passed: map[*table]bool{}, fresh: map[kfs.PartitionID]bool{}, open: r.bounds.remaining(), before: r.job.before,
 		short: shortness{unsure: map[*feed][]kfs.PartitionID{}, seen: map[kfs.PartitionID]bool{}}}
-	s.tailer, s.gives = r.job.follow(r.journal, s.atEnd)
+	s.tailer, s.gives = r.job.follow(r.journal, s.caughtUp)
 	defer s.tailer.Close()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -138,6 +138,16 @@ func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}
 			}
 		}
 	}
+}
+
+// caughtUp is the tailer's Config.AtEnd: all that the journal has was offered.
+func (s *session) caughtUp(ctx context.Context, end func(kfs.PartitionID) int64) error {
+	for _, f := range s.feeds {
+		if f != nil {
+			f.sayAtEnd()
+		}
+	}
+	return s.atEnd(ctx, end)
 }
 
 // complete reports whether a bounded run needs nothing more of the journal.

@@ -23,7 +23,7 @@ type shortness struct {
 	seen   map[kfs.PartitionID]bool    // those that were so when the end was met last
 }
 
-// atEnd looks for sources of which a table has more than the journal, and halts them. It is the tailer's Config.AtEnd: what it finds when the
+// atEnd looks for sources of which a table has more than the journal, and halts them. It is called when the end is met: what it finds when the
 // end is met once more, the tailer has looked for since.
 func (s *session) atEnd(ctx context.Context, end func(kfs.PartitionID) int64) error {
 	s.job.mu.Lock()

@@ -61,6 +61,7 @@ type worker struct {
 	flight  *group    // the commit under way
 	result  chan result
 	hurry   bool // nothing more will come: commit what is there
+	atEnd   bool // since the last commit began a reader has come to the end of what there is: history need not wait for more of it
 
 	reassigned <-chan struct{} // closed when other partitions are to be read
 }

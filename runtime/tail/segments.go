@@ -166,6 +166,11 @@ func (s *Segments) look(ctx context.Context) error {
 		return nil
 	}
 	s.poll = min(max(2*s.poll, 250*time.Millisecond), slowestPoll)
+	if s.cfg.AtEnd != nil {
+		if err := s.cfg.AtEnd(ctx, func(kfs.PartitionID) int64 { return -1 }); err != nil {
+			return err
+		}
+	}
 	return pauseFor(ctx, s.poll, s.cfg.Jitter)
 }
 

@@ -28,6 +28,9 @@ type namesakes struct {
 	drop   time.Time               // when kept goes, unless somebody has written by then; zero: not before this process ends
 	told   string                  // the id of the process that was told of last
 	seen   time.Time               // when another job was seen last
+	// topics, or pattern, are what it and this job read, as kfs.Job has them: neither is any.
+	topics  []string
+	pattern string
 }
 
 // meetFile takes note of what the object says at the start. A process that has not said that it ended may still run: for a while nothing goes
@@ -131,12 +134,24 @@ func (j *Job) meetOthers(there *kfs.Job, now time.Time) {
 		return
 	}
 	o.seen = now
+	o.topics, o.pattern = bothRead(own, there)
 	err := halted(fmt.Sprintf("another process, %s, runs another job of the name %s, or this one with another job file: it reads %s%s. Both write %s, by which the log is kept for them and status is told",
 		other.Name, j.cfg.Name, topicsOf(there), tablesOf(foreign), kfs.JobKey(j.cfg.Name)),
 		"give one of the two jobs another name, that which has not filled a table yet, and start it again; if they are one job, stop the process with the former job file")
 	if j.namesake(err) || !told {
 		j.cfg.Logger.Error("two jobs have one name", "err", err)
 	}
+}
+
+// bothRead is what two jobs read, as kfs.Job has it.
+func bothRead(a, b *kfs.Job) (topics []string, pattern string) {
+	switch {
+	case a.Pattern != "" && a.Pattern == b.Pattern:
+		return nil, a.Pattern
+	case len(a.Topics) == 0 || len(b.Topics) == 0:
+		return nil, ""
+	}
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a.Topics, b.Topics)))), ""
 }
 
 func sameTopics(a, b []string) bool {
@@ -186,8 +201,8 @@ func (j *Job) whole() *kfs.Job {
 	if !j.leaving {
 		f.Workers = []kfs.JobWorker{{ID: j.cfg.ID, Name: j.cfg.Process}}
 	}
-	if j.twoJobs() {
-		f.Topics, f.Pattern = nil, "" // it may be any: of a partition that neither has listed yet all is held
+	if j.twoJobs() { // of a partition that neither has listed yet all is held
+		f.Topics, f.Pattern = j.others.topics, j.others.pattern
 	}
 	for _, name := range slices.Sorted(maps.Keys(j.others.kept)) {
 		kept := j.others.kept[name]

@@ -1,7 +1,7 @@
 package work
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 )
 
@@ -138,13 +138,17 @@ func (x *exchange) look() (effects []effect, forgot bool) {
 	return effects, forgot
 }
 
-// key is what this worker says.
+// key is what this worker says, in an order that does not depend on chance: others take groups in it.
 func (x *exchange) key() groupsKey {
-	key := groupsKey{Handed: slices.Collect(maps.Values(x.handed))}
+	var key groupsKey
+	for _, id := range sortedKeys(x.handed) {
+		key.Handed = append(key.Handed, x.handed[id])
+	}
 	for of, v := range x.taken {
 		if v != "" {
 			key.Answers = append(key.Answers, answer{of.worker, of.id, v})
 		}
 	}
+	slices.SortFunc(key.Answers, func(a, b answer) int { return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.ID, b.ID)) })
 	return key
 }

@@ -377,7 +377,7 @@ func (l *simLake) shown(table string, source processor.Source) int64 {
 	if !strings.Contains(table, "{") {
 		return most(table)
 	}
-	letters, truth := l.s.letters(), l.s.log.truth[id(source)]
+	letters, truth := l.s.letters(), l.s.everHeld(source)
 	for offset := l.s.log.begins[id(source)]; offset < int64(len(truth)); offset++ {
 		if name := l.s.tableOf(source.Topic, &truth[offset]); name != "" && most(name) <= offset && !letters.has(key, offset) {
 			return offset

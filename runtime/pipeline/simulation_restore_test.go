@@ -28,27 +28,25 @@ func (s *simulation) takeBack() {
 	case s.restored || s.rare.IntN(100) > 0:
 	case s.point == nil:
 		s.say("a restore point is made")
-		s.point = &simPoint{s.log.clone(), s.objects("journal/", "topics/")}
+		s.point = &simPoint{s.log.clone(), s.objects("")}
 	default:
 		s.restore(s.rare.IntN(2) == 0)
 	}
 }
 
-// objects are those of the bucket below some prefixes.
-func (s *simulation) objects(prefixes ...string) map[string][]byte {
+// objects are those of the bucket below a prefix.
+func (s *simulation) objects(prefix string) map[string][]byte {
 	all := map[string][]byte{}
-	for _, prefix := range prefixes {
-		for page, err := range s.store.List(s.t.Context(), prefix, "") {
+	for page, err := range s.store.List(s.t.Context(), prefix, "") {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, o := range page.Objects {
+			body, _, err := blob.ReadAll(s.t.Context(), s.store, o.Key, blob.All, 1<<30)
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			for _, o := range page.Objects {
-				body, _, err := blob.ReadAll(s.t.Context(), s.store, o.Key, blob.All, 1<<30)
-				if err != nil {
-					s.t.Fatal(err)
-				}
-				all[o.Key] = body
-			}
+			all[o.Key] = body
 		}
 	}
 	return all
@@ -64,8 +62,12 @@ func (s *simulation) restore(anew bool) {
 	lost, objects := s.log, s.point.objects
 	s.log, s.restored = s.point.log, true
 	s.log.records, s.log.objects = lost.records, lost.objects
-	if !anew || s.rare.IntN(3) == 0 {
+	switch s.rare.IntN(3) { // what the job has said of itself is as it was, as it is, or gone
+	case 0:
+	case 1:
 		maps.Copy(objects, s.objects("jobs/"))
+	case 2:
+		maps.DeleteFunc(objects, func(key string, _ []byte) bool { return strings.HasPrefix(key, "jobs/") })
 	}
 	s.store = blob.NewMemory(nil)
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
@@ -108,6 +110,7 @@ func (s *simulation) outlive(t *simTable, lost *simLog, anew bool) {
 		}
 	}
 	if len(t.before) > 0 {
+		s.Ahead++
 		s.say("table %s is ahead of the log, or of another one: %d sources", t.name, len(t.before))
 	}
 }
@@ -118,6 +121,17 @@ func (s *simulation) truthOf(t *simTable, source processor.Source) []simRecord {
 		return before
 	}
 	return s.log.truth[id(source)]
+}
+
+// everHeld is what the log holds of a source, or did where a table has more of it.
+func (s *simulation) everHeld(source processor.Source) []simRecord {
+	most := s.log.truth[id(source)]
+	for _, t := range s.lake.tables {
+		if before := t.before[id(source)]; len(before) > len(most) {
+			most = before
+		}
+	}
+	return most
 }
 
 // ahead reports whether a table has more of a partition than the log, or has it from another one.

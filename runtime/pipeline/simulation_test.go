@@ -75,7 +75,7 @@ type simulation struct {
 type simCounts struct {
 	Turns, Records, Commits, Rows, Letters, Late, Moved, Kills, Handed, Leases      int
 	Foreign, Compactions, Expiries, Rollbacks, LettersBack, Schemas, Trims, Persons int
-	Merges, Removals, Recreated, Restored, PutBack, Dropped                         int
+	Merges, Removals, Recreated, Unseen, Restored, PutBack, Ahead, Dropped          int
 }
 
 func (a *simCounts) add(b simCounts) {

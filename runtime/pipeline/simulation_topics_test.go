@@ -58,6 +58,10 @@ func (l *simLog) recreates() {
 		}
 	}
 	if l.s.rare.IntN(80) == 0 {
+		if l.s.rare.IntN(3) == 0 { // nobody sees how it goes
+			l.s.again()
+			l.s.Unseen++
+		}
 		l.recreate(l.topics[l.s.rare.IntN(len(l.topics))])
 	}
 }

@@ -109,18 +109,20 @@ func dlqLsCommand() *cobra.Command {
 			groups := []letterGroup{}
 			err := flags.each(c.Context(), func(j *jobTables) error {
 				found, err := groupLetters(c.Context(), j, which.selection())
-				groups = append(groups, found...)
+				if err == nil { // counts of a part would be taken for those of all
+					groups = append(groups, found...)
+				}
 				return err
 			})
-			if err != nil {
+			if err != nil && len(groups) == 0 {
 				return err
 			}
 			if flags.asJSON {
-				return printJSON(c.OutOrStdout(), groups)
+				return errors.Join(err, printJSON(c.OutOrStdout(), groups))
 			}
-			return printTable(c.OutOrStdout(), "JOB\tTOPIC\tTOPIC ID\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
+			return errors.Join(err, printTable(c.OutOrStdout(), "JOB\tTOPIC\tTOPIC ID\tCLASS\tLETTERS\tRESOLVED\tFIRST\tLAST\tEXAMPLE", groups, func(w io.Writer, g letterGroup) {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", g.Job, printable(g.Topic), g.TopicID, printable(g.Class), g.Letters, g.Resolved, g.First.Format(time.RFC3339), g.Last.Format(time.RFC3339), printable(g.Example))
-			})
+			}))
 		},
 	}
 	flags.add(c)

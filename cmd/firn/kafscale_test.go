@@ -12,9 +12,9 @@ import (
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
 
-// TestKafScaleBucket runs a job on a bucket that KafScale has written: every record becomes a row once, also over restarts; a hole stops its
+// TestRegressionKafScaleBucket runs a job on a bucket that KafScale has written: every record becomes a row once, also over restarts; a hole stops its
 // partition and no other.
-func TestKafScaleBucket(t *testing.T) {
+func TestRegressionKafScaleBucket(t *testing.T) {
 	w := &workbench{t: t, dir: t.TempDir()}
 	store := filepath.Join(w.dir, "store")
 	if err := os.CopyFS(store, os.DirFS("../../runtime/tail/testdata/kafscale")); err != nil {

@@ -147,17 +147,7 @@ func TestJointRun(t *testing.T) {
 // TestJointRuns has processes do bounded runs together while records come, and processes come and die, and leases are lost. Whoever ends
 // by itself must find everything committed that was there when it began.
 func TestJointRuns(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	for i := range uint64(30) {
-		synctest.Test(t, func(t *testing.T) {
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("seed %d, %d", seed, i)
-				}
-			})
-			jointRuns(t, rand.New(rand.NewPCG(seed, i)), i%3 == 2)
-		})
-	}
+	randomly(t, 30, func(t *testing.T, i int, r *rand.Rand) { jointRuns(t, r, i%3 == 2) })
 }
 
 func jointRuns(t *testing.T, r *rand.Rand, timed bool) {

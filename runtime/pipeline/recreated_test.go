@@ -126,58 +126,49 @@ func TestRecreatedBeforeWorkers(t *testing.T) {
 // TestRecreatedWorkers deletes a topic and makes it again while workers come and end, leases are lost, and records come: every offset of every
 // life is in the table once. Workers do not die here: what a topic that is deleted has left when its reader dies, nobody needs to read.
 func TestRecreatedWorkers(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	for i := range uint64(30) {
-		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, i))
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("seed %d, %d", seed, i)
-				}
-			})
-			c := newCrew(t)
-			c.slow = time.Duration(r.IntN(3)) * 100 * time.Millisecond
-			l := newLifeLog(t, c)
-			pause := func() { time.Sleep(time.Duration(r.Int64N(int64(3*time.Second))) * time.Duration(r.IntN(2))) }
-			var live []*crewProcess
-			for range 2 {
+	randomly(t, 30, func(t *testing.T, _ int, r *rand.Rand) {
+		c := newCrew(t)
+		c.slow = time.Duration(r.IntN(3)) * 100 * time.Millisecond
+		l := newLifeLog(t, c)
+		pause := func() { time.Sleep(time.Duration(r.Int64N(int64(3*time.Second))) * time.Duration(r.IntN(2))) }
+		var live []*crewProcess
+		for range 2 {
+			live = append(live, c.start(false))
+		}
+		for range 30 {
+			for range r.IntN(8) {
+				l.add(uint32(r.IntN(2)), r.IntN(10))
+			}
+			switch r.IntN(8) {
+			case 0:
+				n := r.IntN(len(live))
+				live[n].stop()
+				live = append(live[:n], live[n+1:]...)
+			case 1:
+				c.leases.SetAway(true)
+			case 2:
+				c.leases.Wipe()
+			case 3, 4:
+				l.remove(pause)
+				l.create()
+			case 5:
+				l.journals[r.IntN(2)].Append(t, nil)
+			}
+			if len(live) < 2 {
 				live = append(live, c.start(false))
 			}
-			for range 30 {
-				for range r.IntN(8) {
-					l.add(uint32(r.IntN(2)), r.IntN(10))
-				}
-				switch r.IntN(8) {
-				case 0:
-					n := r.IntN(len(live))
-					live[n].stop()
-					live = append(live[:n], live[n+1:]...)
-				case 1:
-					c.leases.SetAway(true)
-				case 2:
-					c.leases.Wipe()
-				case 3, 4:
-					l.remove(pause)
-					l.create()
-				case 5:
-					l.journals[r.IntN(2)].Append(t, nil)
-				}
-				if len(live) < 2 {
-					live = append(live, c.start(false))
-				}
-				pause()
-				if r.IntN(3) == 0 {
-					c.leases.SetAway(false)
-				}
+			pause()
+			if r.IntN(3) == 0 {
+				c.leases.SetAway(false)
 			}
-			c.leases.SetAway(false)
-			time.Sleep(2 * time.Minute)
-			for _, p := range live {
-				p.stop()
-			}
-			l.want(c.lake.table("db.events"))
-		})
-	}
+		}
+		c.leases.SetAway(false)
+		time.Sleep(2 * time.Minute)
+		for _, p := range live {
+			p.stop()
+		}
+		l.want(c.lake.table("db.events"))
+	})
 }
 
 // TestRegressionEndedTopicInSharedObjects begins again when the checkpoint says that a topic has ended, of which records lie in objects that are

@@ -245,63 +245,54 @@ func TestRoutedFaults(t *testing.T) {
 
 // TestRoutedRandomFaults lets operations on tables fail now and then while a job works.
 func TestRoutedRandomFaults(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	for i := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, i))
-			defer func() {
-				if t.Failed() {
-					t.Logf("seed %d, %d", seed, i)
-				}
-			}()
-			store, l := blob.NewMemory(nil), newLake(t)
-			w := tailtest.Journal{Store: store}
-			w.Append(t, []kfs.Entry{cluster, events})
-			var mu sync.Mutex
-			passing := errors.New("passing")
-			l.fault = func(string) (before, after error) {
-				mu.Lock()
-				defer mu.Unlock()
-				switch r.IntN(20) {
-				case 0:
-					return passing, nil
-				case 1:
-					return nil, passing
-				}
-				return nil, nil
+	randomly(t, 20, func(t *testing.T, _ int, r *rand.Rand) {
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events})
+		var mu sync.Mutex
+		passing := errors.New("passing")
+		l.fault = func(string) (before, after error) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch r.IntN(20) {
+			case 0:
+				return passing, nil
+			case 1:
+				return nil, passing
 			}
-			cfg := testConfig(t, store, l)
-			_, stop := start(t, routed(t, cfg, l, "db.{topic}_{field:k}", 10))
-			var kinds [2][]string
-			for range 30 {
-				var records []tailtest.Records
-				for p := range kinds {
-					mu.Lock()
-					some := make([]string, r.IntN(4))
-					for i := range some {
-						some[i] = []string{"a", "a", "a", "b", "b", "c", "d", ""}[r.IntN(8)]
-					}
-					mu.Unlock()
-					kinds[p] = append(kinds[p], some...)
-					if len(some) > 0 {
-						records = append(records, of(int32(p), some...))
-					}
-				}
-				w.Append(t, nil, records...)
-				time.Sleep(time.Second)
-			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
-			l.fault = nil
-			if err := run(t, routed(t, cfg, l, "db.{topic}_{field:k}", 10)); err != nil {
-				t.Fatal(err)
-			}
+			return nil, nil
+		}
+		cfg := testConfig(t, store, l)
+		_, stop := start(t, routed(t, cfg, l, "db.{topic}_{field:k}", 10))
+		var kinds [2][]string
+		for range 30 {
+			var records []tailtest.Records
 			for p := range kinds {
-				wantKinds(t, l, int32(p), kinds[p])
+				mu.Lock()
+				some := make([]string, r.IntN(4))
+				for i := range some {
+					some[i] = []string{"a", "a", "a", "b", "b", "c", "d", ""}[r.IntN(8)]
+				}
+				mu.Unlock()
+				kinds[p] = append(kinds[p], some...)
+				if len(some) > 0 {
+					records = append(records, of(int32(p), some...))
+				}
 			}
-		})
-	}
+			w.Append(t, nil, records...)
+			time.Sleep(time.Second)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		l.fault = nil
+		if err := run(t, routed(t, cfg, l, "db.{topic}_{field:k}", 10)); err != nil {
+			t.Fatal(err)
+		}
+		for p := range kinds {
+			wantKinds(t, l, int32(p), kinds[p])
+		}
+	})
 }
 
 // TestRoutedSeldomTables: a table that gets no rows is told of it once a minute, not with every commit, and at the end.

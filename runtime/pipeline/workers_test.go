@@ -229,85 +229,76 @@ func (f *fakeTable) count() int {
 // TestRoutedWorkers has several processes share a job whose records name their tables, while processes die, end and come, leases are lost,
 // and one takes itself for the only one.
 func TestRoutedWorkers(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	for i := range uint64(10) {
-		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, i))
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("seed %d, %d", seed, i)
+	randomly(t, 10, func(t *testing.T, _ int, r *rand.Rand) {
+		c := newCrew(t)
+		c.config = func(cfg Config, open openLabelled) Config {
+			return routedBy(t, cfg, c.lake, "db.{topic}_{field:k}", 20, open)
+		}
+		w := tailtest.Journal{Store: c.store}
+		w.Append(t, []kfs.Entry{cluster, events})
+		var kinds [4][]string
+		produce := func(most int) {
+			var records []tailtest.Records
+			for p := range kinds {
+				some := make([]string, r.IntN(4))
+				for i := range some {
+					some[i] = []string{"", "a", "a", "a", "b", "b", "c", "d", "e", "f", "g", "h"}[r.IntN(most)]
 				}
-			})
-			c := newCrew(t)
-			c.config = func(cfg Config, open openLabelled) Config {
-				return routedBy(t, cfg, c.lake, "db.{topic}_{field:k}", 20, open)
-			}
-			w := tailtest.Journal{Store: c.store}
-			w.Append(t, []kfs.Entry{cluster, events})
-			var kinds [4][]string
-			produce := func(most int) {
-				var records []tailtest.Records
-				for p := range kinds {
-					some := make([]string, r.IntN(4))
-					for i := range some {
-						some[i] = []string{"", "a", "a", "a", "b", "b", "c", "d", "e", "f", "g", "h"}[r.IntN(most)]
-					}
-					kinds[p] = append(kinds[p], some...)
-					if len(some) > 0 {
-						records = append(records, of(int32(p), some...))
-					}
+				kinds[p] = append(kinds[p], some...)
+				if len(some) > 0 {
+					records = append(records, of(int32(p), some...))
 				}
-				w.Append(t, nil, records...)
 			}
-			for range 3 {
+			w.Append(t, nil, records...)
+		}
+		for range 3 {
+			c.start(false)
+		}
+		live := func() (all []*crewProcess) {
+			for _, p := range c.all {
+				select {
+				case <-p.done:
+				default:
+					all = append(all, p)
+				}
+			}
+			return all
+		}
+		for step := range 40 {
+			produce(min(12, 4+step/3)) // kinds come while it goes on
+			time.Sleep(time.Duration(r.Int64N(int64(3 * time.Second))))
+			all := live()
+			switch p := all[r.IntN(len(all))]; r.IntN(12) {
+			case 0:
+				p.kill()
+			case 1:
+				p.stop()
+			case 2:
+				c.leases.SetAway(true)
+			case 3:
+				c.leases.Wipe()
+			case 4:
+				c.start(true)
+			}
+			if r.IntN(3) == 0 {
+				c.leases.SetAway(false)
+			}
+			if len(live()) < 3 {
 				c.start(false)
 			}
-			live := func() (all []*crewProcess) {
-				for _, p := range c.all {
-					select {
-					case <-p.done:
-					default:
-						all = append(all, p)
-					}
-				}
-				return all
-			}
-			for step := range 40 {
-				produce(min(12, 4+step/3)) // kinds come while it goes on
-				time.Sleep(time.Duration(r.Int64N(int64(3 * time.Second))))
-				all := live()
-				switch p := all[r.IntN(len(all))]; r.IntN(12) {
-				case 0:
-					p.kill()
-				case 1:
-					p.stop()
-				case 2:
-					c.leases.SetAway(true)
-				case 3:
-					c.leases.Wipe()
-				case 4:
-					c.start(true)
-				}
-				if r.IntN(3) == 0 {
-					c.leases.SetAway(false)
-				}
-				if len(live()) < 3 {
-					c.start(false)
-				}
-			}
-			c.leases.SetAway(false)
-			time.Sleep(time.Minute)
-			for _, p := range live() {
-				p.stop()
-			}
-			if err := run(t, routed(t, testConfig(t, c.store, c.lake), c.lake, "db.{topic}_{field:k}", 20)); err != nil {
-				t.Fatal(err)
-			}
-			for p := range kinds {
-				wantKinds(t, c.lake, int32(p), kinds[p])
-			}
-		})
-	}
+		}
+		c.leases.SetAway(false)
+		time.Sleep(time.Minute)
+		for _, p := range live() {
+			p.stop()
+		}
+		if err := run(t, routed(t, testConfig(t, c.store, c.lake), c.lake, "db.{topic}_{field:k}", 20)); err != nil {
+			t.Fatal(err)
+		}
+		for p := range kinds {
+			wantKinds(t, c.lake, int32(p), kinds[p])
+		}
+	})
 }
 
 // TestRoutedWorkersShare has two processes commit through one for each table.

@@ -195,6 +195,7 @@ func TestClaimsOfTwo(t *testing.T) {
 		{"all that is free is claimed", viewed{map[string]set{}, 0}, []effect{put{p(0, 1, 2, 3), 1}}},
 		{"and read when nobody else claims it", viewed{map[string]set{"a": p(0, 1, 2, 3)}, 1}, []effect{share{1, p(0, 1, 2, 3)}}},
 		{"another gets the half", viewed{map[string]set{"a": p(0, 1, 2, 3), "b": p()}, 1}, []effect{share{2, p(0, 1)}}},
+		{"which is not free while only what came before is settled", settled{1}, nil},
 		{"which is free when it is settled", settled{2}, []effect{put{p(0, 1), 2}}},
 		{"b claims it", viewed{map[string]set{"a": p(0, 1), "b": p(2, 3)}, 2}, nil},
 		{"b is gone", viewed{map[string]set{"a": p(0, 1)}, 2}, []effect{put{p(0, 1, 2, 3), 3}}},

@@ -436,6 +436,32 @@ func TestEtcdAway(t *testing.T) {
 	})
 }
 
+// TestKeyOfAnEndedSession shows a worker its key of a session that has ended, which etcd has for a moment still: what it claims there, others may
+// claim as soon as it goes, so nothing is read for it.
+func TestKeyOfAnEndedSession(t *testing.T) {
+	m, err := New(Config{Job: "job", Leases: lease.NewMemory().Service("/", 0), Store: blob.NewMemory(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(session string) {
+		m.session = session
+		m.claims.step(opened{})
+	}
+	see := func(want bool) {
+		t.Helper()
+		m.seeWorkers(map[string]string{m.id: m.workerValue})
+		if _, reads, _ := m.Share(); reads(kfs.PartitionID{Topic: topicOf(1)}) != want {
+			t.Errorf("in session %s, after key %s: the partition is read: %t, want %t", m.session, m.workerValue, !want, want)
+		}
+	}
+	begin("first")
+	m.Found(topicOf(1), 1)
+	m.seeWorkers(nil)
+	begin("second")
+	see(false)
+	see(true) // the claim was put again
+}
+
 // TestGroupsThatDoNotArrive shows that a worker commits itself what the store does not take, or the committer cannot read.
 func TestGroupsThatDoNotArrive(t *testing.T) {
 	for _, verb := range []string{blobtest.Put, blobtest.Get, blobtest.Delete} {

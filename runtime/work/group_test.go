@@ -2,11 +2,15 @@ package work
 
 import (
 	"bytes"
+	"cmp"
+	"hash/crc32"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/kfs"
+	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/processor"
 )
 
@@ -65,6 +69,38 @@ func TestGroupIsRefused(t *testing.T) {
 		change(g)
 		if _, err := g.encode(); err == nil {
 			t.Errorf("%s: the group is written", name)
+		}
+	}
+}
+
+// TestGroupOfAnother has a committer read groups that are not what their worker has announced, or not of its own job, configuration or table.
+func TestGroupOfAnother(t *testing.T) {
+	for name, change := range map[string]func(g *group, h *handed){
+		"":                      func(*group, *handed) {},
+		"other bytes":           func(_ *group, h *handed) { h.CRC++ },
+		"another size":          func(_ *group, h *handed) { h.Size++ },
+		"another job":           func(g *group, _ *handed) { g.job = "other" },
+		"another configuration": func(g *group, _ *handed) { g.config = "other" },
+		"another table":         func(g *group, _ *handed) { g.table = "default.other" },
+	} {
+		m, err := New(Config{Job: "job", Hash: "config", Leases: lease.NewMemory().Service("/", 0), Store: blob.NewMemory(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := groupFor(0, 10, 20)
+		g.config = "config"
+		h := handed{ID: "id", Table: g.table}
+		change(g, &h)
+		object, err := g.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Size, h.CRC = h.Size+int64(len(object)), h.CRC+crc32.Checksum(object, castagnoli)
+		if _, err := m.cfg.Store.Put(t.Context(), groupKey("job", "worker", h.ID), object, true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.readGroup(t.Context(), take{groupRef{"worker", h.ID}, h}); (err == nil) != (name == "") {
+			t.Errorf("%s: the group is read with %v", cmp.Or(name, "as it was announced"), err)
 		}
 	}
 }

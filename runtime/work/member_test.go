@@ -436,6 +436,33 @@ func TestEtcdAway(t *testing.T) {
 	})
 }
 
+// TestGroupsElsewhere brings groups to the committer that do not begin where the table stands, by way of the store and its own: the worker learns that
+// the table has moved, never that they are committed, and no row of them is there.
+func TestGroupsElsewhere(t *testing.T) {
+	inBubble(t, func(c *crew) {
+		c.join()
+		c.join()
+		time.Sleep(5 * time.Minute)
+		if at := c.position(); at != 1000 {
+			c.t.Fatalf("the table stands at %d", at)
+		}
+		by, other := c.committer()
+		for _, n := range []int{by, other} {
+			for _, from := range []int64{990, 1010} {
+				g := groupFor(0, from, from+10)
+				g.staged[0].Data = []byte(`{"Rows": [5000]}`)
+				err := c.members[n].commit(c.t.Context(), g.table, &fakeSink{c.table, n}, g.from, g.to, g.staged)
+				if !errors.Is(err, processor.ErrMoved) {
+					c.t.Errorf("worker %d, whose committer is worker %d: a group from %d on ends with %v, want %v", n, by, from, err, processor.ErrMoved)
+				}
+			}
+		}
+		if n := c.handed(other, moved); n != 2 {
+			c.t.Errorf("the committer has said of %d groups that the table has moved, want 2", n)
+		}
+	})
+}
+
 // TestKeyOfAnEndedSession shows a worker its key of a session that has ended, which etcd has for a moment still: what it claims there, others may
 // claim as soon as it goes, so nothing is read for it.
 func TestKeyOfAnEndedSession(t *testing.T) {

@@ -47,6 +47,7 @@ func Suite(t *testing.T, open func(t *testing.T) catalog.Client) {
 	t.Run("a branch beside main", func(t *testing.T) { testAside(t, open(t)) })
 	t.Run("pauses", func(t *testing.T) { testPauses(t, open(t)) })
 	t.Run("probes", func(t *testing.T) { testProbes(t, open(t)) })
+	t.Run("a loss", func(t *testing.T) { testLoss(t, open) })
 	t.Run("faults", func(t *testing.T) { testFaults(t, open) })
 }
 

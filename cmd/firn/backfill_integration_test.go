@@ -96,6 +96,9 @@ commit: {freshness: 100ms, file_size: 128KiB}
 		if _, err := os.Stat(filepath.Join(folder, "store", "jobs", "orders.backfill."+id+".json")); err == nil {
 			t.Errorf("retention still waits for the backfill %s", id)
 		}
+		if _, err := os.Stat(filepath.Join(folder, "store", "jobs", "orders", "backfill-"+id+".json")); err == nil {
+			t.Errorf("other backfills still wait for the backfill %s", id)
+		}
 	}
 	acknowledged := p.stop(t)
 	at.stop(t)

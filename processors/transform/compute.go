@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -180,6 +181,6 @@ func (c *compute) Columns(in *arrow.Schema, complete bool) (*arrow.Schema, error
 
 func (c *compute) Origin(table *arrow.Schema) *arrow.Schema {
 	return without(table.Fields(), func(p schema.Path) bool {
-		return len(p) == 1 && slices.ContainsFunc(c.columns, func(column computed) bool { return column.name == p[0] })
+		return len(p) == 1 && slices.ContainsFunc(c.columns, func(column computed) bool { return strings.EqualFold(column.name, p[0]) })
 	}).schema()
 }

@@ -63,14 +63,14 @@ func (r *rebuilding) set(in []int, f arrow.Field, typ schema.Type, value func(ro
 	}, b.AppendEmptyValue)
 	column := b.NewArray()
 	fields := setField(r.fields, in, f)
-	i := len(r.fields)
+	var i int
 	if len(in) > 0 {
 		i = in[0]
 		member := column
 		defer member.Release()
 		column = setMember(r.arrays[i].(*array.Struct), fields[i].Type, in[1:], f.Name, member, r.mem)
-	} else if at := slices.IndexFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }); at < i {
-		i = at
+	} else {
+		i = placeOf(fields, f.Name)
 	}
 	if r.fields = fields; i == len(r.arrays) {
 		r.arrays = append(r.arrays, column)
@@ -132,8 +132,7 @@ func (r *rebuilding) each(why reason, try func(row int) error, pass func()) {
 
 // remove leaves a column out, if it is there.
 func (r *rebuilding) remove(name string) {
-	i := slices.IndexFunc(r.fields, func(f arrow.Field) bool { return f.Name == name })
-	if i >= 0 {
+	if i := placeOf(r.fields, name); i >= 0 {
 		r.arrays[i].Release()
 		r.fields, r.arrays = slices.Delete(r.fields, i, i+1), slices.Delete(r.arrays, i, i+1)
 	}

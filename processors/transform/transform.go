@@ -39,6 +39,7 @@ package transform
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -88,11 +89,21 @@ func setField(fields []arrow.Field, in []int, f arrow.Field) []arrow.Field {
 		fields[in[0]].Type = arrow.StructOf(setField(inner, in[1:], f)...)
 		return fields
 	}
-	if i := slices.IndexFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }); i >= 0 {
+	if i := placeOf(fields, f.Name); i >= 0 {
 		fields[i] = f
 		return fields
 	}
 	return append(fields, f)
+}
+
+// placeOf is the place of the field of a name, -1 if there is none. A name that differs in case only is the same, unless both are there: engines
+// compare names without case.
+func placeOf(fields []arrow.Field, name string) int {
+	i := slices.IndexFunc(fields, func(f arrow.Field) bool { return f.Name == name })
+	if i < 0 {
+		i = slices.IndexFunc(fields, func(f arrow.Field) bool { return strings.EqualFold(f.Name, name) })
+	}
+	return i
 }
 
 // offset is the offset of a row's record.

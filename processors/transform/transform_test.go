@@ -156,6 +156,7 @@ func TestTransforms(t *testing.T) {
 		{"timestamp", "{field: name}", []string{`{"name":"2026-01-31T13:00:00+01:00"}`, `{"name":"noon"}`}, `10:{"name":"2026-01-31T12:00:00Z"}`,
 			`11 cast_failed: column name: "noon" is no timestamptz`},
 		{"timestamp", "{field: name, unit: ns}", []string{`{"name":"1769860800000001999"}`}, `10:{"name":"2026-01-31T12:00:00.000001Z"}`, ""},
+		{"timestamp", "{field: id, unit: s, column: AT}", []string{`{"id":1769860800,"at":"2025-01-01T00:00:00Z"}`}, `10:{"AT":"2026-01-31T12:00:00Z","id":1769860800}`, ""},
 		{"timestamp", "{field: nothing, column: event_time}", []string{`{"id":1}`}, `10:{"id":1}`, ""},
 
 		{"filter", "id > 1", []string{`{"id":1}`, `{"id":2}`, `{}`}, `11:{"id":2}`, ""},
@@ -174,6 +175,8 @@ func TestTransforms(t *testing.T) {
 			`10:{"at":"2026-01-31T12:00:00Z"}`, ""},
 		{"filter", "row.`user-id` == 7", []string{`{"user-id":7}`, `{"user-id":8}`}, `10:{"user-id":7}`, ""},
 		{"filter", `kafka_headers.exists(h, h.key == "tenant" && h.value == b"a") && kafka_key == "k1"`, []string{`{"id":1}`, `{"id":2}`}, `11:{"id":2}`, ""},
+		{"compute", "{NAME: string(id), other: name}", []string{`{"id":1,"name":"a"}`}, `10:{"NAME":"1","id":1,"other":"a"}`, ""},
+		{"compute", "{NAME: 'null'}", []string{`{"id":1,"name":"a"}`}, `10:{"id":1}`, ""},
 		// A null that decided nothing hides no error.
 		{"filter", "nothing == null && 10 / id > 1", []string{`{"id":0}`, `{"id":5}`, `{}`}, `11:{"id":5}`,
 			`10 expression_failed: filter "nothing == null && 10 / id > 1": division by zero`},

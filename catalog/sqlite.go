@@ -26,7 +26,7 @@ func openSQL(ctx context.Context, name string, props map[string]string) (*Catalo
 
 func checkSQL(props map[string]string) error {
 	if uri := props["uri"]; !strings.HasPrefix(uri, "sqlite:") {
-		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", uri)
+		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", withoutPassword(uri))
 	}
 	return checkSQLite(props)
 }
@@ -99,9 +99,17 @@ func sqlitePath(uri string) (string, error) {
 		path = rest
 	}
 	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", uri)
+		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", withoutPassword(uri))
 	}
 	return filepath.Clean(path), nil
+}
+
+// withoutPassword is a URL as messages may have it.
+func withoutPassword(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
 }
 
 // warehouseLocation is the warehouse as an absolute location with a scheme: engines resolve relative ones differently.

@@ -33,9 +33,9 @@ there when it began, and with 1 if any of it has halted. Runs with another --unt
 	c.Flags().StringVar(&http, "http", "", "`address` for /healthz, /readyz and /metrics (default off)")
 	c.Flags().StringSliceVar(&etcd, "etcd", nil, "`addresses` of etcd, host:port, separated by commas: processes with the same job share its work")
 	metrics := newMetrics()
-	c.PreRunE = func(*cobra.Command, []string) (err error) {
+	c.PreRunE = func(c *cobra.Command, _ []string) (err error) {
 		runner.Logger, runner.Metrics = p.logger, metrics
-		if len(etcd) > 0 {
+		if check, _ := c.Flags().GetBool("check"); len(etcd) > 0 && !check {
 			runner.Leases, _, err = dialLeases(etcd, etcdPrefix)
 		}
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
 
+	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/runtime/plugin"
 )
 
@@ -24,6 +25,9 @@ type partitionField struct {
 // CheckTable says what is wrong with a table that a job file describes, as far as that is known without a catalog. columns are those that
 // the table would have, nil if they are not known.
 func CheckTable(t plugin.Table, columns *arrow.Schema) error {
+	if _, err := catalog.ParseIdentifier(t.Name); err != nil {
+		return err
+	}
 	for _, expression := range t.Partition {
 		if _, err := parsePartition(expression); err != nil {
 			return err

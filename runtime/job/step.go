@@ -55,6 +55,10 @@ func (j *Job) checkSteps(known plugin.Transforms) error {
 	var errs []error
 	for i := range j.Transform {
 		s := &j.Transform[i]
+		if s.token == nil { // null
+			errs = append(errs, &fault{key: fmt.Sprintf("transform[%d]", i), err: errors.New("transforms are written as one key with its settings, like drop: [password]")})
+			continue
+		}
 		kind, ok := known[s.Kind]
 		if !ok {
 			names := slices.Sorted(maps.Keys(known))

@@ -29,6 +29,9 @@ type Config struct {
 func ParseURL(text string) (Config, error) {
 	var cfg Config
 	u, err := url.Parse(text)
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		err = failed.Err // without the text, where somebody may have put credentials
+	}
 	if err != nil {
 		return cfg, fmt.Errorf("store URL: %w", err)
 	}

@@ -136,7 +136,9 @@ func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulati
 func simulate(t *testing.T, seed uint64, m mistake, verbose bool) (s *simulation) {
 	// Where one thing wakes several goroutines they run one after the other, always in the same order.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	// The collector stops whoever runs and lets others go first, so it has to wait until a seed has ended.
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	synctest.Test(t, func(t *testing.T) {
 		s = newSimulation(t, seed, m, verbose)
 		defer s.end()

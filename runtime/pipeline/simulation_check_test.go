@@ -141,6 +141,7 @@ func (s *simulation) landed(t *simTable) {
 	head := t.now().CurrentSnapshot()
 	if head.Summary.Properties["firn.receipt"] != "" {
 		s.Commits++
+		s.checkLineage(t)
 	}
 	for _, path := range s.lake.filesOf(head) {
 		if f, err := s.lake.files.Open(path); err != nil {
@@ -158,7 +159,6 @@ func (s *simulation) landed(t *simTable) {
 func (s *simulation) checkTable(t *simTable) {
 	next, first := s.position(t.now())
 	rows := s.headRows(t)
-	s.checkLineage(t)
 	if t.name == simLetters {
 		s.checkLetters(t, rows, next)
 		return

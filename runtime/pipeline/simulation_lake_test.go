@@ -49,7 +49,7 @@ type simTable struct {
 	rolledBack bool                            // and it was not rolled forward
 	lost       []string                        // the data files that it had before a rollback; they stay
 	refill     bool                            // a person has decided that it is filled again from there
-	lineage    string                          // that it is filled from
+	lineage    kfs.TopicID                     // that it is filled from
 	before     map[kfs.PartitionID][]simRecord // of partitions: what it was filled from, where the log does not hold that any more
 	rows       simRows                         // of its branch when that was looked at last,
 	rowsOf     int64                           // which ended at this snapshot

@@ -25,6 +25,7 @@ type simRecord struct {
 // simLog is the log that the job reads: two journals, and what is true of them.
 type simLog struct {
 	s        *simulation
+	lineage  kfs.TopicID
 	topics   []*simTopic
 	journals []*tailtest.Journal
 	truth    map[kfs.PartitionID][]simRecord
@@ -45,12 +46,12 @@ type simGrave struct {
 }
 
 func newSimLog(s *simulation) *simLog {
-	l := &simLog{s: s, topics: []*simTopic{newSimTopic("events", 1, 0, 1), newSimTopic("orders", 1, 0)}, truth: map[kfs.PartitionID][]simRecord{},
+	l := &simLog{s: s, lineage: kfs.TopicID{8}, topics: []*simTopic{newSimTopic("events", 1, 0, 1), newSimTopic("orders", 1, 0)}, truth: map[kfs.PartitionID][]simRecord{},
 		starts: map[kfs.PartitionID]int64{}, begins: map[kfs.PartitionID]int64{}, settled: map[kfs.PartitionID]int{}, released: make([]uint64, 2), finished: map[kfs.PartitionID]bool{}}
 	for k := range uint32(2) {
 		l.journals = append(l.journals, &tailtest.Journal{Store: s.store, Number: k})
 	}
-	l.journals[0].Append(s.t, []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{9}, Lineage: kfs.TopicID{8}, Journals: 2}, l.topics[0].Topic, l.topics[1].Topic})
+	l.journals[0].Append(s.t, []kfs.Entry{kfs.Cluster{ID: kfs.TopicID{9}, Lineage: l.lineage, Journals: 2}, l.topics[0].Topic, l.topics[1].Topic})
 	l.journals[1].Append(s.t, nil)
 	return l
 }

@@ -21,6 +21,7 @@ public final class RestServer {
             "catalog-impl", "org.apache.iceberg.jdbc.JdbcCatalog",
             "jdbc.schema-version", "V1",
             "uri", "jdbc:sqlite:" + dir + "/catalog.db",
+            "clients", "1", // of SQLite, whose connections lock each other out
             "warehouse", "file://" + dir + "/warehouse");
     Catalog catalog = CatalogUtil.buildIcebergCatalog("served", properties, new Configuration());
     var adapter = new RESTServerCatalogAdapter(new RESTCatalogServer.CatalogContext(catalog, properties));

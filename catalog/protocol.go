@@ -236,7 +236,7 @@ func (a *attempt) admit() effect {
 		}
 		return a.stop(&HaltError{
 			Reason: fmt.Sprintf("the table's position of source %s went back from %d to %d: the table was rolled back, or the catalog lost a commit", source, before, now),
-			Decide: "roll the table forward; or, to bring the rows in again, " + forget(a.job),
+			Decide: "roll the table forward and start the job again; or, to bring the rows in again, " + forget(a.job),
 		})
 	}
 	if source, at, ok := a.pos.admits(a.ranges); !ok {

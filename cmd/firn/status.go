@@ -309,7 +309,7 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 	}
 	err := printTable(out, "JOB\tTABLE\tLAG\tBEHIND\tFRESHNESS\tLAST COMMIT\tROWS\tDEAD LETTERS", rows, func(w io.Writer, r row) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\n", r.job, r.table.Table, r.table.Lag, seconds(r.table.Behind), seconds(r.table.Freshness),
-			cmp.Or(ago(r.table.Commit), "never"), orUnknown(r.table.Rows), r.table.DeadLetters)
+			r.table.lastCommit(), orUnknown(r.table.Rows), r.table.DeadLetters)
 	})
 	if err == nil && partitions {
 		for _, r := range rows {
@@ -378,6 +378,14 @@ func seconds(s float64) string {
 }
 
 // ago writes how long ago something was; "" if it never was.
+// lastCommit is how long ago rows were committed, as people read it; what has expired with its snapshot is not known.
+func (t *tableStatus) lastCommit() string {
+	if t.Commit < 0 && t.Rows == 0 {
+		return "never"
+	}
+	return cmp.Or(ago(t.Commit), "-")
+}
+
 func ago(s float64) string {
 	if s < 0 {
 		return ""

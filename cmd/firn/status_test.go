@@ -45,6 +45,24 @@ func TestDeadLettersAlone(t *testing.T) {
 	}
 }
 
+// TestLastCommit: where snapshots have expired, that of the last commit of rows too, nothing tells when it was; never is where there are no rows.
+func TestLastCommit(t *testing.T) {
+	for _, c := range []struct {
+		status tableStatus
+		want   string
+	}{
+		{tableStatus{Commit: -1}, "never"},
+		{tableStatus{Commit: -1, Rows: 3}, "-"},
+		{tableStatus{Commit: -1, Rows: -1}, "-"},
+		{tableStatus{Commit: 2, Rows: 3}, "2s ago"},
+		{tableStatus{Commit: 2}, "2s ago"},
+	} {
+		if got := c.status.lastCommit(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.status, got, c.want)
+		}
+	}
+}
+
 // TestLooksWhereThereIsNoCatalog: who gives the folder of another catalog, or none, is told so, and not that all tables are gone; and none is made.
 func TestLooksWhereThereIsNoCatalog(t *testing.T) {
 	w := newWorkbench(t)

@@ -84,8 +84,25 @@ func JobKey(job string) string {
 
 // JobConfigKey is the key of the part of a job's file that decides what records become, by its hash. job is as for JobKey.
 func JobConfigKey(job, hash string) string {
+	return JobConfigsPrefix(job) + hash + ".json"
+}
+
+// JobConfigsPrefix is what the keys of JobConfigKey for a job begin with. job is as for JobKey.
+func JobConfigsPrefix(job string) string {
 	mustBeName(job)
-	return JobsPrefix + job + "/config-" + hash + ".json"
+	return JobsPrefix + job + "/config-"
+}
+
+// ParseJobConfigKey gives the job and the hash of a key that JobConfigKey makes; false if it makes no such key.
+func ParseJobConfigKey(key string) (job, hash string, ok bool) {
+	rest, ok := strings.CutPrefix(key, JobsPrefix)
+	if !ok {
+		return "", "", false
+	}
+	job, name, _ := strings.Cut(rest, "/")
+	name, configs := strings.CutPrefix(name, "config-")
+	hash, ok = strings.CutSuffix(name, ".json")
+	return job, hash, ok && configs && ValidateTopicName(job) == nil && !strings.Contains(hash, "/")
 }
 
 // BackfillsPrefix is what the keys of what a job's backfills bring in begin with. job is as for JobKey.

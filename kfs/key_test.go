@@ -13,6 +13,7 @@ func TestKeys(t *testing.T) {
 		{SegmentKey(id, "a.b", 4, 99), "topics/" + id.String() + "/a.b/4/segment-00000000000000000099.kfs"},
 		{IndexKey(id, "a.b", 4, 99), "topics/" + id.String() + "/a.b/4/segment-00000000000000000099.index"},
 		{JobKey("events"), "jobs/events.json"},
+		{JobConfigKey("a.b", "0f"), "jobs/a.b/config-0f.json"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("key %q, want %q", tc.got, tc.want)
@@ -34,11 +35,15 @@ func TestParseKeys(t *testing.T) {
 	if i, n, p, b, ok := ParseSegmentKey(SegmentKey(id, "t", 7, 8)); !ok || i != id || n != "t" || p != 7 || b != 8 {
 		t.Error(i, n, p, b, ok)
 	}
+	if j, h, ok := ParseJobConfigKey(JobConfigKey("a.b", "0f")); !ok || j != "a.b" || h != "0f" {
+		t.Error(j, h, ok)
+	}
 	parsers := map[string]func(string) bool{
 		"object":     func(k string) bool { _, _, ok := ParseObjectKey(k); return ok },
 		"checkpoint": func(k string) bool { _, _, ok := ParseCheckpointKey(k); return ok },
 		"page":       func(k string) bool { _, _, _, ok := ParsePageKey(k); return ok },
 		"segment":    func(k string) bool { _, _, _, _, ok := ParseSegmentKey(k); return ok },
+		"job config": func(k string) bool { _, _, ok := ParseJobConfigKey(k); return ok },
 	}
 	topic := "topics/" + id.String()
 	for _, key := range []string{
@@ -49,6 +54,7 @@ func TestParseKeys(t *testing.T) {
 		topic + "/t/07/segment-00000000000000000008.kfs", topic + "/t/-1/segment-00000000000000000008.kfs",
 		topic + "/../1/segment-00000000000000000008.kfs", topic + "/t/1/segment-00000000000000000008.index",
 		topic + "/t/1/segment-18446744073709551615.kfs", topic + "=/t/1/segment-00000000000000000008.kfs", topic + "/t/2147483648/segment-00000000000000000008.kfs",
+		"jobs/a.json", "jobs/a/config-0f", "jobs/a/0f.json", "jobs/config-0f.json", "jobs/../config-0f.json", "jobs/a/b/config-0f.json", "jobs/a/config-0/f.json",
 	} {
 		for name, parse := range parsers {
 			if parse(key) {

@@ -163,7 +163,10 @@ func (p *program) runBackfill(ctx context.Context, b *backfill, settings host.Se
 }
 
 // name is where the store knows the backfill.
-func (b *backfill) name() string { return b.tables.job.Name + ".backfill." + b.id }
+func (b *backfill) name() string { return backfillsName(b.tables.job.Name) + b.id }
+
+// backfillsName is what the names that backfills of a job have in the store begin with.
+func backfillsName(job string) string { return job + ".backfill." }
 
 // release takes away what holds records of the log against retention, under a name beside the job.
 func (j *jobTables) release(ctx context.Context, name string) error {

@@ -164,6 +164,12 @@ func TestVerifyRoutedTables(t *testing.T) {
 	if err := w.run(misled); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := w.verified(routedJob, "--deep"); err != nil {
+		t.Errorf("a job that left records out before: %v\n%s", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(w.dir, "store", "jobs", "shop")); err != nil { // nothing tells of that file any more
+		t.Fatal(err)
+	}
 	for _, arguments := range [][]string{nil, {"--deep"}} {
 		out, err := w.verified(routedJob, arguments...)
 		if err == nil || !strings.Contains(out, "WRONG: missing") || strings.Count(out, "WRONG") != 1 {

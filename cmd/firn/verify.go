@@ -36,7 +36,8 @@ manifests only, asks no broker, and may run beside the job. --deep reads the off
 or there twice.
 
 Rows that others have deleted are listed by snapshot and are no fault, unless --strict. Tables that were compacted, or whose
-snapshots have expired, are verified all the same; there counts take the place of receipts.
+snapshots have expired, are verified all the same; there counts take the place of receipts. So they do where the job's file, or one that the
+job had before, leaves records out, as filters do: which ones, nothing tells.
 
 Offsets that firn accept-loss has given up are listed and are no fault.
 
@@ -96,6 +97,10 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 	if err != nil {
 		return nil, err
 	}
+	whole, err := j.whole(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var errs []error
 	divisions, partly := map[string]*verify.Division{}, map[string]bool{}
 	for _, t := range append(slices.Clone(j.tables), kfs.JobTable{Table: letters}) {
@@ -103,7 +108,7 @@ func verifyJob(ctx context.Context, j *jobTables, names []string, deep, strict b
 			continue
 		}
 		cfg := verify.Config{
-			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: j.job.Whole(),
+			Catalog: j.catalog, Store: j.store, Table: t.Table, Job: j.job.Name, DeadLetters: letters, Whole: whole,
 			Deep: deep, Strict: strict, Progress: progress(t.Table),
 		}
 		name := "" // of the division that it is one of

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
@@ -70,6 +71,69 @@ errors: {policy: halt}
 			t.Errorf("%s, mended: %v\n%s", topic, err, out)
 		}
 	}
+}
+
+// TestVerifyKnowsFormerJobFiles verifies a table of a job whose file, and whose backfill's file, left records out, and does not any more. A row that is
+// gone is missed all the same.
+func TestVerifyKnowsFormerJobFiles(t *testing.T) {
+	const whole = `
+name: events
+source: {topics: [events]}
+table: {name: "lake.{topic}"}
+`
+	const filters = whole + "transform: [{filter: \"n % 2 == 0\"}]\n"
+	sound := func(t *testing.T, w *workbench, job string) {
+		t.Helper()
+		for _, arguments := range [][]string{nil, {"--deep"}} {
+			if out, err := w.verified(job, arguments...); err != nil || !strings.Contains(out, "lake.events: ok") {
+				t.Errorf("verify %v: %v\n%s", arguments, err, out)
+			}
+		}
+	}
+	t.Run("the job's", func(t *testing.T) {
+		w := newWorkbench(t)
+		events := tailtest.Topic("events", 1, 0)
+		w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"n":0}`, `{"n":1}`, `{"n":2}`))
+		if err := w.run(filters); err != nil {
+			t.Fatal(err)
+		}
+		sound(t, w, filters)
+		w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":3}`, `{"n":4}`))
+		if err := w.run(whole); err != nil {
+			t.Fatal(err)
+		}
+		w.want("lake.events", map[int64]string{0: `{"n":0}`, 2: `{"n":2}`, 3: `{"n":3}`, 4: `{"n":4}`})
+		sound(t, w, whole)
+		if err := os.Remove(w.files("events", "*.parquet")[0]); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := w.verified(whole, "--deep"); err == nil || !strings.Contains(out, "WRONG: missing: ") {
+			t.Errorf("a data file is gone: %v\n%s", err, out)
+		}
+	})
+	t.Run("a backfill's", func(t *testing.T) {
+		w := newWorkbench(t)
+		events := tailtest.Topic("events", 1, 0)
+		at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+		w.journal.Now = func() time.Time { return at }
+		w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"n":0}`, `{"n":1}`, `{"n":2}`))
+		at = at.Add(time.Hour)
+		w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":3}`, `{"n":4}`))
+		later := func(job string) string {
+			return strings.Replace(job, "[events]", "[events], from: 2024-01-01T01:00:00Z", 1)
+		}
+		if err := w.run(later(whole)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(w.dir, "job.yaml"), []byte(later(filters)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.backfill(); err != nil {
+			t.Fatal(err)
+		}
+		w.want("lake.events", map[int64]string{0: `{"n":0}`, 2: `{"n":2}`, 3: `{"n":3}`, 4: `{"n":4}`})
+		sound(t, w, later(whole))
+	})
 }
 
 // TestVerifySeveral verifies a table that can be and one that cannot: what is known of the one is told, and that of the other nothing is known.

@@ -228,12 +228,17 @@ func openTransforms(j *job.Job, logger *slog.Logger) func(table string) ([]pipel
 	}
 }
 
-// form is how a job file that was kept makes rows of records.
-func (p *Program) form(hash string, kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
+// ReadKept reads the part of a job file that was kept under a hash: job.Reader.ParseKept tells what the result has.
+func (p *Program) ReadKept(hash string, kept []byte) (*job.Job, error) {
 	if err := job.CheckKept(hash, kept); err != nil {
 		return nil, err
 	}
-	j, err := p.reader().ParseKept(kept)
+	return p.reader().ParseKept(kept)
+}
+
+// form is how a job file that was kept makes rows of records.
+func (p *Program) form(hash string, kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
+	j, err := p.ReadKept(hash, kept)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type Config struct {
 	Job         string // the job whose table it is; its backfills are its own
 	DeadLetters string // the job's dead-letter table; "" if it has none
 	Letters     bool   // Table is the job's dead-letter table itself
-	// Whole says that the job makes a row or a dead letter of every record: it neither skips nor filters nor routes by content. Then an
+	// Whole says that the job has always made a row or a dead letter of every record: it neither skips nor filters nor routes by content. Then an
 	// offset that is neither is missing, whatever the receipts counted.
 	Whole bool
 	// Division takes what is found of the table, where the job divides records among several; it may be nil. Then Whole is false, and WholeTogether says

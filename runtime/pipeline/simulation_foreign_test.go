@@ -140,6 +140,9 @@ func (l *simLake) expire(t *simTable) error {
 
 // rollBack moves a table's branch to an older snapshot.
 func (l *simLake) rollBack(t *simTable, rng *rand.Rand) error {
+	if len(t.before) > 0 {
+		return nil // then it would not be ahead of the log any more, or not show it
+	}
 	meta := t.now()
 	ancestors, _ := icetable.AncestorsOfChecked(meta.CurrentSnapshot().SnapshotID, meta.SnapshotByID)
 	if len(ancestors) < 3 {

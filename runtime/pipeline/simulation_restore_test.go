@@ -62,9 +62,9 @@ func (s *simulation) restore(anew bool) {
 	lost, objects := s.log, s.point.objects
 	s.log, s.restored = s.point.log, true
 	s.log.records, s.log.objects = lost.records, lost.objects
-	switch s.rare.IntN(4) { // what the job has said of itself is as it was, as it is, or gone
-	case 0:
-	case 1:
+	switch n := s.rare.IntN(4); { // what the job has said of itself is as it was, as it is, or gone, but what tables still rest on
+	case n == 0:
+	case n == 1 || !anew:
 		maps.Copy(objects, s.objects("jobs/"))
 	default:
 		maps.DeleteFunc(objects, func(key string, _ []byte) bool { return strings.HasPrefix(key, "jobs/") })

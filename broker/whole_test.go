@@ -50,6 +50,8 @@ type whole struct {
 	store  *blob.Memory
 	leases *lease.Memory
 
+	holdLimit time.Duration // of the brokers
+
 	mu       sync.Mutex // guards what follows
 	brokers  map[int32]*wholeBroker
 	faults   *rand.Rand
@@ -116,7 +118,7 @@ func (w *whole) begin(id int32) {
 	b.store = blobtest.NewFault(w.store, func(op blobtest.Op) blobtest.Action { return w.fault(b, op) })
 	broker, err := New(Config{
 		ID: id, Store: b.store, Leases: w.leases.Service("firn/", 0), Listen: "127.0.0.1:0", Advertise: address(id), Journals: wholeBrokers,
-		AutoCreate: true, Partitions: 2, History: History{SettleBytes: 2000, SettleAge: 10 * time.Second}, dial: w.dial,
+		AutoCreate: true, Partitions: 2, History: History{SettleBytes: 2000, SettleAge: 10 * time.Second}, HoldLimit: w.holdLimit, dial: w.dial,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -284,7 +284,7 @@ func TestRegressionDamageAmongGood(t *testing.T) {
 		w.produce(1, 0, 0, 10)
 		m, object := w.journal.Seal(t, nil, tailtest.Values(w.events, 0, `{"n": 10}`), tailtest.Values(w.events, 1, `{"n": 10}`))
 		digit := m.Segments[0].Position + int64(bytes.LastIndexByte(object[m.Segments[0].Position:][:m.Segments[0].Length], '0'))
-		object[digit] = '1' // which only the checksum tells
+		object[digit] = '1' // which only checksums tell
 		w.journal.Put(t, m, object)
 		w.produce(0, 0, 11, 10)
 		w.produce(1, 0, 11, 10)
@@ -521,7 +521,7 @@ func TestRegressionExactValues(t *testing.T) {
 		values := map[string]string{
 			`{"id": 9007199254740993, "at": "2024-02-29T23:59:59.999999Z"}`:          `{"at":"2024-02-29T23:59:59.999999Z","id":9007199254740993}`,
 			`{"id": -9223372036854775808, "at": "1969-12-31T16:00:00.000001-08:00"}`: `{"at":"1970-01-01T00:00:00.000001Z","id":-9223372036854775808}`,
-			`{"id": 9223372036854775807, "at": "9999-12-31T23:59:59.123456+14:00"}`:  `{"at":"9999-12-31T09:59:59.123456Z","id":9223372036854775807}`,
+			`{"id": 9223372036854775807, "at": "9999-12-31T23:59:59.123457+14:00"}`:  `{"at":"9999-12-31T09:59:59.123457Z","id":9223372036854775807}`,
 		}
 		want := map[string]string{}
 		for i, in := range slices.Sorted(maps.Keys(values)) {

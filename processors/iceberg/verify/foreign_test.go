@@ -128,13 +128,12 @@ func TestOverwritten(t *testing.T) {
 	}
 }
 
-// TestReplacedRows puts rows of the job again in the place of others: counts do not tell, and the rows are there twice, or gone.
-func TestReplacedRows(t *testing.T) {
-	l := newLake(t)
-	l.fill()
+// replace puts the offsets [base, base+10) in the place of [30, 40).
+func (l *lake) replace(base int64) {
+	l.t.Helper()
 	l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
 		offset := iceberglib.Reference("kafka_offset")
-		batch := rows(source0, each(0, 10)...)
+		batch := rows(source0, each(base, base+10)...)
 		defer batch.Release()
 		reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
 		if err != nil {
@@ -142,6 +141,14 @@ func TestReplacedRows(t *testing.T) {
 		}
 		return tx.Overwrite(ctx, reader, nil, table.WithOverwriteFilter(iceberglib.NewAnd(iceberglib.GreaterThanEqual(offset, int64(30)), iceberglib.LessThan(offset, int64(40)))))
 	})
+}
+
+// TestReplacedRows puts rows of the job again in the place of others: counts do not tell, and the rows are there twice, or gone. What is missing beside
+// them is no less missing.
+func TestReplacedRows(t *testing.T) {
+	l := newLake(t)
+	l.fill()
+	l.replace(0)
 	want(t, l.verify(nil), verify.Duplicate) // two files hold the same offsets
 	r := l.verify(deep)
 	want(t, r, verify.Duplicate)
@@ -149,6 +156,22 @@ func TestReplacedRows(t *testing.T) {
 		t.Errorf("removals %+v, want ten rows", r.Removals)
 	}
 	want(t, l.verify(func(c *verify.Config) { deep(c); c.Strict = true }), verify.Duplicate, verify.Removed)
+	l.put(l.path(10), l.path(20))
+	r = l.verify(deep)
+	want(t, r, verify.Duplicate, verify.Missing)
+	for _, f := range r.Findings {
+		if f.Kind == verify.Missing && !slices.Equal(f.Spans, []kfs.Span{{Base: 20, Next: 30}}) {
+			t.Errorf("missing are %v", f.Spans)
+		}
+	}
+}
+
+// TestReplacedByStrangeRows puts rows of offsets that the table has not come to in the place of others: as many, so that only their offsets tell.
+func TestReplacedByStrangeRows(t *testing.T) {
+	l := newLake(t)
+	l.fill()
+	l.replace(100)
+	l.both(verify.Foreign)
 }
 
 func TestEqualityDeletes(t *testing.T) {

@@ -178,6 +178,19 @@ func (w *workbench) claimed() (names []string) {
 	return names
 }
 
+// held lists the objects by which the job's backfills hold records of the log against retention.
+func (w *workbench) held() (names []string) {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "store", filepath.FromSlash(kfs.JobsPrefix), "shop.backfill.*.json"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".json"))
+	}
+	return names
+}
+
 // TestBackfillsApart refuses what another backfill brings in that has begun and not ended, also where it has committed nothing yet; until that
 // one has ended, or is given up.
 func TestBackfillsApart(t *testing.T) {
@@ -188,6 +201,11 @@ func TestBackfillsApart(t *testing.T) {
 		t.Fatalf("claims are %v", begun)
 	}
 	id := strings.TrimSuffix(strings.TrimPrefix(begun[0], "backfill-"), ".json")
+	if got := w.held(); !slices.Equal(got, []string{"shop.backfill." + id}) {
+		t.Errorf("the log is held by %v", got)
+	} else if from, ok := w.filed(kfs.JobKey(got[0])).Holds()("events", kfs.PartitionID{Topic: tailtest.Topic("events", 1).ID}); !ok || from != 0 {
+		t.Errorf("a backfill that has not ended holds the log from %d: %t", from, ok)
+	}
 	for _, arguments := range [][]string{{"--dry-run"}, {"--from", "events:0=5", "--until", "events:0=8"}, {"--until", "events:0=6", "--id", "low"}} {
 		if done, err := w.backfill(arguments...); err == nil || !strings.Contains(err.Error(), "events/0: backfill "+id+" brings in [0, 6)") || !strings.Contains(err.Error(), "--id "+id+" --abandon") {
 			t.Errorf("%v beside a backfill that has not ended: %+v, %v", arguments, done, err)
@@ -226,7 +244,7 @@ func TestBackfillsApart(t *testing.T) {
 		rows[at] = fmt.Sprintf(`{"n":%d}`, at)
 	}
 	w.want("lake.events", rows)
-	if got := w.claimed(); len(got) > 0 {
+	if got := append(w.claimed(), w.held()...); len(got) > 0 {
 		t.Errorf("%v are left", got)
 	}
 }

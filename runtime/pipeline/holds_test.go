@@ -244,6 +244,30 @@ func TestHoldOfDeadLettersOnly(t *testing.T) {
 	}
 }
 
+// TestHoldMovesByLoadsOnly: the answer to a commit moves nothing that is held, however long ago it was; what a load has shown does, a day later.
+func TestHoldMovesByLoadsOnly(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	s := newTableStatus(kfs.JobTable{})
+	s.began(source, 3)
+	s.loaded(processor.Positions{source: 3}, "u")
+	s.committed(&group{from: processor.Positions{source: 3}, to: processor.Positions{source: 9}}, "u", false, 0)
+	for day := range int64(6) {
+		want := kfs.JobSource{Topic: "events", ID: events.ID, Next: 3, Committed: 9, Hold: 3, Mark: 3}
+		if day == 3 {
+			s.loaded(processor.Positions{source: 9}, "u")
+		}
+		if day >= 3 {
+			want.Next, want.Mark = 9, 9
+		}
+		if day > 3 {
+			want.Hold = 9
+		}
+		if got := s.file((day + 1) * holdTrail.Milliseconds()); !slices.Equal(got, []kfs.JobSource{want}) {
+			t.Errorf("day %d: the job's object says %+v, want %+v", day, got, want)
+		}
+	}
+}
+
 // TestRegistersUntilWritten checks that a source counts as registered when the job's object has it, not before: another reader's source, or
 // a write that has failed, is no reason to take log starts for settled that retention may still move.
 func TestRegistersUntilWritten(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 
 // simClient is the catalog as a process sees it.
 type simClient struct {
-	p   *simProcess
-	own bool // it commits nothing for others
+	p    *simProcess
+	own  bool // it commits nothing for others
+	slow bool // half of its commits are on their way for long
 }
 
 var _ catalog.Client = simClient{}
@@ -42,7 +43,7 @@ func (c simClient) do(ctx context.Context, label string, run func() error) error
 	case turn.fault == catalogtest.LoseReply:
 		_ = run()
 		return errSimLost
-	case turn.fault == catalogtest.Late && commits:
+	case commits && (turn.fault == catalogtest.Late || c.slow && turn.n%2 == 0):
 		l.s.Late++
 		l.late = append(l.late, simLate{fmt.Sprintf("%d %s", c.p.n, label), func() { _ = run() }})
 		return errSimLost

@@ -262,7 +262,7 @@ func (p *simProcess) openIceberg(ctx context.Context, name string, properties ma
 	if told := s.mistake.open; told != nil {
 		told(&spec)
 	}
-	sink, err := iceberg.New(iceberg.Config{Catalog: catalog.New(simClient{p, own}), Options: p.options(random)}).Open(ctx, spec)
+	sink, err := iceberg.New(iceberg.Config{Catalog: catalog.New(simClient{p: p, own: own}), Options: p.options(random)}).Open(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -282,11 +282,13 @@ func (p *simProcess) options(random io.Reader) catalog.Options {
 	return catalog.Options{Job: simJob, Writer: p.name(), Config: p.file, Store: simStore{p}, Rand: random}
 }
 
-// keeping is a sink that does its table's upkeep after every second commit, and leaves little: an Iceberg sink does it after a hundred.
+// keeping is a sink that does its table's upkeep after every second commit, of some seeds after each, and leaves little: an Iceberg sink does it
+// after a hundred.
 type keeping struct {
 	*iceberg.Sink
 	committer *catalog.Committer
 	commits   int
+	every     int // after so many
 }
 
 func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (processor.Sink, error) {
@@ -294,12 +296,16 @@ func (p *simProcess) keeping(name string, sink *iceberg.Sink, own bool) (process
 	opened := p.opened[name]
 	p.mu.Unlock()
 	opts := p.options(rand.NewChaCha8(p.draw(fmt.Sprint("upkeep ", opened, " of ", name))))
+	client, every := simClient{p: p, own: own}, 2
 	opts.Upkeep = catalog.Upkeep{Manifests: 2, Snapshots: 3, Age: time.Minute}
-	committer, err := catalog.New(simClient{p, own}).Committer(name, opts)
+	if p.simulation.seed%3 == 1 {
+		client.slow, every, opts.Upkeep.Manifests = true, 1, 1
+	}
+	committer, err := catalog.New(client).Committer(name, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &keeping{Sink: sink, committer: committer}, nil
+	return &keeping{Sink: sink, committer: committer, every: every}, nil
 }
 
 // Commit implements processor.Sink.
@@ -307,7 +313,7 @@ func (k *keeping) Commit(ctx context.Context, from, to processor.Positions, all 
 	if err := k.Sink.Commit(ctx, from, to, all); err != nil {
 		return err
 	}
-	if k.commits++; k.commits%2 == 0 {
+	if k.commits++; k.commits%k.every == 0 {
 		_ = k.committer.Upkeep(ctx) // what it has not done it does later
 	}
 	return nil

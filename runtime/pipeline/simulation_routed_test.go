@@ -97,7 +97,7 @@ func (p *simProcess) route(cfg *Config, open simOpener) {
 
 // listTables names the tables that there are.
 func (p *simProcess) listTables(ctx context.Context, topic string) (names []string, err error) {
-	err = simClient{p, true}.do(ctx, "list tables for "+topic, func() error {
+	err = simClient{p: p, own: true}.do(ctx, "list tables for "+topic, func() error {
 		names = slices.Sorted(maps.Keys(p.simulation.lake.tables))
 		return nil
 	})

@@ -63,6 +63,7 @@ type simulation struct {
 	calm      bool              // nothing fails, nobody interferes
 	foreign   bool              // the commit that has landed last was another engine's
 	givenUp   map[simPlace]bool // dead letters that a person goes without
+	late      simRows           // dead letters of which another process may have made rows meanwhile
 
 	mu     sync.Mutex          // guards what follows
 	stops  []*simStop          // where goroutines wait for the scheduler
@@ -120,7 +121,7 @@ const (
 )
 
 func newSimulation(t *testing.T, seed uint64, m mistake, verbose bool) *simulation {
-	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, routed: seed%5 == 2, recreates: seed%7 == 6, restores: seed%7 == 0, givenUp: map[simPlace]bool{}}
+	s := &simulation{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), rare: rand.New(rand.NewPCG(seed, 3)), dead: seed%6 == 5, mistake: m, verbose: verbose, began: time.Now(), rough: seed%3 == 0, routed: seed%5 == 2, recreates: seed%7 == 6, restores: seed%7 == 0, givenUp: map[simPlace]bool{}, late: simRows{}}
 	if seed%4 == 1 {
 		s.file = simFirst
 	}

@@ -21,7 +21,7 @@ func checkREST(props map[string]string) error {
 		value, given := props[key]
 		u, err := url.Parse(value)
 		if (given || key == "uri") && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			errs = append(errs, fmt.Errorf("%s is %q: write https://host/path", key, withoutPassword(value)))
+			errs = append(errs, fmt.Errorf("%s is %q: write https://host/path", key, WithoutPassword(value)))
 		}
 	}
 	return errors.Join(errs...)

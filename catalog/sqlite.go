@@ -26,7 +26,7 @@ func openSQL(ctx context.Context, name string, props map[string]string) (*Catalo
 
 func checkSQL(props map[string]string) error {
 	if uri := props["uri"]; !strings.HasPrefix(uri, "sqlite:") {
-		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", withoutPassword(uri))
+		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", WithoutPassword(uri))
 	}
 	return checkSQLite(props)
 }
@@ -99,13 +99,13 @@ func sqlitePath(uri string) (string, error) {
 		path = rest
 	}
 	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", withoutPassword(uri))
+		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", WithoutPassword(uri))
 	}
 	return filepath.Clean(path), nil
 }
 
-// withoutPassword is a URL as messages may have it.
-func withoutPassword(text string) string {
+// WithoutPassword is a URL as people may see it: text without the password that it may hold.
+func WithoutPassword(text string) string {
 	if u, err := url.Parse(text); err == nil && u.User != nil {
 		return u.Redacted()
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,15 +67,7 @@ func openCatalog(ctx context.Context, properties map[string]string, data string)
 		return nil, "", err
 	}
 	c, err = catalog.Open(ctx, catalogConfig(properties))
-	return c, withoutPassword(properties["uri"]), err
-}
-
-// withoutPassword is a URL as people may see it.
-func withoutPassword(text string) string {
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		return u.Redacted()
-	}
-	return text
+	return c, catalog.WithoutPassword(properties["uri"]), err
 }
 
 // presentCatalog is openCatalog for those who look at tables of a job that has run: where there is no catalog, an empty one would only tell

@@ -52,7 +52,7 @@ func (p *peak) Free(b []byte) {
 
 // TestLargeLetters reads letters that compress well, so that one small file has more of them than memory may, and marks one of them.
 func TestLargeLetters(t *testing.T) {
-	const n, each, most = 400, 50_000, 8 << 20 // 20 MB
+	const n, each, most = 400, 50_000, 12 << 20 // 20 MB; how far the library reads ahead is left to chance
 	l, mem := newLake(t, catalogtest.NewFake()), &peak{Allocator: memory.DefaultAllocator}
 	opened, err := iceberg.New(iceberg.Config{Catalog: catalog.New(l.client), Options: catalog.Options{Job: "job", Sleep: awake}, FileBytes: 1 << 20, Allocator: mem}).Open(t.Context(), processors.Table{Name: letters, DeadLetters: true})
 	if err != nil {

@@ -151,7 +151,7 @@ func (s *simulation) ahead(id kfs.PartitionID) bool {
 // all go with the dead letters.
 func (s *simulation) dropAhead() {
 	letters := s.lake.tables[simLetters]
-	all := letters != nil && len(letters.before) > 0
+	all := letters != nil && (len(letters.before) > 0 || s.beyond(letters))
 	for _, topic := range s.log.topics {
 		tables := s.tablesOf(topic.Name)
 		if !all && !slices.ContainsFunc(tables, func(t *simTable) bool { return len(t.before) > 0 }) {
@@ -168,6 +168,18 @@ func (s *simulation) dropAhead() {
 	if all {
 		s.lake.drop(letters, "the log is not what it was")
 	}
+}
+
+// beyond reports whether a table stands behind the end of the log. One that was rolled back when the log was brought back, and was rolled forward
+// since, does so and is not noted.
+func (s *simulation) beyond(t *simTable) bool {
+	next, _ := s.position(t.now())
+	for key, at := range next {
+		if source, err := iceberg.ParseSource(key); err != nil || at > int64(len(s.log.truth[id(source)])) {
+			return true
+		}
+	}
+	return false
 }
 
 // clone is a log that goes on by itself, from the same state.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -48,7 +49,8 @@ func releaseAll(batches []processor.Batch) {
 // result is how a commit ended.
 type result struct {
 	err     error
-	columns *arrow.Schema // of the table, if they were read
+	columns *arrow.Schema       // of the table, if they were read
+	letters processor.Positions // where the dead-letter table stands now of the sources that the commit has moved there
 }
 
 // begin empties the decoders and starts a commit of all that is pending. Without rows and dead letters it is put off, unless forced.
@@ -132,7 +134,10 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 		return r
 	}
 	if len(g.letters) > 0 {
-		if r.err = w.try(ctx, func() error { return t.job.letters.commit(ctx, g.spans, g.letters, w.letterPositions) }); r.err != nil {
+		if r.err = w.try(ctx, func() (err error) {
+			r.letters, err = t.job.letters.commit(ctx, g.spans, g.letters, w.letterPositions)
+			return err
+		}); r.err != nil {
 			w.discard(ctx, staged)
 			return r
 		}
@@ -193,6 +198,7 @@ func (w *worker) finish(r result) error {
 	if r.columns != nil {
 		w.see(r.columns)
 	}
+	maps.Copy(w.letterPositions, r.letters)
 	now := w.cfg.Now()
 	took, freshness := now.Sub(g.began), now.Sub(g.oldest)
 	w.pace.took(took)

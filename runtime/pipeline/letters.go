@@ -148,34 +148,40 @@ func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Spa
 
 // commit makes the letters of spans visible and moves their sources to the spans' ends. Letters below the table's position are there
 // already or come late, see amend, if the position is the one that was seen when the spans were decided; else the error is
-// processor.ErrMoved, see decidedElsewhere. After any error a part of it may be there, and who begins anew obeys what is.
-func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) error {
+// processor.ErrMoved, see decidedElsewhere. After any error a part of it may be there, and who begins anew obeys what is. to is where the table
+// stands now of the sources that have moved.
+func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) (to processor.Positions, err error) {
 	done, err := b.take(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
-	if err := b.send(ctx, spans, letters, seen); err != nil {
+	if to, err = b.send(ctx, spans, letters, seen); err != nil {
 		b.next = nil
-		return fmt.Errorf("commit dead letters: %w", err)
+		return nil, fmt.Errorf("commit dead letters: %w", err)
 	}
-	return nil
+	return to, nil
 }
 
 // decidedElsewhere refuses spans of which dead letters were committed since seen was the position of the dead-letter table: another process has
-// decided them, perhaps under another configuration, or this one, whose commit had no answer. Now it is at next.
+// decided them, perhaps under another configuration, or this one, whose commit had no answer. Now it is at next. Where that is less than was
+// seen, the table was rolled back, perhaps from letters of rows that are committed: letters on top would hide that they are gone.
 func decidedElsewhere(next, seen processor.Positions, spans map[processor.Source]kfs.Span) error {
 	for source, span := range spans {
-		if at := next[source]; at > span.Base && at != seen[source] {
+		at := next[source]
+		if at < seen[source] {
+			return fmt.Errorf("dead letters of %s/%d were committed up to %d, and now up to %d: %w", source.Topic, source.Partition, seen[source], at, processor.ErrMoved)
+		}
+		if at > span.Base && at != seen[source] {
 			return fmt.Errorf("dead letters of %s/%d are committed up to %d, and the group begins at %d: %w", source.Topic, source.Partition, at, span.Base, processor.ErrMoved)
 		}
 	}
 	return nil
 }
 
-func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) error {
+func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) (to processor.Positions, err error) {
 	if err := decidedElsewhere(b.next, seen, spans); err != nil {
-		return err
+		return nil, err
 	}
 	from, to := processor.Positions{}, processor.Positions{}
 	bySource, passed := map[processor.Source][]decode.DeadLetter{}, map[processor.Source][]decode.DeadLetter{}
@@ -188,11 +194,11 @@ func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Spa
 	}
 	for _, source := range slices.SortedFunc(maps.Keys(passed), processor.Source.Compare) {
 		if err := b.amend(ctx, source, passed[source]); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(bySource) == 0 {
-		return nil
+		return nil, nil
 	}
 	for _, source := range slices.SortedFunc(maps.Keys(bySource), processor.Source.Compare) {
 		at, ok := b.next[source]
@@ -201,18 +207,18 @@ func (b *letterBox) send(ctx context.Context, spans map[processor.Source]kfs.Spa
 		}
 		from[source], to[source] = at, spans[source].Next
 		if err := b.stage(ctx, source, kfs.Span{Base: at, Next: to[source]}, bySource[source]); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	staged, err := b.sink.Seal(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := b.sink.Commit(ctx, from, to, []processor.Staged{staged}); err != nil {
-		return err
+		return nil, err
 	}
 	maps.Copy(b.next, to)
-	return nil
+	return to, nil
 }
 
 // amendAtOnce is how many letters one commit brings in late: their offsets stand in its receipt.

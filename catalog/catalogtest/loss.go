@@ -1,9 +1,7 @@
 package catalogtest
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/firn-io/firn/catalog"
@@ -58,17 +56,5 @@ func testLoss(t *testing.T, open func(t *testing.T) catalog.Client) {
 		}
 		return faulty
 	}
-	for n, op := range run(t, open(t), nil).Trace() {
-		name, _, _ := strings.Cut(op, " assert")
-		for _, fault := range Faults {
-			t.Run(fmt.Sprintf("%02d %s %s", n, name, fault), func(t *testing.T) {
-				run(t, open(t), func(op Op) Fault {
-					if op.N == n {
-						return fault
-					}
-					return None
-				})
-			})
-		}
-	}
+	everyFault(t, open, run)
 }

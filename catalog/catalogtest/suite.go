@@ -455,6 +455,11 @@ func testFaults(t *testing.T, open func(t *testing.T) catalog.Client) {
 		wantPosition(t, inner, map[string]int64{"a/0": groups * 10})
 		return faulty
 	}
+	everyFault(t, open, run)
+}
+
+// everyFault repeats a run with each fault at each of the operations that it has without one.
+func everyFault(t *testing.T, open func(*testing.T) catalog.Client, run func(*testing.T, catalog.Client, func(Op) Fault) *Faulty) {
 	for n, op := range run(t, open(t), nil).Trace() {
 		name, _, _ := strings.Cut(op, " assert")
 		for _, fault := range Faults {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
@@ -26,12 +28,17 @@ table: {name: "lake.{topic}_{field:kind}", max: 4, properties: {by: shop}}
 // verified runs `firn verify --deep` on a job.
 func (w *workbench) verified(job string, arguments ...string) (string, error) {
 	w.t.Helper()
-	path := filepath.Join(w.dir, "verified.yaml")
+	return w.command(verifyCommand(), job, arguments)
+}
+
+// command runs a command on a job, and gives what it prints.
+func (w *workbench) command(c *cobra.Command, job string, arguments []string) (string, error) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "command.yaml")
 	if err := os.WriteFile(path, []byte(job), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	var out bytes.Buffer
-	c := verifyCommand()
 	c.SetOut(&out)
 	c.SetErr(io.Discard)
 	c.SilenceErrors, c.SilenceUsage = true, true

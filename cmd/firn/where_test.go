@@ -1,10 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,18 +11,7 @@ import (
 // asked runs `firn where` on a job.
 func (w *workbench) asked(job string, arguments ...string) (string, error) {
 	w.t.Helper()
-	path := filepath.Join(w.dir, "where.yaml")
-	if err := os.WriteFile(path, []byte(job), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	var out bytes.Buffer
-	c := whereCommand()
-	c.SetOut(&out)
-	c.SetErr(io.Discard)
-	c.SilenceErrors, c.SilenceUsage = true, true
-	c.SetArgs(append([]string{"-f", path, "--data", w.dir}, arguments...))
-	err := c.ExecuteContext(w.t.Context())
-	return out.String(), err
+	return w.command(whereCommand(), job, arguments)
 }
 
 // TestWhereOfWhatIsLeftOut asks for records that a filter leaves out, that are dead letters, and that are in one of several tables: what the

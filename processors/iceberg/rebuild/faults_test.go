@@ -184,32 +184,16 @@ func TestAbandonedAmid(t *testing.T) {
 // abandonAmid gives a rebuild up before the n-th request of its swap, and reports whether there was one.
 func abandonAmid(t *testing.T, b *bench, n int, outcomes map[string]int) bool {
 	ctx, lake := t.Context(), catalog.New(b.client)
-	if err := b.commit(ctx, lake, before, 40); err != nil {
-		t.Fatal(err)
-	}
-	r := b.rebuild(b.client, after)
-	if _, err := r.CatchUp(ctx); err != nil {
-		t.Fatal(err)
-	}
-	requests, done := 0, false
-	r.Catalog = catalog.New(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
-		if strings.HasSuffix(op.Name, " file") {
-			return catalogtest.None
+	done, err := b.swapWith(n, func(other *rebuild.Rebuild) {
+		switch err := other.Abandon(ctx); {
+		case err == nil:
+			outcomes["given up"]++
+		case errors.Is(err, rebuild.ErrSwapped):
+			outcomes["swapped in"]++
+		default:
+			t.Errorf("it is given up: %v", err)
 		}
-		if requests++; requests == n+1 {
-			done = true
-			switch err := b.rebuild(b.client, after).Abandon(ctx); {
-			case err == nil:
-				outcomes["given up"]++
-			case errors.Is(err, rebuild.ErrSwapped):
-				outcomes["swapped in"]++
-			default:
-				t.Errorf("it is given up: %v", err)
-			}
-		}
-		return catalogtest.None
-	}))
-	err := r.Swap(ctx)
+	})
 	if _, _, err := lake.Account(ctx, events, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +211,33 @@ func abandonAmid(t *testing.T, b *bench, n int, outcomes map[string]int) bool {
 	}
 	b.want(after, 0, after, 60)
 	return done
+}
+
+// swapWith fills the table, rebuilds it, and swaps, with another process that does something before the n-th request of the swap. It reports whether
+// there was one, and the swap's error.
+func (b *bench) swapWith(n int, meanwhile func(other *rebuild.Rebuild)) (done bool, err error) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	if err := b.commit(ctx, catalog.New(b.client), before, 40); err != nil {
+		b.t.Fatal(err)
+	}
+	r := b.rebuild(b.client, after)
+	if _, err := r.CatchUp(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	requests := 0
+	r.Catalog = catalog.New(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
+		if strings.HasSuffix(op.Name, " file") {
+			return catalogtest.None
+		}
+		if requests++; requests == n+1 {
+			done = true
+			meanwhile(b.rebuild(b.client, after))
+		}
+		return catalogtest.None
+	}))
+	err = r.Swap(ctx)
+	return done, err
 }
 
 // readable checks that readers find no fault with the table, wherever a rebuild has been left.
@@ -260,27 +271,12 @@ func TestFinishedAmid(t *testing.T) {
 // finishAmid finishes a rebuild in another process before the n-th request of its swap, and reports whether there was one.
 func finishAmid(t *testing.T, b *bench, n int) bool {
 	ctx := t.Context()
-	if err := b.commit(ctx, catalog.New(b.client), before, 40); err != nil {
-		t.Fatal(err)
-	}
-	r := b.rebuild(b.client, after)
-	if _, err := r.CatchUp(ctx); err != nil {
-		t.Fatal(err)
-	}
-	requests, done := 0, false
-	r.Catalog = catalog.New(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
-		if strings.HasSuffix(op.Name, " file") {
-			return catalogtest.None
+	done, err := b.swapWith(n, func(other *rebuild.Rebuild) {
+		if err := other.Finish(ctx); err != nil {
+			t.Errorf("the other process: %v", err)
 		}
-		if requests++; requests == n+1 {
-			done = true
-			if err := b.rebuild(b.client, after).Finish(ctx); err != nil {
-				t.Errorf("the other process: %v", err)
-			}
-		}
-		return catalogtest.None
-	}))
-	if err := r.Swap(ctx); err != nil {
+	})
+	if err != nil {
 		t.Errorf("the swap: %v", err)
 		if err := b.rebuild(b.client, after).Swap(ctx); err != nil {
 			t.Fatal(err)

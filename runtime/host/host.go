@@ -173,7 +173,8 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	if err != nil {
 		return nil, err
 	}
-	openTable := opener(j, tables)
+	plain := guarded(tables, j.SinkKind(), logger)
+	openTable := opener(j, plain)
 	// A job file that names no possible table fails before there is data.
 	sink, err := openTable(ctx, template.Of("topic").Sample(), nil, kfs.TopicID{})
 	if c, ok := sink.(io.Closer); ok && err == nil {
@@ -201,7 +202,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 		return nil, err
 	}
 	openLetters := shared(r.member, func(ctx context.Context, table string, _ map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
-		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), DeadLetters: true})
+		return plain(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), DeadLetters: true})
 	})
 	cfg.OpenDeadLetters = func(ctx context.Context, lineage kfs.TopicID) (processor.Sink, error) {
 		return openLetters(ctx, j.DeadLetterTable(), nil, lineage)
@@ -218,13 +219,6 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 func (j *Job) own(v any) {
 	if c, ok := v.(io.Closer); ok {
 		j.closers = append(j.closers, c)
-	}
-}
-
-// openTransforms makes the transforms of a job file.
-func openTransforms(j *job.Job, logger *slog.Logger) func(table string) ([]pipeline.Step, error) {
-	return func(table string) ([]pipeline.Step, error) {
-		return j.Steps(plugin.Env{Job: j.Name, Table: table, Logger: logger.With("table", table), Allocator: memory.DefaultAllocator})
 	}
 }
 

@@ -69,12 +69,12 @@ func (r *routes) steps(open func(table string) ([]pipeline.Step, error)) func(ta
 type openTable func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error)
 
 // opener opens the tables of a job file.
-func opener(j *job.Job, tables plugin.Tables) openTable {
+func opener(j *job.Job, open openPlain) openTable {
 	return func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
 		all := map[string]string{}
 		maps.Copy(all, j.Table.Properties)
 		maps.Copy(all, properties)
-		return tables.Open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: all})
+		return open(ctx, plugin.Table{Name: table, Lineage: lineageOf(lineage), Partition: j.Table.Partition, Properties: all})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/firn-io/firn/runtime/pipeline"
 	"github.com/firn-io/firn/runtime/plugin"
+	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/spelling"
 )
 
@@ -49,6 +50,9 @@ func (s Step) String() string { return s.Kind + ": " + s.settings.String() }
 
 // decode reads the settings.
 func (s Step) decode(into any) error { return yaml.NodeToValue(s.settings, into, yaml.Strict()) }
+
+// Open makes the transform for one table.
+func (s *Step) Open(env plugin.Env) (processor.Transform, error) { return s.kind.Open(s.decode, env) }
 
 // checkSteps finds the kinds of the steps and tries their settings.
 func (j *Job) checkSteps(known plugin.Transforms) error {
@@ -85,7 +89,7 @@ func (j *Job) Steps(env plugin.Env) ([]pipeline.Step, error) {
 	var steps []pipeline.Step
 	for i := range j.Transform {
 		s := &j.Transform[i]
-		t, err := s.kind.Open(s.decode, env)
+		t, err := s.Open(env)
 		if err != nil {
 			return nil, errors.Join(&fault{s.Kind, s.settingIn(err), err}, pipeline.CloseSteps(steps))
 		}

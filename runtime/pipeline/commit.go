@@ -175,7 +175,8 @@ func (w *worker) try(ctx context.Context, do func() error) error {
 	for failures := 0; ; failures++ {
 		err := do()
 		var unfit processor.Unfit
-		if err == nil || final(err) || errors.Is(err, processor.ErrMoved) || errors.As(err, &unfit) || ctx.Err() != nil ||
+		var panicked *processor.PanicError
+		if err == nil || final(err) || errors.Is(err, processor.ErrMoved) || errors.As(err, &unfit) || errors.As(err, &panicked) || ctx.Err() != nil ||
 			w.cfg.Now().Sub(began) > patience {
 			return err
 		}

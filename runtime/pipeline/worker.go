@@ -211,6 +211,12 @@ var errFinished = errors.New("what another configuration has begun is finished")
 // errHalted stops the decoding of a source that has just halted.
 var errHalted = errors.New("the source has halted")
 
+// stop halts a source for what its decoder held, which is not committed: it may lie behind what has halted it.
+func (w *worker) stop(s *source, err error) {
+	s.next = s.flushed
+	w.halt(s, err)
+}
+
 // halt ends the reading of one source. What came before is committed.
 func (w *worker) halt(s *source, err error) {
 	err = stays(decidable(err))
@@ -304,6 +310,11 @@ func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error)
 	rows, letters := s.decoder.Flush()
 	w.grown = w.grown || s.decoder.Schema() != s.decoder.start
 	rows, rejected, err := w.transform(ctx, s, rows)
+	var panicked *processor.PanicError
+	if errors.As(err, &panicked) {
+		w.stop(s, halted(err.Error(), "mend the transform, or let it reject such records; the log has the stack"))
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -325,8 +336,7 @@ func (w *worker) take(ctx context.Context, s *source) (arrow.RecordBatch, error)
 			rows.Release()
 		}
 		l := letters[0]
-		s.next = s.flushed // what the decoder held is not committed: it may lie behind the record
-		w.halt(s, halted(fmt.Sprintf("%s offset %d is no row: %s: %s", s.name(), l.Offset, l.Class, l.Message),
+		w.stop(s, halted(fmt.Sprintf("%s offset %d is no row: %s: %s", s.name(), l.Offset, l.Class, l.Message),
 			"set errors.policy to dead_letter or skip, or change the decoding or the transforms"))
 		return nil, nil
 	case DeadLetter:

@@ -1,6 +1,9 @@
 package processor
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ErrMoved is a sink's answer to a Commit whose from is not the table's position.
 var ErrMoved = errors.New("the position of the table has moved: another writer is ahead")
@@ -13,3 +16,12 @@ type HaltError struct {
 
 // Error implements error.
 func (e *HaltError) Error() string { return e.Reason + ": " + e.Decide }
+
+// PanicError is what the runtime makes of a panic of a plug-in. What the call has done before is not known.
+type PanicError struct {
+	Call  string // whose panic it was: the plug-in, the method, and where it has one the span
+	Value any    // what it has panicked with
+}
+
+// Error implements error.
+func (e *PanicError) Error() string { return fmt.Sprintf("%s panicked: %v", e.Call, e.Value) }

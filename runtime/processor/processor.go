@@ -4,6 +4,11 @@
 // The runtime promises: batches of a source partition arrive in order of offset, without holes; calls on one value are never
 // concurrent; a span that failed is given again. A sink that stores its position together with its data, in one atomic step, gets
 // every offset exactly once. A sink that cannot do so gets every offset at least once.
+//
+// A panic ends neither the process nor what other tables do, see PanicError. That of Transform.Apply halts the source partition whose batch
+// it was given, for it would come again; other partitions go on. That of a sink is an error of which nobody knows what the call has done:
+// Committed tells. Either value is closed and not called again, and another one is opened in its place; so whatever Close needs must be
+// free by then: give up locks, and release Arrow buffers, by defer. A panic on a goroutine that a plug-in has started ends the process.
 package processor
 
 import (

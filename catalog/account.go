@@ -127,7 +127,7 @@ func (a *Account) Covers(job, source string, offset int64) (e Entry, ok bool) {
 
 // Position is how far a job has brought a source, by its own record where that is true of the branch, else by the receipts that are left.
 func (a *Account) Position(job, source string) (next int64, ok bool) {
-	if p := a.Progress[job]; p != nil && (a.Has(p.Commit) || len(a.Branch) > 0 && !a.receipts(job)) {
+	if p := a.current(job); p != nil {
 		at, known := p.Sources[source]
 		return at.Next, known
 	}
@@ -139,6 +139,34 @@ func (a *Account) Position(job, source string) (next int64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// Rows is how many rows a job has added of a source, by its own record where that is true of the branch, else by the receipts that are left;
+// UnknownRows if nobody counted, or a branch that was rolled back has lost the oldest of its receipts too.
+func (a *Account) Rows(job, source string) int64 {
+	if p := a.current(job); p != nil {
+		return p.Sources[source].Rows
+	}
+	var oldest *Receipt
+	var rows int64
+	for _, e := range a.Branch {
+		if e.Receipt != nil && e.Receipt.Job == job {
+			oldest = e.Receipt
+			rows += oldest.Ranges[source].Rows + count(oldest.Repaired[source])
+		}
+	}
+	if oldest != nil && oldest.Kind != KindStart {
+		return UnknownRows
+	}
+	return rows
+}
+
+// current is a job's own record, if that is true of the branch; else nil.
+func (a *Account) current(job string) *Progress {
+	if p := a.Progress[job]; p != nil && (a.Has(p.Commit) || len(a.Branch) > 0 && !a.receipts(job)) {
+		return p
+	}
+	return nil
 }
 
 // receipts reports whether the branch has receipts of a job.

@@ -111,12 +111,14 @@ func backfillsOf(job string, account *catalog.Account) []backfillStatus {
 			continue
 		}
 		b := backfillStatus{ID: strings.TrimPrefix(name, catalog.Backfill(job, ""))}
-		for _, p := range account.Progress[name].Sources {
-			b.Offsets += p.Next - p.First
-			if b.Rows == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
+		for source, p := range account.Progress[name].Sources {
+			if next, ok := account.Position(name, source); ok {
+				b.Offsets += max(next, p.First) - p.First
+			}
+			if n := account.Rows(name, source); b.Rows == catalog.UnknownRows || n == catalog.UnknownRows {
 				b.Rows = catalog.UnknownRows
 			} else {
-				b.Rows += p.Rows
+				b.Rows += n
 			}
 		}
 		all = append(all, b)
@@ -147,6 +149,9 @@ func statusCommand() *cobra.Command {
 		Long: `How far jobs are: lag in offsets and seconds, freshness, what has halted and why. All of it comes from the tables and the bucket:
 no job and no broker is asked, and none needs to run. Of a job that several processes share it also tells which of them reads and commits what,
 as the one that wrote the job's object last has seen them.
+
+ROWS are those that the job has added and the table's branch has: a rollback takes them, what others delete does not count. DEAD LETTERS are
+all that there ever were; firn dlq ls tells which of them are resolved.
 
 Exits with 1 if something has halted.`,
 		Example: `  firn status
@@ -238,12 +243,12 @@ func sourceOf(s kfs.JobSource) processor.Source {
 	return processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}
 }
 
-// rowsOf is how many rows a job has added of a source.
+// rowsOf is how many rows a job has added of a source; catalog.UnknownRows if nobody counted.
 func rowsOf(a *catalog.Account, job, source string) int64 {
-	if a == nil || a.Progress[job] == nil {
+	if a == nil {
 		return 0
 	}
-	return a.Progress[job].Sources[source].Rows
+	return a.Rows(job, source)
 }
 
 // sourceStatusOf is where a source stands by an account of the table; of the dead letters, as long as there was no row to make the table for.

@@ -45,6 +45,53 @@ func TestDeadLettersAlone(t *testing.T) {
 	}
 }
 
+// TestStatusAfterARollback: rows that somebody else has rolled back are not in the table any more, whatever its property says.
+func TestStatusAfterARollback(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"a":1}`, `{"a":2}`))
+	const text = "name: events\nsource: {topics: [events]}\n"
+	if err := w.run(text); err != nil {
+		t.Fatal(err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"a":3}`))
+	if err := w.run(text); err != nil {
+		t.Fatal(err)
+	}
+	rows := func(want int64) {
+		t.Helper()
+		out, err := firn(t, "status", "-f", filepath.Join(w.dir, "job.yaml"), "--data", w.dir, "--json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []jobStatus
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 1 || len(got[0].Tables) != 1 || got[0].Tables[0].Rows != want || got[0].Tables[0].Sources[0].Position != want {
+			t.Errorf("%s, want %d rows", out, want)
+		}
+	}
+	rows(3)
+	lake, _, err := openCatalog(t.Context(), nil, w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lake.Close()
+	tbl, err := lake.Client().LoadTable(t.Context(), []string{"default", "events"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := tbl.NewTransaction()
+	if err := tx.RollbackToSnapshot(*tbl.CurrentSnapshot().ParentSnapshotID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rows(2)
+}
+
 // TestLastCommit: where snapshots have expired, that of the last commit of rows too, nothing tells when it was; never is where there are no rows.
 func TestLastCommit(t *testing.T) {
 	for _, c := range []struct {

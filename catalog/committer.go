@@ -43,6 +43,8 @@ type Options struct {
 	Store blob.Store
 	// Highs reads the greatest offset of each of the sources from the table's files; a source without rows is left out. It is asked only where expiry has removed the receipts.
 	Highs func(ctx context.Context, t *table.Table, sources []string) (map[string]int64, error)
+	// Sound tells why the job must not go on in a table of this metadata, nil if it may. It may be nil.
+	Sound func(table.Metadata) error
 
 	// Upkeep bounds what the method of that name leaves.
 	Upkeep Upkeep
@@ -126,15 +128,29 @@ func (c *Committer) Load(ctx context.Context) (*table.Table, error) {
 	return c.catalog.load(ctx, c.ident)
 }
 
+// sound refuses a table that the job must not go on in.
+func (c *Committer) sound(t *table.Table) error {
+	if c.opts.Sound == nil {
+		return nil
+	}
+	if err := c.opts.Sound(t.Metadata()); err != nil {
+		return fmt.Errorf("table %s: %w", c.Name(), err)
+	}
+	return nil
+}
+
 // Create makes the table if it does not exist, and gives the one that is there.
 func (c *Committer) Create(ctx context.Context, schema *iceberg.Schema, spec *iceberg.PartitionSpec, props map[string]string) (*table.Table, error) {
 	return c.catalog.create(ctx, c.ident, schema, spec, props)
 }
 
 // Position reads the table's own record of progress: the next offset of every source that the job has committed here. ErrNoTable if
-// the table does not exist; a HaltError where a person must decide. It gives the table as it was read, too.
+// the table does not exist; a HaltError where a person must decide; what Options.Sound says. It gives the table as it was read, too.
 func (c *Committer) Position(ctx context.Context) (map[string]int64, *table.Table, error) {
 	t, err := c.Load(ctx)
+	if err == nil {
+		err = c.sound(t)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -74,7 +74,7 @@ func Widen(meta table.Metadata, want *iceberg.Schema) (*Widened, error) {
 }
 
 // Evolve widens the table's schema until every column of want has its place, see Widen, and gives the table as it is then. Errors:
-// *TypeError; *ReplaceError where that takes a rewrite, and nothing was changed; ErrNoTable.
+// *TypeError; *ReplaceError where that takes a rewrite, and nothing was changed; ErrNoTable; what Options.Sound says.
 //
 // The change is a commit of its own, pinned to the schema that was read. Whatever the catalog answers, the table is loaded again: the
 // change is there, by whose hand is all the same, or it is tried again.
@@ -93,6 +93,9 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 		if err != nil {
 			last = err
 			continue
+		}
+		if err := c.sound(t); err != nil {
+			return nil, err
 		}
 		w, err := Widen(t.Metadata(), want)
 		switch {

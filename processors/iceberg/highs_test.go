@@ -3,6 +3,8 @@ package iceberg
 import (
 	"testing"
 
+	"github.com/apache/iceberg-go/table"
+
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/catalog/memory"
 	"github.com/firn-io/firn/processors"
@@ -45,22 +47,11 @@ func TestHighsWhereColumnsHaveMoved(t *testing.T) {
 	if err := s.Commit(t.Context(), processor.Positions{source0: 0}, processor.Positions{source0: 10}, []processor.Staged{seal(t, s)}); err != nil {
 		t.Fatal(err)
 	}
+	alter(t, client, s, func(tx *table.Transaction) error {
+		return tx.UpdateSchema(true, false).MoveFirst([]string{"kafka_offset"}).Commit()
+	})
 	loaded, err := s.committer.Load(t.Context())
 	if err != nil {
-		t.Fatal(err)
-	}
-	tx := loaded.NewTransaction()
-	if err := tx.UpdateSchema(true, false).MoveFirst([]string{"kafka_offset"}).Commit(); err != nil {
-		t.Fatal(err)
-	}
-	commit, err := tx.TableCommit()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := client.CommitTable(t.Context(), loaded.Identifier(), commit.Requirements, commit.Updates); err != nil {
-		t.Fatal(err)
-	}
-	if loaded, err = s.committer.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	high, err := s.highs(t.Context(), loaded, []string{SourceKey(source0)})

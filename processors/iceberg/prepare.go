@@ -123,6 +123,32 @@ func (s *Sink) checkCoordinates(schema *iceberglib.Schema) error {
 	return nil
 }
 
+// sound halts where a column that says where rows came from was renamed or dropped: made anew, it would not have the offsets of the rows that are
+// there. A table that never had it gets it.
+func (s *Sink) sound(meta table.Metadata) error {
+	for _, name := range []string{s.cfg.Prefix + "topic", s.cfg.Prefix + "partition", s.cfg.Prefix + "offset"} {
+		if _, ok := meta.CurrentSchema().FindFieldByName(name); ok {
+			continue
+		}
+		for _, before := range meta.Schemas() {
+			f, ok := before.FindFieldByName(name)
+			if !ok {
+				continue
+			}
+			halt := &catalog.HaltError{
+				Reason: fmt.Sprintf("column %s, by which rows are known, was dropped", name),
+				Decide: fmt.Sprintf("make the table's schema %d its current one again; or make the table anew, with firn rebuild", before.ID),
+			}
+			if now, ok := meta.CurrentSchema().FindColumnName(f.ID); ok {
+				halt.Reason = fmt.Sprintf("column %s, by which rows are known, was renamed to %s", name, now)
+				halt.Decide = "rename it back"
+			}
+			return halt
+		}
+	}
+	return nil
+}
+
 // icebergSchema is the schema as Iceberg has it, without the columns that hold nothing.
 func icebergSchema(source *arrow.Schema) (*iceberglib.Schema, error) {
 	fields := withoutNulls(source.Fields())

@@ -28,7 +28,7 @@ import (
 // Config is what the sinks of one job have in common.
 type Config struct {
 	Catalog *catalog.Catalog // required; stays open
-	// Options are what the job tells of itself in receipts. Highs and Lineage are the sink's own.
+	// Options are what the job tells of itself in receipts. Highs, Sound and Lineage are the sink's own.
 	Options catalog.Options
 	// Prefix begins the names of the coordinate columns; "kafka_" if empty.
 	Prefix string
@@ -83,7 +83,7 @@ func (f *Factory) Open(_ context.Context, t processors.Table) (processor.Sink, e
 		}
 	}
 	opts := f.cfg.Options
-	opts.Highs, opts.Lineage = s.highs, t.Lineage
+	opts.Highs, opts.Sound, opts.Lineage = s.highs, s.sound, t.Lineage
 	committer, err := f.cfg.Catalog.Committer(t.Name, opts)
 	if err != nil {
 		return nil, err

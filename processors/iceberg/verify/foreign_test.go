@@ -174,6 +174,46 @@ func TestReplacedByStrangeRows(t *testing.T) {
 	l.both(verify.Foreign)
 }
 
+// TestUpdatedInTwoSteps removes ten rows and then adds some in their place, in two snapshots, as pyiceberg's overwrite and upsert do: it is a fault if
+// there are more, or a commit of the job between, and reading tells whether they are the same.
+func TestUpdatedInTwoSteps(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		from, to      int64
+		between       bool
+		shallow, deep []verify.Kind
+	}{
+		{name: "the same", from: 30, to: 40},
+		{name: "fewer", from: 33, to: 36},
+		{name: "more", from: 30, to: 41, shallow: []verify.Kind{verify.Foreign, verify.Duplicate}, deep: []verify.Kind{verify.Foreign, verify.Duplicate}},
+		{name: "a commit between", from: 30, to: 40, between: true, shallow: []verify.Kind{verify.Foreign}, deep: []verify.Kind{verify.Foreign}},
+		{name: "strange ones", from: 100, to: 110, shallow: []verify.Kind{verify.Foreign}, deep: []verify.Kind{verify.Foreign}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLake(t)
+			l.fill()
+			l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
+				offset := iceberglib.Reference("kafka_offset")
+				return tx.Delete(ctx, iceberglib.NewAnd(iceberglib.EqualTo(iceberglib.Reference("kafka_partition"), int32(0)), iceberglib.GreaterThanEqual(offset, int64(30)), iceberglib.LessThan(offset, int64(40))), nil)
+			})
+			if c.between {
+				l.commit(events, source0, 60, 70, each(60, 70))
+			}
+			l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
+				batch := rows(source0, each(c.from, c.to)...)
+				defer batch.Release()
+				reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
+				if err != nil {
+					return err
+				}
+				return tx.Append(ctx, reader, nil)
+			})
+			want(t, l.verify(nil), c.shallow...)
+			want(t, l.verify(deep), c.deep...)
+		})
+	}
+}
+
 func TestEqualityDeletes(t *testing.T) {
 	l := newLake(t)
 	l.fill()

@@ -193,6 +193,7 @@ type verifier struct {
 	accounts []*account         // of all jobs
 	live     *content           // of the head
 	removed  []*change          // foreign snapshots that took rows away, or others in their place, the oldest first
+	taken    int64              // rows that foreign snapshots took away and did not put back, since the last one with a receipt
 	report   *Report
 
 	rows map[place]*offsets          // live ones, if Deep

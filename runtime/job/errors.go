@@ -36,7 +36,7 @@ type document struct {
 	root ast.Node // nil if the file is empty
 }
 
-// read parses a file, which is one job.
+// read parses a file, which is one job. It has no tags: the reader does not survive one where it wants a list.
 func read(name string, text []byte) (document, error) {
 	f, err := parser.ParseBytes(text, 0)
 	if err != nil {
@@ -51,6 +51,13 @@ func read(name string, text []byte) (document, error) {
 		default:
 			d.root = one.Body
 		}
+	}
+	if d.root == nil {
+		return d, nil
+	}
+	for _, tag := range ast.Filter(ast.TagType, d.root) {
+		t := tag.GetToken()
+		return d, fmt.Errorf("%s: tag %s: a job file has none; leave it out, and put text that looks like a number in quotes", place(name, t), t.Value)
 	}
 	return d, nil
 }

@@ -10,6 +10,7 @@
 package job
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -174,6 +175,7 @@ type Reader struct {
 
 // Parse reads a job file and checks what can be checked without connecting to anything. name is what errors call the file.
 func (r Reader) Parse(name string, text []byte) (*Job, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // editors on Windows put a byte order mark first
 	doc, err := read(name, text)
 	if err != nil {
 		return nil, err

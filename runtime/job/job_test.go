@@ -90,6 +90,14 @@ errors: {policy: halt}
 	}
 }
 
+// TestParseByteOrderMark: the mark that editors on Windows put first is no part of a key.
+func TestParseByteOrderMark(t *testing.T) {
+	j, err := reader.Parse("job.yaml", []byte("\ufeffname: a\r\nsource: {topics: [b]}\r\n"))
+	if err != nil || j.Name != "a" {
+		t.Errorf("got %+v, %v", j, err)
+	}
+}
+
 func TestDeadLetterTable(t *testing.T) {
 	for table, want := range map[string]string{"lake.{topic}": "lake.a_dead_letter", "a.b.c": "a.b.a_dead_letter", "lake.x_{field:geo.city|none}": "lake.a_dead_letter"} {
 		j := Job{Name: "a", Table: Table{Name: table}}
@@ -134,6 +142,8 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		"broken yaml":      {"name: [a\n", "job.yaml:1:"},
 		"empty":            {"", "name: missing"},
 		"two documents":    {job + "---\nname: b\n", "job.yaml:4:5: a second document begins here"},
+		"tag":              {"name: a\nsource: {topics: !!set {b}}\n", "job.yaml:2:18: tag !!set: a job file has none"},
+		"tag of text":      {job + "transform: !!str a\n", "job.yaml:3:12: tag !!str: a job file has none"},
 		"dotted key":       {job + "catalog:\n  s3.region: eu\n  s3.endpoint: '${NOPE}'\n", "job.yaml:5:16: catalog.s3.endpoint: the environment has no variable NOPE"},
 		"strange store":    {"name: a\nsource: {topics: [b], store: 'gs://lake'}\n", "job.yaml:2:30: source.store: "},
 		"store's setting":  {"name: a\nsource: {topics: [b], store: 's3://lake?regoin=a'}\n", "job.yaml:2:30: source.store: store URL s3://lake?regoin=a: unknown parameter regoin"},
@@ -199,6 +209,7 @@ func TestParseSize(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("name: events\nsource: {topics: [events]}\n"))
 	f.Add([]byte("name: a\nsource: {topisc: [b]}\n"))
+	f.Add([]byte("name: &n a\nsource: {topics: !!seq [*n]}\ntransform: [!!map {drop: [a]}]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		j, err := reader.Parse("job.yaml", text)
 		if (j == nil) == (err == nil) {

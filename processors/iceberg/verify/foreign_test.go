@@ -262,15 +262,7 @@ func TestTwoJobs(t *testing.T) {
 	l.commit(events, source0, 60, 70, each(60, 70))
 	l.both()
 	// A row of the other one is not this one's to miss, and a copy of this one's is.
-	l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
-		batch := rows(source0, each(60, 70)...)
-		defer batch.Release()
-		reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
-		if err != nil {
-			return err
-		}
-		return tx.Append(ctx, reader, nil)
-	})
+	l.append(nil, source0, each(60, 70)...)
 	l.both(verify.Foreign, verify.Duplicate)
 }
 

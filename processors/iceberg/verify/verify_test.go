@@ -162,6 +162,21 @@ func (l *lake) foreign(change func(ctx context.Context, t *table.Table, tx *tabl
 	}
 }
 
+// append adds rows of a source as another engine would, by a snapshot of those properties.
+func (l *lake) append(props iceberglib.Properties, source processor.Source, offsets ...int64) {
+	l.t.Helper()
+	l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
+		batch := rows(source, offsets...)
+		defer batch.Release()
+		reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
+		if err != nil {
+			return err
+		}
+		defer reader.Release()
+		return tx.Append(ctx, reader, props)
+	})
+}
+
 func (l *lake) files() []iceberglib.DataFile {
 	l.t.Helper()
 	t, err := l.catalog.Client().LoadTable(l.t.Context(), icebergcat.ToIdentifier(events))
@@ -326,15 +341,7 @@ func TestDuplicatedFile(t *testing.T) {
 func TestCopiedFile(t *testing.T) {
 	l := newLake(t)
 	l.fill()
-	l.foreign(func(ctx context.Context, tbl *table.Table, tx *table.Transaction) error {
-		batch := rows(source0, each(20, 30)...)
-		defer batch.Release()
-		reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
-		if err != nil {
-			return err
-		}
-		return tx.Append(ctx, reader, nil)
-	})
+	l.append(nil, source0, each(20, 30)...)
 	_, r := l.both(verify.Foreign, verify.Duplicate)
 	for _, f := range r.Findings {
 		if f.Kind == verify.Duplicate && !slices.Equal(f.Spans, []kfs.Span{{Base: 20, Next: 30}}) {
@@ -389,35 +396,22 @@ func TestRollback(t *testing.T) {
 func TestHoleAndOverlap(t *testing.T) {
 	l := newLake(t)
 	l.fill()
-	forge := func(commit, ranges string, offsets []int64) {
-		l.foreign(func(ctx context.Context, _ *table.Table, tx *table.Transaction) error {
-			batch := rows(source0, offsets...)
-			defer batch.Release()
-			reader, err := array.NewRecordReader(schema, []arrow.RecordBatch{batch})
-			if err != nil {
-				return err
-			}
-			return tx.Append(ctx, reader, iceberglib.Properties{
-				"firn.receipt": "1", "firn.job": "job", "firn.kind": "data", "firn.commit": commit, "firn.ranges": ranges,
-			})
-		})
-	}
-	key := "events/" + kfs.PartitionID{Topic: source0.ID}.String()
-	forge("hole", `{"`+key+`":[62,64,63,2]}`, each(62, 64))
+	key := iceberg.SourceKey(source0)
+	l.append(receipt("job", "data", key, 62, 64, 2), source0, each(62, 64)...)
 	r := l.verify(deep)
 	if !slices.ContainsFunc(r.Findings, func(f verify.Finding) bool {
 		return f.Kind == verify.Hole && slices.Equal(f.Spans, []kfs.Span{{Base: 60, Next: 62}})
 	}) {
 		t.Errorf("%v", r.Findings)
 	}
-	forge("short", `{"`+key+`":[64,67,66,3]}`, each(64, 66))
+	l.append(receipt("job", "data", key, 64, 67, 3), source0, each(64, 66)...)
 	r = l.verify(nil)
 	if !slices.ContainsFunc(r.Findings, func(f verify.Finding) bool {
 		return f.Kind == verify.Damage && strings.HasSuffix(f.What, "added 2 rows and removed 0; its receipt counts 3")
 	}) {
 		t.Errorf("%v", r.Findings)
 	}
-	forge("overlap", `{"`+key+`":[66,69,68,3]}`, each(66, 69))
+	l.append(receipt("job", "data", key, 66, 69, 3), source0, each(66, 69)...)
 	r = l.verify(nil)
 	if !slices.ContainsFunc(r.Findings, func(f verify.Finding) bool {
 		return f.Kind == verify.Overlap && slices.Equal(f.Spans, []kfs.Span{{Base: 66, Next: 67}})

@@ -12,6 +12,8 @@ import (
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog/rest"
+
+	"github.com/firn-io/firn/kfs/redacted"
 )
 
 // checkREST says what is wrong with the places that properties name.
@@ -21,7 +23,7 @@ func checkREST(props map[string]string) error {
 		value, given := props[key]
 		u, err := url.Parse(value)
 		if (given || key == "uri") && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			errs = append(errs, fmt.Errorf("%s is %q: write https://host/path", key, WithoutPassword(value)))
+			errs = append(errs, fmt.Errorf("%s is %q: write https://host/path", key, redacted.URL(value)))
 		}
 	}
 	return errors.Join(errs...)
@@ -52,7 +54,7 @@ func openREST(ctx context.Context, name string, props map[string]string) (*Catal
 		case key == "oauth2-server-uri":
 			u, err := url.Parse(value)
 			if err != nil {
-				return nil, fmt.Errorf("oauth2-server-uri %q: %w", value, err)
+				return nil, fmt.Errorf("oauth2-server-uri: %w", redacted.ParseError(err))
 			}
 			opts = append(opts, rest.WithAuthURI(u))
 		case key != "uri" && value != "":

@@ -14,6 +14,8 @@ import (
 	icebergsql "github.com/apache/iceberg-go/catalog/sql"
 	"github.com/apache/iceberg-go/table"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"github.com/firn-io/firn/kfs/redacted"
 )
 
 // openSQL opens the SQL catalog that the uri's scheme names.
@@ -26,7 +28,7 @@ func openSQL(ctx context.Context, name string, props map[string]string) (*Catalo
 
 func checkSQL(props map[string]string) error {
 	if uri := props["uri"]; !strings.HasPrefix(uri, "sqlite:") {
-		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", WithoutPassword(uri))
+		return fmt.Errorf("uri %q: the sql catalog is there for sqlite:////absolute/path/catalog.db", redacted.URL(uri))
 	}
 	return checkSQLite(props)
 }
@@ -94,22 +96,14 @@ func sqlitePath(uri string) (string, error) {
 	if rest, ok := strings.CutPrefix(uri, "sqlite:"); ok {
 		rest, ok = strings.CutPrefix(rest, "///")
 		if !ok {
-			return "", fmt.Errorf("uri %q: write sqlite:////absolute/path/catalog.db", uri)
+			return "", fmt.Errorf("uri %q: write sqlite:////absolute/path/catalog.db", redacted.URL(uri))
 		}
 		path = rest
 	}
 	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", WithoutPassword(uri))
+		return "", fmt.Errorf("uri %q is not absolute: write sqlite:////absolute/path/catalog.db", redacted.URL(uri))
 	}
 	return filepath.Clean(path), nil
-}
-
-// WithoutPassword is a URL as people may see it: text without the password that it may hold.
-func WithoutPassword(text string) string {
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		return u.Redacted()
-	}
-	return text
 }
 
 // warehouseLocation is the warehouse as an absolute location with a scheme: engines resolve relative ones differently.

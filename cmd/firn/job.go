@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/kfs/redacted"
 	"github.com/firn-io/firn/processors/exec"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/processors/jsonl"
@@ -67,7 +68,7 @@ func openCatalog(ctx context.Context, properties map[string]string, data string)
 		return nil, "", err
 	}
 	c, err = catalog.Open(ctx, catalogConfig(properties))
-	return c, catalog.WithoutPassword(properties["uri"]), err
+	return c, redacted.URL(properties["uri"]), err
 }
 
 // presentCatalog is openCatalog for those who look at tables of a job that has run: where there is no catalog, an empty one would only tell

@@ -15,6 +15,7 @@ import (
 	"github.com/firn-io/firn/kfs/blob/open"
 	"github.com/firn-io/firn/kfs/blob/s3"
 	"github.com/firn-io/firn/kfs/namespace"
+	"github.com/firn-io/firn/kfs/redacted"
 	"github.com/firn-io/firn/runtime/host"
 )
 
@@ -23,7 +24,7 @@ const storeHelp = host.StoreHelp
 // storeName is a store's URL or folder without its parameters, to be told to clients.
 func storeName(text string) string {
 	name, _, _ := strings.Cut(text, "?")
-	return name
+	return redacted.URL(name)
 }
 
 // openStore opens the namespace that a URL names, where something is expected to be: a folder that is not there is not made. A namespace that is
@@ -66,7 +67,7 @@ func openObject(ctx context.Context, text string) (store blob.Store, key string,
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, "", fmt.Errorf("%q: %w", text, err)
+		return nil, "", fmt.Errorf("store URL: %w", redacted.ParseError(err))
 	}
 	if strings.HasSuffix(u.Path, ".kfs") || strings.HasSuffix(u.Path, ".kfm") || strings.HasSuffix(u.Path, ".index") {
 		i := strings.LastIndexByte(u.Path, '/')

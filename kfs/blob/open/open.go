@@ -11,6 +11,7 @@ import (
 	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/blob/file"
 	"github.com/firn-io/firn/kfs/blob/s3"
+	"github.com/firn-io/firn/kfs/redacted"
 )
 
 // Store opens s3://bucket/prefix?endpoint=…&region=…, file:///dir, or the folder of a path. One that is an io.Closer is to be closed.
@@ -46,14 +47,14 @@ func Folder(text string) (dir string, ok bool, err error) {
 	case scheme == "s3":
 		return "", false, nil
 	case scheme != "file":
-		return "", false, fmt.Errorf("store %q: there are s3:// and file://", text)
+		return "", false, fmt.Errorf("store %q: there are s3:// and file://", redacted.URL(text))
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", false, fmt.Errorf("store %q: %w", text, err)
+		return "", false, fmt.Errorf("store %q: %w", redacted.URL(text), redacted.ParseError(err))
 	}
 	if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" {
-		return "", false, fmt.Errorf("store %q: write file:///absolute/folder, with three slashes and nothing behind it", text)
+		return "", false, fmt.Errorf("store %q: write file:///absolute/folder, with three slashes and nothing behind it", redacted.URL(text))
 	}
 	return filepath.FromSlash(u.Path), true, nil
 }

@@ -13,6 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/redacted"
 )
 
 // answer is what every verb needs of the store's answer.
@@ -77,7 +78,7 @@ func (a answer) absent() bool {
 
 // advice tells the user what to do about an error.
 func (s *Store) advice(a answer) string {
-	where := s.endpoint
+	where := redacted.URL(s.endpoint) // which may be the environment's
 	if where == "" {
 		where = "Amazon S3"
 	}

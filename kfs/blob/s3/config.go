@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/firn-io/firn/kfs/blob"
+	"github.com/firn-io/firn/kfs/redacted"
 )
 
 // Config says where a bucket is.
@@ -29,14 +30,11 @@ type Config struct {
 func ParseURL(text string) (Config, error) {
 	var cfg Config
 	u, err := url.Parse(text)
-	if failed := (*url.Error)(nil); errors.As(err, &failed) {
-		err = failed.Err // without the text, where somebody may have put credentials
-	}
 	if err != nil {
-		return cfg, fmt.Errorf("store URL: %w", err)
+		return cfg, fmt.Errorf("store URL: %w", redacted.ParseError(err))
 	}
 	if u.Scheme != "s3" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.Port() != "" {
-		return cfg, fmt.Errorf("store URL %s: want s3://bucket/prefix?endpoint=…&region=…; credentials are taken from the environment", u.Redacted())
+		return cfg, fmt.Errorf("store URL %s: want s3://bucket/prefix?endpoint=…&region=…; credentials are taken from the environment", redacted.URL(text))
 	}
 	cfg.Bucket = u.Host
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" {
@@ -44,7 +42,7 @@ func ParseURL(text string) (Config, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return cfg, fmt.Errorf("store URL %s: %w", text, err)
+		return cfg, fmt.Errorf("store URL %s: %w", redacted.URL(text), err)
 	}
 	var problems []error
 	for name, values := range query {
@@ -52,7 +50,7 @@ func ParseURL(text string) (Config, error) {
 	}
 	problems = append(problems, cfg.Validate())
 	if err := errors.Join(problems...); err != nil {
-		return cfg, fmt.Errorf("store URL %s: %w", text, err)
+		return cfg, fmt.Errorf("store URL %s: %w", redacted.URL(text), err)
 	}
 	return cfg, nil
 }
@@ -98,7 +96,7 @@ func (c Config) Validate() error {
 	if c.Endpoint != "" {
 		u, err := url.Parse(c.Endpoint)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-			problems = append(problems, fmt.Errorf("endpoint %q: want a URL like https://minio.example.com:9000", c.Endpoint))
+			problems = append(problems, fmt.Errorf("endpoint %q: want a URL like https://minio.example.com:9000; credentials are taken from the environment", redacted.URL(c.Endpoint)))
 		}
 	}
 	return errors.Join(problems...)

@@ -62,6 +62,19 @@ func TestParseURLRefuses(t *testing.T) {
 	}
 }
 
+// TestParseURLHidesSecrets: whatever is wrong with a URL, the message does not repeat the secrets that somebody has put into it.
+func TestParseURLHidesSecrets(t *testing.T) {
+	for _, url := range []string{
+		"s3://user:SECRET@bucket", "s3://user:SECRET@bucket?regoin=x", "s3:user:SECRET@bucket", "s3://bucket?endpoint=http://user:SECRET@host:9000",
+		"s3://bucket?endpoint=http%3A%2F%2Fuser%3ASECRET%40host", "s3://bucket?endpoint=user:SECRET@host", "s3://bucket?secret_access_key=SECRET",
+		"s3://bucket?endpoint=http://host?token=SECRET", "s3://u:SECRET%zz@bucket", "s3://u:SECRET#x@bucket", "s3://b?endpoint=http://u:SECRET@host&path_style=perhaps",
+	} {
+		if _, err := ParseURL(url); err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
 func FuzzParseURL(f *testing.F) {
 	for _, seed := range []string{"s3://bucket", "s3://bucket/a/b?endpoint=http://x:1&region=r&path_style=true&sign_payload=false", "s3://b/%00?x=%zz", "s3:///"} {
 		f.Add(seed)

@@ -48,6 +48,9 @@ type planBill struct {
 // catalogs write themselves.
 const commitPuts = 3
 
+// mostSampled is how much of the log a plan reads at most.
+const mostSampled = 256 << 20
+
 func planCommand() *cobra.Command {
 	var files []string
 	var store, data, size string
@@ -74,6 +77,9 @@ A sample does not show what is rare. File sizes are those of a sample, and large
 			if err != nil {
 				return fmt.Errorf("--sample: %w", err)
 			}
+			if bytes > mostSampled {
+				return fmt.Errorf("--sample: %s is more than %s: a sample is held in memory, and a larger one of the same log says little more", size, byteSize(mostSampled))
+			}
 			jobs, err := readJobs(files)
 			if err != nil {
 				return err
@@ -98,7 +104,7 @@ A sample does not show what is rare. File sizes are those of a sample, and large
 	c.Flags().StringArrayVarP(&files, "file", "f", nil, "job `file`; repeatable; without one the job of firn dev")
 	c.Flags().StringVar(&data, "data", defaultData, "`folder` of the store where a job file names none")
 	c.Flags().StringVar(&store, "store", "", storeHelp+"; overrides source.store of the job files")
-	c.Flags().StringVar(&size, "sample", "32MiB", "how much of the log is read, about")
+	c.Flags().StringVar(&size, "sample", "32MiB", "how much of the log is read, about; at most 256MiB")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	price.register(c)
 	return c

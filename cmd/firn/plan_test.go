@@ -62,3 +62,13 @@ func TestPlanOfAYoungLog(t *testing.T) {
 		})
 	}
 }
+
+// TestPlanRefusesALargeSample: a sample is held in memory.
+func TestPlanRefusesALargeSample(t *testing.T) {
+	c := planCommand()
+	c.SetArgs([]string{"--sample", "257MiB"})
+	c.SilenceErrors, c.SilenceUsage = true, true
+	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "--sample: 257MiB is more than 256.0 MiB: a sample is held in memory") {
+		t.Error(err)
+	}
+}

@@ -69,8 +69,8 @@ func ofJournal(journal uint32, sequence uint64, s *kfs.Segment) stored {
 	return stored{kfs.ObjectKey(journal, sequence), s.Position, s.Length, s.Span, s.MaxTimestamp}
 }
 
-// TakeSample reads about so many bytes of the topics that match, spread over partitions and time: the first batches of some segments. It reads
-// the newest checkpoints, the ends of objects behind them, and three index pages of each journal, whatever the size of the store.
+// TakeSample reads about so many bytes of the topics that match, spread over partitions and time: the first batches of some segments. What it
+// reads is in memory. It reads the newest checkpoints, the ends of objects behind them, and three index pages of each journal, whatever the size of the store.
 func TakeSample(ctx context.Context, store blob.Store, match func(topic string) bool, bytes int64) (*Sample, error) {
 	ends, err := ReadEnds(ctx, store)
 	if err != nil {
@@ -93,15 +93,28 @@ func TakeSample(ctx context.Context, store blob.Store, match func(topic string) 
 	var mu sync.Mutex // guards out
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrent)
-	for _, p := range spread(wanted, reads) {
-		for _, s := range spread(there[p.PartitionID], each) {
+	enough := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return out.Read >= bytes
+	}
+	sampled := spread(wanted, reads)
+	for i := range each { // a piece of each partition, then another: where batches are large, there are fewer pieces, and not fewer partitions
+		for _, p := range sampled {
+			of := spread(there[p.PartitionID], each)
+			if i >= len(of) {
+				continue
+			}
 			g.Go(func() error {
-				piece, n, err := readPiece(gctx, store, p, s)
+				if i > 0 && enough() {
+					return nil
+				}
+				piece, n, err := readPiece(gctx, store, p, of[i])
 				if errors.Is(err, blob.ErrNotFound) {
 					return nil // retention was quicker
 				}
 				if err != nil {
-					return fmt.Errorf("%s: %w", s.key, err)
+					return fmt.Errorf("%s: %w", of[i].key, err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -204,7 +217,7 @@ func readPiece(ctx context.Context, store blob.Store, p Partition, s stored) (pi
 		return piece, 0, err
 	}
 	n = int64(len(body))
-	if h, err := record.ParseHeader(body); err == nil && h.Size() > len(body) && int64(h.Size()) <= s.length {
+	if h, err := record.ParseHeader(body); errors.Is(err, record.ErrTruncated) && h.Size() > len(body) && int64(h.Size()) <= s.length {
 		if body, _, err = blob.ReadAll(ctx, store, s.key, blob.Bytes(s.at, int64(h.Size())), maxObject); err != nil {
 			return piece, n, err
 		}

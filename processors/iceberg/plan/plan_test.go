@@ -121,3 +121,30 @@ func TestTopicsOnOneTable(t *testing.T) {
 		t.Errorf("topics %v and %d records go to %s, want both", r.Topics, r.Records, r.Table)
 	}
 }
+
+// TestSampleOfLargeBatches: a batch may be larger than a piece. Then there are fewer pieces, and some of every partition still.
+func TestSampleOfLargeBatches(t *testing.T) {
+	const partitions, objects, piece = 4, 6, 256 << 10
+	store := blob.NewMemory(nil)
+	j := tailtest.Journal{Store: store}
+	topic := tailtest.Topic("events", 1, make([]uint32, partitions)...)
+	value := strings.Repeat("x", 2*piece)
+	for range objects {
+		var all []tailtest.Records
+		for p := range int32(partitions) {
+			all = append(all, tailtest.Values(topic, p, value))
+		}
+		j.Append(t, nil, all...)
+	}
+	sample, err := inspect.TakeSample(t.Context(), store, func(string) bool { return true }, 8*piece)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := map[int32]int{}
+	for _, p := range sample.Pieces {
+		of[p.PartitionID.Partition]++
+	}
+	if most := int64(8+3*8) * piece; len(of) != partitions || sample.Read < 8*piece || sample.Read > most {
+		t.Errorf("pieces by partition %v, %d bytes; at most %d", of, sample.Read, most)
+	}
+}

@@ -74,7 +74,7 @@ func Widen(meta table.Metadata, want *iceberg.Schema) (*Widened, error) {
 }
 
 // Evolve widens the table's schema until every column of want has its place, see Widen, and gives the table as it is then. Errors:
-// *TypeError; *ReplaceError where that takes a rewrite, and nothing was changed; ErrNoTable; what Options.Sound says.
+// *TypeError; *HaltError where a new column has a partition's name; *ReplaceError where that takes a rewrite, and nothing was changed; ErrNoTable; what Options.Sound says.
 //
 // The change is a commit of its own, pinned to the schema that was read. Whatever the catalog answers, the table is loaded again: the
 // change is there, by whose hand is all the same, or it is tried again.
@@ -103,7 +103,11 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 			return nil, err
 		case !w.Changed:
 			return t, nil
-		case len(w.Replaced) > 0:
+		}
+		if err := namesakes(t.Metadata(), w.Schema); err != nil {
+			return nil, err
+		}
+		if len(w.Replaced) > 0 {
 			return nil, &ReplaceError{Columns: w.Replaced}
 		}
 		if _, last = c.send(ctx, t, schemaRequest(t.Metadata(), w.Schema)); last == nil {
@@ -119,6 +123,24 @@ func (c *Committer) Evolve(ctx context.Context, want *iceberg.Schema) (*table.Ta
 		}
 	}
 	return nil, fmt.Errorf("change the schema of table %s: %w", c.Name(), last)
+}
+
+// namesakes halts before a column is added that has the name of one of the table's partitions, present or past, and is not what that is made of:
+// Spark and Trino would not load the table any more.
+func namesakes(meta table.Metadata, schema *iceberg.Schema) error {
+	for _, spec := range meta.PartitionSpecs() {
+		for _, p := range spec.Fields() {
+			column, taken := schema.FindFieldByName(p.Name)
+			_, before := meta.CurrentSchema().FindFieldByName(p.Name)
+			if taken && !before && column.ID != p.SourceID() {
+				return &HaltError{
+					Reason: fmt.Sprintf("column %s has the name of a partition of the table: other engines could not read it any more", p.Name),
+					Decide: "give the column another name by the job's transforms",
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // schemaRequest makes schema the table's current one, if nobody else has changed it or has given out field ids.

@@ -33,7 +33,7 @@ func (p *program) runner() *host.Program {
 	transforms := transform.Kinds()
 	transforms["exec"] = exec.Kind()
 	tables := icebergSink
-	tables.Check, tables.CheckTable = checkIceberg, iceberg.CheckTable
+	tables.Check, tables.CheckTable, tables.Reserved = checkIceberg, iceberg.CheckTable, iceberg.Reserved
 	return &host.Program{
 		Transforms: transforms,
 		Sinks:      plugin.Sinks{"iceberg": tables, "jsonl": jsonl.Kind()},

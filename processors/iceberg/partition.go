@@ -2,12 +2,15 @@ package iceberg
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/runtime/plugin"
@@ -28,22 +31,68 @@ func CheckTable(t plugin.Table, columns *arrow.Schema) error {
 	if _, err := catalog.ParseIdentifier(t.Name); err != nil {
 		return err
 	}
-	for _, expression := range t.Partition {
-		if _, err := parsePartition(expression); err != nil {
-			return err
-		}
-	}
-	if _, err := codecOf(t.Properties); err != nil {
+	if err := checkProperties(t.Properties); err != nil {
 		return err
 	}
-	if columns == nil {
-		return nil
+	schema, err := supposed(t.Partition)
+	if err == nil && columns != nil {
+		schema, err = icebergSchema(columns)
 	}
-	schema, err := icebergSchema(columns)
 	if err == nil {
 		_, err = partitionSpec(t.Partition, schema)
 	}
 	return err
+}
+
+// supposed is the columns that a table is to be partitioned by, of types that can be: what is wrong with the expressions whatever the columns
+// are, is wrong with these.
+func supposed(expressions []string) (*iceberg.Schema, error) {
+	var columns []iceberg.NestedField
+	for _, s := range expressions {
+		f, err := parsePartition(s)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(columns, func(c iceberg.NestedField) bool { return c.Name == f.column }) {
+			continue
+		}
+		c := iceberg.NestedField{ID: len(columns) + 1, Name: f.column, Type: iceberg.PrimitiveTypes.TimestampTz}
+		if !f.transform.CanTransform(c.Type) {
+			c.Type = iceberg.PrimitiveTypes.String
+		}
+		columns = append(columns, c)
+	}
+	return iceberg.NewSchema(0, columns...), nil
+}
+
+// checkProperties says which properties a table cannot be made with.
+func checkProperties(props map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(props)) {
+		if strings.HasPrefix(key, "firn.") {
+			return fmt.Errorf("table property %s: those that begin with firn. are what jobs note for themselves; leave it out", key)
+		}
+	}
+	if v, ok := props[table.PropertyFormatVersion]; ok && v != "1" && v != "2" && v != "3" {
+		return fmt.Errorf("table property %s is %q; there is 1, 2, 3", table.PropertyFormatVersion, v)
+	}
+	_, err := codecOf(props)
+	return err
+}
+
+// Reserved is the names of a table's partitions. A column that is not what the partition is made of cannot have one: Spark and Trino do not load
+// a table with both.
+func Reserved(expressions []string) []string {
+	var names []string
+	for _, s := range expressions {
+		f, err := parsePartition(s)
+		if err != nil {
+			continue // CheckTable says so
+		}
+		if name := partitionName(f); name != f.column {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // parsePartition reads a partition expression: kafka_topic, year(c), month(c), day(c), hour(c), bucket(16, c), truncate(4, c).
@@ -95,7 +144,15 @@ func parsePartition(s string) (partitionField, error) {
 	return f, nil
 }
 
-// partitionSpec binds the expressions to the schema of a new table.
+// noColumnError says that a table would not have a column that it is to be partitioned by.
+type noColumnError struct{ expression, column string }
+
+// Error implements error.
+func (e *noColumnError) Error() string {
+	return fmt.Sprintf("partition %q: the table has no column %s", e.expression, e.column)
+}
+
+// partitionSpec binds the expressions to the schema of a new table. A *noColumnError says which column it lacks.
 func partitionSpec(expressions []string, schema *iceberg.Schema) (*iceberg.PartitionSpec, error) {
 	var opts []iceberg.PartitionOption
 	for _, s := range expressions {
@@ -105,7 +162,7 @@ func partitionSpec(expressions []string, schema *iceberg.Schema) (*iceberg.Parti
 		}
 		column, ok := schema.FindFieldByName(f.column)
 		if !ok {
-			return nil, fmt.Errorf("partition %q: the table has no column %s", s, f.column)
+			return nil, &noColumnError{s, f.column}
 		}
 		if !f.transform.CanTransform(column.Type) {
 			return nil, fmt.Errorf("partition %q: a column of type %s cannot be partitioned so", s, column.Type)

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,42 @@ func TestParsePartition(t *testing.T) {
 	for _, s := range []string{"", "day()", "bucket(x)", "bucket(0, x)", "bucket(-1, x)", "bucket(99999999999, x)", "day(3, x)", "week(x)", "day(x", "day x)", "truncate(a, b)"} {
 		if f, err := parsePartition(s); err == nil {
 			t.Errorf("%q became %v", s, f)
+		}
+	}
+}
+
+// TestPartitionNames: no column gets the name of a partition that is not made of it, because Spark and Trino would not load the table any more.
+func TestPartitionNames(t *testing.T) {
+	expressions := []string{"kafka_topic", "a.b", "day(kafka_timestamp)", "bucket(4, id)", "truncate(2, name)", "no such("}
+	if got, want := Reserved(expressions), []string{"a_b_value", "kafka_timestamp_day", "id_bucket", "name_trunc"}; !slices.Equal(got, want) {
+		t.Errorf("reserved are %v, want %v", got, want)
+	}
+	for _, table := range []struct {
+		partition []string
+		made      bool // before the column comes
+		halts     bool
+	}{
+		{[]string{"day(kafka_timestamp)"}, false, false},
+		{[]string{"truncate(2, name)"}, false, true},
+		{[]string{"truncate(2, name)"}, true, true},
+		{[]string{"day(name)"}, false, true},
+		{[]string{"nothing"}, false, false}, // it may come yet
+	} {
+		s, mem := openSink(t, openSQLite(t), processors.Table{Name: "default.names", Partition: table.partition}, nil)
+		if table.made {
+			stage(t, s, events(mem, source0, 0, 3))
+		}
+		b := events(mem, source0, 3, 6)
+		fields := append(slices.Clone(b.Records.Schema().Fields()), arrow.Field{Name: "name_trunc", Type: arrow.BinaryTypes.String, Nullable: true})
+		columns := append(slices.Clone(b.Records.Columns()), b.Records.Column(int(b.Records.Schema().FieldIndices("name")[0])))
+		records := array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, b.Records.NumRows())
+		b.Records.Release()
+		b.Records = records
+		err := s.Stage(t.Context(), b)
+		b.Records.Release()
+		var halt *processor.HaltError
+		if errors.As(err, &halt) != table.halts {
+			t.Errorf("%+v: %v", table, err)
 		}
 	}
 }

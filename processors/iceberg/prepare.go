@@ -97,8 +97,15 @@ func (s *Sink) evolve(ctx context.Context, want *iceberglib.Schema) (*table.Tabl
 // create makes the table with the first batch's schema.
 func (s *Sink) create(ctx context.Context, schema *iceberglib.Schema) (*table.Table, error) {
 	spec, err := partitionSpec(s.spec.Partition, schema)
-	if err != nil {
-		return nil, fmt.Errorf("create table %s: %w", s.spec.Name, err)
+	var none *noColumnError
+	switch {
+	case errors.As(err, &none):
+		return nil, fmt.Errorf("create table %s: %w", s.spec.Name, err) // records may come that have it
+	case err != nil:
+		return nil, &catalog.HaltError{
+			Reason: fmt.Sprintf("table %s cannot be made: %v", s.spec.Name, err),
+			Decide: "change table.partition in the job file, or give columns other types or names by its transforms or its schema",
+		}
 	}
 	props := map[string]string{table.ParquetCompressionKey: "zstd", table.ParquetCompressionLevelKey: "1"}
 	for key, value := range s.spec.Properties {

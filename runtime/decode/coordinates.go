@@ -89,7 +89,7 @@ func (c Config) withoutCoordinates(table []arrow.Field) ([]arrow.Field, error) {
 
 // reserved is the names that payload columns cannot have.
 func (c Config) reserved() schema.Reserved {
-	var names []string
+	names := slices.Clone(c.Reserved)
 	for _, f := range c.withDefaults().coordinateSchema().Fields {
 		names = append(names, f.Name)
 	}

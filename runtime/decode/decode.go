@@ -81,6 +81,7 @@ type Config struct {
 	Key      KeyFormat      // default BinaryKey
 	Value    Format         // default JSON
 	Declared *schema.Schema // the columns of JSON values; other fields are ignored. nil means inferred
+	Reserved []string       // names beside the coordinates' that columns cannot have, whatever their case
 	// Pinned names columns of the table that inference must leave as they are, because the table cannot change them: their parts joined by
 	// dots, a list's element is called element. What such a column cannot hold makes a dead letter.
 	Pinned []string

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,17 @@ func payloadRows(t testing.TB, d *Decoder) (sc string, rows []string, letters []
 		rows = append(rows, strings.Join(cells, " "))
 	}
 	return sc, rows, letters
+}
+
+// TestReservedNames: what a table calls its partitions is no column's name, and the payload's field has a column all the same.
+func TestReservedNames(t *testing.T) {
+	d := newDecoder(t, Config{Reserved: []string{"id_bucket"}}, nil)
+	appendJSON(t, d, `{"id":1}`, `{"id":2,"ID_Bucket":"b","kafka_key":"k"}`)
+	sc, rows, letters := payloadRows(t, d)
+	want := []string{"id=1 ID_Bucket_2=(null) kafka_key_2=(null)", "id=2 ID_Bucket_2=b kafka_key_2=k"}
+	if sc != "struct<id: long, ID_Bucket_2: string, kafka_key_2: string>" || !slices.Equal(rows, want) || letters != nil {
+		t.Errorf("%s %v %v", sc, rows, letters)
+	}
 }
 
 func TestInference(t *testing.T) {

@@ -209,7 +209,7 @@ func (p *Program) Open(ctx context.Context, j *job.Job, s Settings) (opened *Job
 	}
 	cfg.OpenTransforms = of.steps(openTransforms(j, logger))
 	cfg.Former = func(hash string, kept []byte) (*pipeline.Form, error) {
-		return p.form(hash, kept, j.Name, made, logger)
+		return p.form(hash, kept, j.Name, cfg.Decode.Reserved, made, logger)
 	}
 	r.Pipeline, err = pipeline.New(cfg)
 	return r, err
@@ -230,8 +230,8 @@ func (p *Program) ReadKept(hash string, kept []byte) (*job.Job, error) {
 	return p.reader().ParseKept(kept)
 }
 
-// form is how a job file that was kept makes rows of records.
-func (p *Program) form(hash string, kept []byte, name string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
+// form is how a job file that was kept makes rows of records. The names that are reserved are those of the tables, which it does not know.
+func (p *Program) form(hash string, kept []byte, name string, reserved []string, tables *route.Tables, logger *slog.Logger) (*pipeline.Form, error) {
 	j, err := p.ReadKept(hash, kept)
 	if err != nil {
 		return nil, err
@@ -241,6 +241,7 @@ func (p *Program) form(hash string, kept []byte, name string, tables *route.Tabl
 	if err != nil {
 		return nil, err
 	}
+	decoding.Reserved = reserved
 	template, err := j.Template()
 	if err != nil {
 		return nil, err

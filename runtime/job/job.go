@@ -185,7 +185,8 @@ func (r Reader) Parse(name string, text []byte) (*Job, error) {
 		return nil, located(name, err)
 	}
 	j.setDefaults()
-	err = errors.Join(j.expand(r), j.validate(), j.checkSteps(r.Transforms), j.checkSink(r))
+	noSink := j.checkSink(r) // first, because it is the sink that reserves names
+	err = errors.Join(j.expand(r), j.validate(), j.checkSteps(r.Transforms), noSink)
 	if err == nil {
 		err = errors.Join(j.checkSettings(), j.checkColumns())
 	}

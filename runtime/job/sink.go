@@ -170,6 +170,9 @@ func (j *Job) Decoding() (decode.Config, error) {
 		}
 		c.Declared = &declared
 	}
+	if j.sink != nil && j.sink.kind.Reserved != nil {
+		c.Reserved = j.sink.kind.Reserved(j.Table.Partition)
+	}
 	return c, c.Validate()
 }
 

@@ -76,6 +76,8 @@ type Sink struct {
 	// CheckTable says what is wrong with a table that a job file describes, likewise. columns are those that the table would have, nil if
 	// they are not known before there are records.
 	CheckTable func(t Table, columns *arrow.Schema) error
+	// Reserved is the names that no column can have in a table that is partitioned so. It may be nil.
+	Reserved func(partition []string) []string
 }
 
 // Sinks are kinds of sinks by the key that names them in a job file.

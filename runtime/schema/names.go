@@ -10,7 +10,8 @@ import (
 type Reserved map[string]bool
 
 // NewReserved is the names that Iceberg keeps for metadata columns (a table with a real column of such a name cannot be read by Spark)
-// and the names given, which are the coordinate columns of a job. Comparison is without case, as engines compare.
+// and the names given, which are the coordinate columns of a job and what its tables call their partitions. Comparison is without case, as
+// engines compare.
 func NewReserved(names ...string) Reserved {
 	r := Reserved{}
 	for _, name := range []string{"_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number",
@@ -69,7 +70,7 @@ func validateName(name string, reserved Reserved) error {
 	case len(name) > MaxName:
 		return &LimitError{What: fmt.Sprintf("the name has %d bytes, more than %d", len(name), MaxName)}
 	case reserved[fold(name)]:
-		return fmt.Errorf("the name is reserved (for Kafka's coordinates or by Iceberg); choose another")
+		return fmt.Errorf("the name is reserved (for Kafka's coordinates, by Iceberg, or for a partition of the table); choose another")
 	}
 	if i := strings.IndexFunc(name, func(r rune) bool { return r == '.' || r < ' ' || r == 0x7f }); i >= 0 {
 		return fmt.Errorf("the name has %q in it; dots and control characters break paths in query engines", name[i])

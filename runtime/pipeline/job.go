@@ -58,7 +58,7 @@ type Job struct {
 
 	portions map[uint32]portion                    // of the readers of a bounded run that are at their ends
 	round    uint64                                // counts rewinds
-	rewound  chan struct{}                         // closed at the next one
+	sessions map[uint32]context.CancelCauseFunc    // end what the reader of each journal has begun, at the next one
 	spawn    func(func(ctx, last context.Context)) // starts a goroutine of Run
 }
 
@@ -88,7 +88,7 @@ func New(cfg Config) (*Job, error) {
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
 		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{}, topics: map[kfs.TopicID]kfs.Topic{}, ended: map[kfs.PartitionID]bool{},
-		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, rewound: make(chan struct{}), filing: make(chan struct{}, 1),
+		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, sessions: map[uint32]context.CancelCauseFunc{}, filing: make(chan struct{}, 1),
 		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
 		j.letters = newLetterBox(&cfg, func(ctx context.Context) (processor.Sink, error) { return cfg.OpenDeadLetters(ctx, j.sourceLineage()) })
@@ -301,11 +301,12 @@ func (j *Job) openTables() []*table {
 	return all
 }
 
-// enter begins a reader's session: its round, and a channel that is closed when the next round begins.
-func (j *Job) enter() (round uint64, rewound <-chan struct{}) {
+// enter begins a session of a journal's reader, in a round. When the next round begins, end ends it, at once: no reader goes on meanwhile.
+func (j *Job) enter(journal uint32, end context.CancelCauseFunc) (round uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.round, j.rewound
+	j.sessions[journal] = end
+	return j.round
 }
 
 // rewind makes all readers begin anew, each at the least position that a table wants.
@@ -313,8 +314,9 @@ func (j *Job) rewind() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.round++
-	close(j.rewound)
-	j.rewound = make(chan struct{})
+	for _, end := range j.sessions {
+		end(errRewind)
+	}
 	if isClosed(j.drained) {
 		j.drained = make(chan struct{})
 	}

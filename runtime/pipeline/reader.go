@@ -44,8 +44,7 @@ type session struct {
 func (r *reader) run(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		began := r.job.cfg.Now()
-		round, rewound := r.job.enter()
-		err := r.read(ctx, round, rewound)
+		err := r.read(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -74,27 +73,16 @@ func (r *reader) run(ctx context.Context) {
 
 var errRewind = errors.New("tables need records that have passed")
 
-// read is one session. It ends with errRewind when rewound is closed.
-func (r *reader) read(ctx context.Context, round uint64, rewound <-chan struct{}) (err error) {
+// read is one session. It ends with errRewind when the job rewinds.
+func (r *reader) read(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	round := r.job.enter(r.journal, cancel)
 	defer func() {
 		if context.Cause(ctx) == errRewind { // whatever it has interrupted
 			err = errRewind
 		}
 	}()
-	stop := make(chan struct{})
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		select {
-		case <-rewound:
-			cancel(errRewind)
-		case <-stop:
-		}
-	}()
-	defer func() { close(stop); <-watching }()
-
 	if err := r.resolve(ctx); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func (w *worker) next(over, share bool, waiting int) move {
 // run works until an error or until ctx has ended; then it makes a last commit, for which last lives a little longer. What to do is next's to
 // decide; which of several things that have come in is taken first is left to chance.
 func (w *worker) run(ctx, last context.Context) error {
+	w.attach()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -88,6 +89,12 @@ func (w *worker) run(ctx, last context.Context) error {
 			return err
 		}
 	}
+}
+
+// attach opens the table to records.
+func (w *worker) attach() {
+	w.table.attach(w.feed)
+	w.table.job.settled()
 }
 
 // relieve puts rows out of memory where the sink can, so that they need not be committed early. It reports whether that has freed any.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -259,6 +260,27 @@ func (l *simLog) trim(journal int) {
 	if len(entries) > 0 {
 		l.journals[journal].Append(l.s.t, entries)
 	}
+}
+
+// sort puts what waits for a worker in the order of the journals: one moment may wake both readers, and either may be first to offer.
+func (l *simLog) sort(items chan item) {
+	if len(items) == cap(items) { // others wait to offer more
+		return
+	}
+	var all []item
+	for len(items) > 0 {
+		all = append(all, <-items)
+	}
+	slices.SortStableFunc(all, func(a, b item) int { return cmp.Compare(l.journalOf(a.source), l.journalOf(b.source)) })
+	for _, it := range all {
+		items <- it
+	}
+}
+
+// journalOf is the journal that holds a partition. It is the same in every life of a topic.
+func (l *simLog) journalOf(source processor.Source) uint32 {
+	i := slices.IndexFunc(l.topics, func(t *simTopic) bool { return t.Name == source.Topic })
+	return l.topics[i].Journals[source.Partition]
 }
 
 // sources are the partitions that the job reads.

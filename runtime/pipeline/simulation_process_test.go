@@ -187,6 +187,8 @@ func (p *simProcess) drawJitter() float64 {
 
 // drive is the loop of a worker: (*worker).run, but the scheduler decides what comes first.
 func (p *simProcess) drive(w *worker, ctx, last context.Context) error {
+	p.stop(ctx, "attach "+w.table.name, nil) // one answer may let several workers begin
+	w.attach()
 	for {
 		p.remember(w)
 		if mistaken := p.simulation.mistake.work; mistaken != nil {
@@ -224,6 +226,7 @@ func (p *simProcess) drive(w *worker, ctx, last context.Context) error {
 		all := choices()
 		switch all[turn.n%uint64(len(all))] {
 		case "item":
+			p.simulation.log.sort(w.feed.items)
 			err = w.accept(last, <-w.feed.items)
 		case "result":
 			err = w.finish(<-w.result)
@@ -348,7 +351,7 @@ func (st simStore) Get(ctx context.Context, key string, r blob.Range) (body io.R
 	if key == kfs.RestoringKey { // several readers ask for it at the same time; nobody restores
 		return st.p.simulation.store.Get(ctx, key, r)
 	}
-	err = st.do(ctx, "get "+st.p.simulation.named(key), func() (err error) {
+	err = st.do(ctx, "get "+st.p.simulation.named(key, nil), func() (err error) {
 		body, info, err = st.p.simulation.store.Get(ctx, key, r)
 		return err
 	})
@@ -360,7 +363,7 @@ func (st simStore) Get(ctx context.Context, key string, r blob.Range) (body io.R
 
 // Put implements blob.Store.
 func (st simStore) Put(ctx context.Context, key string, body []byte, ifAbsent bool) (info blob.Info, err error) {
-	err = st.do(ctx, "put "+st.p.simulation.named(key), func() (err error) {
+	err = st.do(ctx, "put "+st.p.simulation.named(key, body), func() (err error) {
 		if info, err = st.p.simulation.store.Put(ctx, key, body, ifAbsent); err == nil {
 			if strings.HasPrefix(key, work.GroupsPrefix(simJob)) {
 				st.p.simulation.Handed++
@@ -389,5 +392,5 @@ func (st simStore) List(ctx context.Context, prefix, after string) iter.Seq2[blo
 
 // Delete implements blob.Store.
 func (st simStore) Delete(ctx context.Context, key string) error {
-	return st.do(ctx, "delete "+st.p.simulation.named(key), func() error { return st.p.simulation.store.Delete(ctx, key) })
+	return st.do(ctx, "delete "+st.p.simulation.named(key, nil), func() error { return st.p.simulation.store.Delete(ctx, key) })
 }

@@ -1,10 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"testing/cryptotest"
@@ -20,25 +21,31 @@ import (
 
 // gather makes the processes of a simulation workers.
 func (s *simulation) gather() {
-	s.leases, s.groups = lease.NewMemory(), map[string][]string{}
+	s.leases, s.groups, s.handed = lease.NewMemory(), map[string]string{}, map[string]int{}
 }
 
-// named is a key of the bucket as the trace has it: which of two workers draws the id of its group first is left to chance, so groups are
-// numbered.
-func (s *simulation) named(key string) string {
+// named is a key of the bucket as the trace has it. The id of a group is drawn, and of two that a worker hands over at one moment either may be
+// first to draw it: so a group is named by its table, of which a worker hands over one at a time, and numbered. What is put tells the table.
+func (s *simulation) named(key string, put []byte) string {
 	name, ok := strings.CutPrefix(key, work.GroupsPrefix(simJob))
 	if !ok {
 		return key
 	}
-	worker, group, _ := strings.Cut(name, "/")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := slices.Index(s.groups[worker], group)
-	if n < 0 {
-		n = len(s.groups[worker])
-		s.groups[worker] = append(s.groups[worker], group)
+	if known, ok := s.groups[name]; ok || put == nil {
+		return known
 	}
-	return fmt.Sprintf("group %d of %s", n, worker)
+	var group struct{ Table string }
+	_, body, _ := bytes.Cut(put, []byte("\n"))
+	if err := json.Unmarshal(body, &group); err != nil {
+		s.t.Fatal(err)
+	}
+	worker, _, _ := strings.Cut(name, "/")
+	of := fmt.Sprintf("%s of %s", group.Table, worker)
+	s.groups[name] = fmt.Sprintf("group %d for %s", s.handed[of], of)
+	s.handed[of]++
+	return s.groups[name]
 }
 
 // share makes a process one of the workers, and says how it runs its job and opens its tables.

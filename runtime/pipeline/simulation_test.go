@@ -65,9 +65,10 @@ type simulation struct {
 	givenUp   map[simPlace]bool // dead letters that a person goes without
 	late      simRows           // dead letters of which another process may have made rows meanwhile
 
-	mu     sync.Mutex          // guards what follows
-	stops  []*simStop          // where goroutines wait for the scheduler
-	groups map[string][]string // that each worker has handed over
+	mu     sync.Mutex        // guards what follows
+	stops  []*simStop        // where goroutines wait for the scheduler
+	groups map[string]string // what was handed over, by worker and id, as the trace names it
+	handed map[string]int    // how many, of each table and worker
 
 	simCounts
 }

@@ -177,8 +177,6 @@ func (t *table) live(ctx, last context.Context) (err error) {
 	}
 	defer w.end()
 	f, w.reassigned = w.feed, changed
-	t.attach(f)
-	t.job.settled()
 	return t.job.drive(w, ctx, last)
 }
 

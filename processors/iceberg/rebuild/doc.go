@@ -74,7 +74,9 @@
 //
 // # Dead letters
 //
-// Before the swap each dead letter of the rebuild is made to be in the job's dead-letter table, not resolved: it comes, or its mark goes.
+// Before the swap each dead letter of the rebuild is made to be in the job's dead-letter table, not resolved: it comes, or its mark goes. It comes
+// under the name of the job or the backfill that accounts for its offset there. Where the job has begun behind records that the log has, nobody
+// does: there it comes as a backfill would bring it, under a name like {job}/backfill/rebuild.0.
 // After it all others, of the records that were made anew, are marked as resolved: those records are rows now, or are left out. Between
 // the two, and if a rebuild is given up, some records are a row and a dead letter, which verify mentions and dlq retry puts right. The
 // table has a property until this is done: the next run does it.

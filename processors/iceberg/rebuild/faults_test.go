@@ -51,16 +51,17 @@ func (o obstacle) fault(n, at int) catalogtest.Fault {
 func TestFaults(t *testing.T) {
 	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
 		t.Run(string(to), func(t *testing.T) {
-			walk(t, to, false, false)
+			walk(t, to, false, false, 0)
 		})
 		t.Run(string(to)+" beside a busy job", func(t *testing.T) {
-			walk(t, to, true, false)
+			walk(t, to, true, false, 0)
 		})
 	}
+	t.Run("of a job that has begun later", func(t *testing.T) { walk(t, rebuild.OnBranch, false, false, 13) })
 }
 
-func walk(t *testing.T, to rebuild.Place, busy, all bool) {
-	open := func(t *testing.T) *bench { return &bench{t: t, client: catalogtest.NewFake(), to: to} }
+func walk(t *testing.T, to rebuild.Place, busy, all bool, from int64) {
+	open := func(t *testing.T) *bench { return &bench{t: t, client: catalogtest.NewFake(), to: to, from: from} }
 	trace := rebuildAmid(t, open(t), busy, -1, "")
 	t.Logf("%d operations", len(trace))
 	every := 6
@@ -89,6 +90,7 @@ func rebuildAmid(t *testing.T, b *bench, busy bool, n int, o obstacle) []string 
 			t.Fatal(err)
 		}
 	}
+	b.from = 0 // the rebuild has what was before
 	next, waited := int64(30), 0
 	if busy {
 		b.filled = func() {

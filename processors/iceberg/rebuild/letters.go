@@ -75,9 +75,11 @@ func (r *Rebuild) bothLetters(ctx context.Context, ours *table.Table, below map[
 	return want, have, err
 }
 
-// sink opens the dead-letter table of readers.
-func (r *Rebuild) sink(ctx context.Context) (*iceberg.Sink, error) {
-	opened, err := iceberg.New(iceberg.Config{Catalog: r.Catalog, Options: r.options(), Prefix: r.Prefix}).Open(ctx, processors.Table{Name: r.Letters, DeadLetters: true})
+// sink opens the dead-letter table of readers for the job, or for a backfill of it.
+func (r *Rebuild) sink(ctx context.Context, job string) (*iceberg.Sink, error) {
+	options := r.options()
+	options.Job = job
+	opened, err := iceberg.New(iceberg.Config{Catalog: r.Catalog, Options: options, Prefix: r.Prefix}).Open(ctx, processors.Table{Name: r.Letters, DeadLetters: true})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,7 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 	if err != nil {
 		return nil, err
 	}
-	sink, err := r.sink(ctx)
+	sink, err := r.sink(ctx, r.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -132,24 +134,29 @@ func (r *Rebuild) addLetters(ctx context.Context, s *Standing) (superseded map[s
 			superseded[iceberg.SourceKey(source.Source)] = n
 		}
 	}
-	if err := r.addMissing(ctx, sink, ours, decided, missing); err != nil {
+	if err := r.addMissing(ctx, ours, decided, missing); err != nil {
 		return nil, err
 	}
 	_, err = sink.Reopen(ctx, reopen)
 	return superseded, err
 }
 
-// addMissing brings letters over, some at a time, to a table that stands at decided.
-func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *table.Table, decided processor.Positions, missing map[processor.Source]*roaring64.Bitmap) error {
+// addMissing brings letters over, some at a time, each under the name of who accounts for it. The job stands at decided.
+func (r *Rebuild) addMissing(ctx context.Context, from *table.Table, decided processor.Positions, missing map[processor.Source]*roaring64.Bitmap) (err error) {
+	account, err := r.account(ctx, r.Catalog, r.Letters)
+	if err != nil {
+		return err
+	}
 	passes := &deadletter.Passes{Table: from, Select: deadletter.Selection{Prefix: r.Prefix}, Wanted: map[processor.Source][]int64{}}
-	sources, next := map[processor.Source]processor.Source{}, processor.Positions{}
+	sources, keepers, sinks := map[processor.Source]processor.Source{}, map[processor.Source][]keeper{}, map[string]*iceberg.Sink{}
+	defer func() {
+		for _, sink := range sinks {
+			err = errors.Join(err, sink.Close())
+		}
+	}()
 	var places []processor.Source
 	for _, source := range slices.SortedFunc(maps.Keys(missing), processor.Source.Compare) {
-		at, ok := decided[source]
-		if !ok {
-			at = r.Starts[source]
-		}
-		next[source] = at
+		keepers[source] = r.keepers(account, decided, source)
 		offsets := offsetsOf(missing[source])
 		for _, place := range []processor.Source{source, nameless(source)} {
 			passes.Wanted[place], sources[place], places = offsets, source, append(places, place)
@@ -158,13 +165,28 @@ func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *tabl
 	return passes.Each(ctx, places, func(place processor.Source, letters []deadletter.Letter) error {
 		source := sources[place]
 		for chunk := range deadletter.Chunks(letters) {
-			// Those that the table has passed come as a repair of it, the others move it on: never beyond where the table of rows stands.
-			passed, _ := slices.BinarySearchFunc(chunk, next[source], func(l deadletter.Letter, at int64) int { return cmp.Compare(l.Offset, at) })
-			for _, part := range [][]deadletter.Letter{chunk[:passed], chunk[passed:]} {
+			for len(chunk) > 0 {
+				i := slices.IndexFunc(keepers[source], func(k keeper) bool { return chunk[0].Offset < k.end })
+				k := &keepers[source][i]
+				// Those that the keeper has passed come as a repair, the others move it on: never beyond where the table of rows stands.
+				end := k.end
+				if chunk[0].Offset < k.next {
+					end = k.next
+				}
+				n, _ := slices.BinarySearchFunc(chunk, end, func(l deadletter.Letter, end int64) int { return cmp.Compare(l.Offset, end) })
+				sink, ok := sinks[k.job]
+				if !ok {
+					opened, err := r.sink(ctx, k.job)
+					if err != nil {
+						return err
+					}
+					sink, sinks[k.job] = opened, opened
+				}
 				var err error
-				if next[source], err = r.addChunk(ctx, sink, source, part, next[source]); err != nil {
+				if k.next, err = r.addChunk(ctx, sink, source, chunk[:n], k.next); err != nil {
 					return fmt.Errorf("dead letters of %s: %w", iceberg.SourceKey(source), err)
 				}
+				chunk = chunk[n:]
 			}
 		}
 		return nil
@@ -173,9 +195,6 @@ func (r *Rebuild) addMissing(ctx context.Context, sink *iceberg.Sink, from *tabl
 
 // addChunk commits letters to a table that stands at next, and gives where it stands then.
 func (r *Rebuild) addChunk(ctx context.Context, sink *iceberg.Sink, source processor.Source, chunk []deadletter.Letter, next int64) (int64, error) {
-	if len(chunk) == 0 {
-		return next, nil
-	}
 	letters, offsets := make([]decode.DeadLetter, len(chunk)), make([]int64, len(chunk))
 	for i, l := range chunk {
 		offsets[i] = l.Offset
@@ -232,7 +251,7 @@ func (r *Rebuild) resolveLetters(ctx context.Context, rebuilt *catalog.Rebuilt, 
 			resolve[nameless(source)] = resolve[source]
 		}
 	}
-	sink, err := r.sink(ctx)
+	sink, err := r.sink(ctx, r.Job)
 	if err != nil {
 		return err
 	}

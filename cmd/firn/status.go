@@ -38,7 +38,7 @@ type tableStatus struct {
 	Freshness   float64        `json:"freshness_s"`  // of the newest commit: how old its oldest record was
 	Commit      float64        `json:"commit_s"`     // how long ago that was
 	Rows        int64          `json:"rows"`         // that the job has added; -1 if nobody counted
-	DeadLetters int64          `json:"dead_letters"` // resolved ones included
+	DeadLetters int64          `json:"dead_letters"` // resolved ones and those of backfills included
 	Sources     []sourceStatus `json:"sources"`
 	// Backfills are what was brought in from before the job began.
 	Backfills []backfillStatus `json:"backfills,omitempty"`
@@ -212,7 +212,7 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 			one.Behind = max(one.Behind, at.Behind)
 			one.Sources = append(one.Sources, at)
 			key := iceberg.SourceKey(sourceOf(source))
-			one.DeadLetters += max(0, rowsOf(letters, j.job.Name, key))
+			one.DeadLetters += lettersOf(letters, j.job.Name, key)
 			if n := rowsOf(account, j.job.Name, key); n == catalog.UnknownRows || one.Rows == catalog.UnknownRows {
 				one.Rows = catalog.UnknownRows
 			} else {
@@ -249,6 +249,20 @@ func rowsOf(a *catalog.Account, job, source string) int64 {
 		return 0
 	}
 	return a.Rows(job, source)
+}
+
+// lettersOf is how many dead letters of a source a job and its backfills have added, as far as somebody counted.
+func lettersOf(a *catalog.Account, job, source string) int64 {
+	n := max(0, rowsOf(a, job, source))
+	if a == nil {
+		return n
+	}
+	for name := range a.Progress {
+		if catalog.OwnBackfill(job, name) {
+			n += max(0, rowsOf(a, name, source))
+		}
+	}
+	return n
 }
 
 // sourceStatusOf is where a source stands by an account of the table; of the dead letters, as long as there was no row to make the table for.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/firn-io/firn/kfs"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
@@ -42,6 +43,34 @@ func TestDeadLettersAlone(t *testing.T) {
 	}
 	if out, err := firn(t, "where", "events", "0", "2", "-f", path, "--data", w.dir); err == nil || !strings.Contains(out, "pending") {
 		t.Errorf("where a record is that does not exist yet: %v\n%s", err, out)
+	}
+}
+
+// TestDeadLettersOfBackfills: those that a backfill has found are dead letters of the job's table as its own are.
+func TestDeadLettersOfBackfills(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	w.journal.Now = func() time.Time { return at }
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `no JSON`, `{"n":1}`, `none`))
+	at = at.AddDate(0, 1, 0)
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":3}`, `nor this`))
+	if err := w.run("name: events\nsource: {topics: [events], from: 2024-02-01T00:00:00Z}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.backfill(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := firn(t, "status", "-f", filepath.Join(w.dir, "job.yaml"), "--data", w.dir, "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []jobStatus
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if s := got[0].Tables[0]; s.DeadLetters != 3 || s.Rows != 1 || len(s.Backfills) != 1 || s.Backfills[0].Rows != 1 {
+		t.Errorf("%+v, want three dead letters, a row of the job and one of the backfill", s)
 	}
 }
 

@@ -142,7 +142,8 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 	if err := v.explainHidden(ctx, missing); err != nil {
 		return err
 	}
-	for s, gap := range missing {
+	for _, s := range slices.SortedFunc(maps.Keys(missing), func(a, b *source) int { return strings.Compare(a.key, b.key) }) {
+		gap := missing[s]
 		spans := spansOf(gap)
 		what := fmt.Sprintf("%d rows are missing: %s", gap.GetCardinality(), list(spans))
 		if !v.Whole {

@@ -70,16 +70,30 @@ func (r *reader) snapshot(ctx context.Context, id int64) error {
 			partly = append(partly, task)
 		}
 	}
-	if err := r.files(ctx, whole); err != nil || len(partly) == 0 {
+	parted, err := passes(partly, passBytes, fileBytes) // before anything is read
+	if err != nil {
 		return err
 	}
-	_, batches, err := scan.ReadTasks(ctx, partly)
+	if err := r.files(ctx, whole); err != nil {
+		return err
+	}
+	for _, tasks := range parted {
+		if err := r.tasks(ctx, scan, tasks); err != nil {
+			return fmt.Errorf("rows of snapshot %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// tasks reads files through the library, which holds all their deletes.
+func (r *reader) tasks(ctx context.Context, scan *table.Scan, tasks []table.FileScanTask) error {
+	_, batches, err := scan.ReadTasks(ctx, tasks)
 	if err != nil {
-		return fmt.Errorf("rows of snapshot %d: %w", id, err)
+		return err
 	}
 	for rec, err := range batches {
 		if err != nil {
-			return fmt.Errorf("rows of snapshot %d: %w", id, err)
+			return err
 		}
 		found, err := r.batch(rec)
 		rec.Release()
@@ -88,7 +102,7 @@ func (r *reader) snapshot(ctx context.Context, id int64) error {
 		}
 		r.add(found, 0)
 	}
-	r.add(nil, len(partly))
+	r.add(nil, len(tasks))
 	return nil
 }
 

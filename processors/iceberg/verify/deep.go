@@ -28,7 +28,7 @@ func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
 		return nil, err
 	}
 	v.rows, v.dead = rows, letters
-	missing := map[*source]*roaring64.Bitmap{}
+	missing := map[*source]*lack{}
 	for at, o := range rows {
 		counts[at] = o.rows
 		if _, known := v.places[at]; !known && len(v.sources) > 0 {
@@ -46,7 +46,7 @@ func (v *verifier) deep(ctx context.Context) (map[place]int64, error) {
 			v.note("%s: %d records are rows and dead letters too, as two workers without a lease make them: %s", key, n, superseded)
 		}
 		if gap := v.gap(s, o.seen, letters[s.place]); gap != nil {
-			missing[s] = gap
+			missing[s] = &lack{gap: gap, seen: o.seen.Clone(), letters: letters[s.place]}
 		}
 	}
 	return counts, v.explain(ctx, missing)
@@ -62,6 +62,20 @@ func (v *verifier) checkRows(s *source, o *offsets) {
 		spans := spansOf(beyond)
 		v.find(Finding{Kind: Foreign, Source: s.key, Spans: spans, What: fmt.Sprintf("%d rows that no receipt accounts for: %s", beyond.GetCardinality(), list(spans))})
 	}
+}
+
+// lack is the offsets of a source that should be rows and are not, with what they were found by.
+type lack struct{ gap, seen, letters *roaring64.Bitmap }
+
+// explained takes it that rows were there, and gives those of them that were missing. Where only counts tell what should be there, the others of
+// their ranges may not be missing any more.
+func (l *lack) explained(v *verifier, s *source, rows *roaring64.Bitmap) *roaring64.Bitmap {
+	were := roaring64.And(l.gap, rows)
+	if !were.IsEmpty() {
+		l.seen.Or(were)
+		l.gap = v.gap(s, l.seen, l.letters)
+	}
+	return were
 }
 
 // gap is the offsets that should be rows and are not; nil if there are none. Where a job leaves records out on purpose, only the counts of its receipts
@@ -112,7 +126,7 @@ func (v *verifier) short(all *roaring64.Bitmap, span kfs.Span, rows int64, seen,
 }
 
 // explain tells which of the missing rows foreign snapshots have removed. The others are missing.
-func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.Bitmap) error {
+func (v *verifier) explain(ctx context.Context, missing map[*source]*lack) error {
 	for _, c := range v.removed {
 		if len(missing) == 0 {
 			return nil
@@ -126,12 +140,11 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 			continue
 		}
 		var explained uint64
-		for s, gap := range missing {
+		for s, l := range missing {
 			if rows := gone[s.place]; rows != nil {
-				explained += gap.AndCardinality(rows.seen)
-				gap.AndNot(rows.seen)
+				explained += l.explained(v, s, rows.seen).GetCardinality()
 			}
-			if gap.IsEmpty() {
+			if l.gap == nil {
 				delete(missing, s)
 			}
 		}
@@ -143,7 +156,7 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 		return err
 	}
 	for _, s := range slices.SortedFunc(maps.Keys(missing), func(a, b *source) int { return strings.Compare(a.key, b.key) }) {
-		gap := missing[s]
+		gap := missing[s].gap
 		spans := spansOf(gap)
 		what := fmt.Sprintf("%d rows are missing: %s", gap.GetCardinality(), list(spans))
 		if !v.Whole {
@@ -159,7 +172,7 @@ func (v *verifier) explain(ctx context.Context, missing map[*source]*roaring64.B
 
 // explainHidden tells which of the missing rows are in the data files, hidden by delete files. Jobs write none: others have removed those rows, by
 // snapshots that have expired.
-func (v *verifier) explainHidden(ctx context.Context, missing map[*source]*roaring64.Bitmap) error {
+func (v *verifier) explainHidden(ctx context.Context, missing map[*source]*lack) error {
 	if len(missing) == 0 || v.live.deletes == 0 {
 		return nil
 	}
@@ -167,12 +180,12 @@ func (v *verifier) explainHidden(ctx context.Context, missing map[*source]*roari
 	if err != nil {
 		return err
 	}
-	for s, gap := range missing {
+	for s, l := range missing {
 		rows := held[s.place]
 		if rows == nil {
 			continue
 		}
-		hidden := roaring64.And(gap, rows.seen)
+		hidden := l.explained(v, s, rows.seen)
 		if hidden.IsEmpty() {
 			continue
 		}
@@ -183,7 +196,7 @@ func (v *verifier) explainHidden(ctx context.Context, missing map[*source]*roari
 		} else {
 			v.note("%s: %s", s.key, what)
 		}
-		if gap.AndNot(hidden); gap.IsEmpty() {
+		if l.gap == nil {
 			delete(missing, s)
 		}
 	}

@@ -228,6 +228,19 @@ func TestNotes(t *testing.T) {
 				l.t.Fatal(err)
 			}
 		}, func(c *verify.Config) { deep(c); c.Whole = false }, "cannot be read any more"},
+		{"another job has filled the table too", func(l *lake) {
+			l.fill()
+			l.job = "other"
+			l.commit(events, processor.Source{Topic: "others", ID: kfs.TopicID{2}}, 0, 40, each(0, 40))
+		}, nil, "job other has filled this table too"},
+		{"delete files hide rows", func(l *lake) {
+			l.fill()
+			l.remove("merge-on-read", 30, 35, nil)
+		}, nil, "which rows they hide is known only to those who read them"},
+		{"manifests do not say whether rows have offsets", func(l *lake) {
+			l.adopt()
+			l.expire()
+		}, nil, "their manifests do not say whether their rows have offsets"},
 		{"what the job remembers cannot be read", func(l *lake) { l.fill() }, func(c *verify.Config) {
 			c.Store = blob.NewMemory(nil)
 			if _, err := c.Store.Put(context.Background(), kfs.JobKey("job"), []byte("no job"), false); err != nil {
@@ -256,5 +269,50 @@ func TestBackfillJoins(t *testing.T) {
 		if got := r.Sources[1].Spans; !slices.Equal(got, []kfs.Span{{Base: 1, Next: 25}}) {
 			t.Errorf("%v", got)
 		}
+	}
+}
+
+// TestLeftOut has a filter leave records out of what has expired: of those nobody says that they are missing, also behind later commits.
+func TestLeftOut(t *testing.T) {
+	l := newLake(t)
+	l.commit(events, source0, 0, 10, each(0, 10, 3))
+	l.commit(events, source0, 10, 20, each(10, 20))
+	l.expire() // the newest stays
+	l.commit(events, source0, 20, 30, each(20, 30, 22))
+	filters := func(c *verify.Config) { deep(c); c.Whole = false }
+	want(t, l.verify(filters))
+	l.put(l.path(10), l.path(0))
+	r := l.verify(filters)
+	want(t, r, verify.Duplicate, verify.Missing)
+	if what := r.Findings[len(r.Findings)-1].What; !strings.HasSuffix(what, ": [0, 10); of what was committed before the oldest snapshot that is left, an expired snapshot of somebody else may have removed them") {
+		t.Errorf("%s", what)
+	}
+}
+
+// TestHiddenAndAgain adds rows again that a delete file has hidden: they are not there twice.
+func TestHiddenAndAgain(t *testing.T) {
+	l := newLake(t)
+	l.fill()
+	l.remove("merge-on-read", 30, 35, nil)
+	l.append(nil, source0, each(30, 35)...)
+	l.both()
+}
+
+// TestManyRows reads a file of more rows than are held at a time, and lists the first of many ranges.
+func TestManyRows(t *testing.T) {
+	const n = 300_000
+	var but []int64
+	for o := int64(1); o < 24; o += 2 {
+		but = append(but, o)
+	}
+	l := newLake(t)
+	l.commit(events, source0, 0, n, each(0, n, but...))
+	r := l.verify(deep)
+	want(t, r, verify.Missing)
+	if r.Sources[0].Found != n-12 || len(r.Findings[0].Spans) != 12 {
+		t.Errorf("%d rows were read, findings %v", r.Sources[0].Found, r.Findings)
+	}
+	if text := r.Findings[0].String(); text != "missing: "+iceberg.SourceKey(source0)+": 12 rows are missing: 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 2 more ranges" {
+		t.Error(text)
 	}
 }

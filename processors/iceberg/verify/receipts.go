@@ -211,9 +211,7 @@ func (v *verifier) takeAccount(a *account, agreed bool) {
 	}
 	s.jobs = append(s.jobs, a)
 	s.repaired += a.progress.Repaired
-	if s.rows = s.rows + a.progress.Rows; a.progress.Rows == catalog.UnknownRows {
-		s.rows = catalog.UnknownRows
-	}
+	s.rows = plus(s.rows, a.progress.Rows)
 	v.checkChain(s, a, agreed)
 }
 
@@ -308,6 +306,14 @@ func (v *verifier) topicOf(s processor.Source) string {
 	return s.Topic + "/" + s.ID.String()
 }
 
+// plus adds counts of rows; catalog.UnknownRows if one of them is that.
+func plus(a, b int64) int64 {
+	if a == catalog.UnknownRows || b == catalog.UnknownRows {
+		return catalog.UnknownRows
+	}
+	return a + b
+}
+
 // superseded says what to do about letters whose records are rows.
 const superseded = "the rows count, and firn dlq retry marks the letters as resolved"
 
@@ -323,11 +329,7 @@ func (v *verifier) readLetters() {
 				if s == nil {
 					continue
 				}
-				if s.letters == catalog.UnknownRows || p.Rows == catalog.UnknownRows {
-					s.letters = catalog.UnknownRows
-				} else {
-					s.letters += p.Rows
-				}
+				s.letters = plus(s.letters, p.Rows)
 				s.deadline, s.lettersFrom = max(s.deadline, p.Next), min(s.lettersFrom, p.First)
 			}
 		}

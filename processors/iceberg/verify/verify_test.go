@@ -283,6 +283,9 @@ func TestForeignDeleteIsListed(t *testing.T) {
 			if len(r.Removals) != 1 || r.Removals[0].Rows != 2 {
 				t.Errorf("removals %+v, want one of the rows 17 of both partitions", r.Removals)
 			}
+			if r.Rows != 78 {
+				t.Errorf("%d rows are left of 80", r.Rows)
+			}
 			want(t, l.verify(func(c *verify.Config) { c.Strict = true }), verify.Removed)
 			// The job goes on behind the deletes.
 			l.commit(events, source0, 60, 70, each(60, 70))
@@ -390,7 +393,10 @@ func TestRollback(t *testing.T) {
 	l.foreign(func(_ context.Context, _ *table.Table, tx *table.Transaction) error {
 		return tx.RollbackToSnapshot(older)
 	})
-	l.both(verify.Rollback)
+	_, r := l.both(verify.Rollback)
+	if what := r.Findings[0].What; !strings.Contains(what, "1 snapshots of the job are outside the branch") {
+		t.Errorf("%s", what)
+	}
 }
 
 func TestHoleAndOverlap(t *testing.T) {

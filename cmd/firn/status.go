@@ -28,6 +28,8 @@ type jobStatus struct {
 	Tables  []tableStatus  `json:"tables"`
 	Halts   []kfs.JobHalt  `json:"halts"`
 	Workers []workerStatus `json:"workers"` // none if one process runs the job
+
+	homeless bool // the log has records of topics that the job reads and that fill none of its tables
 }
 
 // tableStatus is one table of a job. Times are durations in seconds, -1 where they are not known.
@@ -227,7 +229,25 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 		}
 		s.Tables = append(s.Tables, one)
 	}
-	return s, nil
+	s.homeless, err = homeless(j, ends)
+	return s, err
+}
+
+// homeless reports whether the log has records of a topic that the job reads and that fills none of its tables.
+func homeless(j *jobTables, ends *inspect.Ends) (bool, error) {
+	match, err := kfs.MatchTopics(j.job.Source.Topics, j.job.Source.Pattern)
+	if err != nil {
+		return false, err
+	}
+	filling := map[kfs.TopicID]bool{}
+	for _, t := range j.tables {
+		for _, s := range t.Sources {
+			filling[s.ID] = true
+		}
+	}
+	return slices.ContainsFunc(ends.All(), func(p inspect.Partition) bool {
+		return match(p.Name) && !p.Ended && p.Next > p.Start && !filling[p.Topic]
+	}), nil
 }
 
 // account reads what a table says; nil if there is none.

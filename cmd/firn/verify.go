@@ -180,6 +180,9 @@ func withHalts(ctx context.Context, j *jobTables, template *route.Template, repo
 
 // nothingBehind reports whether it is known that the log has no records that wait for what has halted.
 func (s *jobStatus) nothingBehind(h kfs.JobHalt, template *route.Template) bool {
+	if h.Table == "" && h.Topic == "" && s.homeless {
+		return false // it may be why
+	}
 	known := false
 	for _, t := range s.Tables {
 		for _, at := range t.Sources {

@@ -73,6 +73,31 @@ errors: {policy: halt}
 	}
 }
 
+// TestVerifyTellsOfTopicsWithoutATable has two topics that would go to one table: what is in the table is right, and the other's records are nowhere.
+func TestVerifyTellsOfTopicsWithoutATable(t *testing.T) {
+	const job = `
+name: clash
+source: {pattern: 'a.*'}
+table: {name: "lake.{topic}"}
+`
+	w := newWorkbench(t)
+	first, second := tailtest.Topic("a-b", 1, 0), tailtest.Topic("a.b", 2, 0)
+	w.journal.Append(t, []kfs.Entry{first, second}, tailtest.Values(first, 0, `{"id":1}`))
+	if err := w.run(job); err == nil {
+		t.Fatal("the job ended well")
+	}
+	if out, err := w.verified(job); err != nil || !strings.Contains(out, "no records that wait for it") {
+		t.Errorf("a topic without records has no table: %v\n%s", err, out)
+	}
+	w.journal.Append(t, nil, tailtest.Values(second, 0, `{"id":2}`))
+	if err := w.run(job); err == nil {
+		t.Fatal("the job ended well")
+	}
+	if out, err := w.verified(job); err == nil || err.Error() != "1 findings" || !strings.Contains(out, "WRONG: halt: topics a-b and a.b would both go to table") {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
 // TestVerifyKnowsFormerJobFiles verifies a table of a job whose file, and whose backfill's file, left records out, and does not any more. A row that is
 // gone is missed all the same.
 func TestVerifyKnowsFormerJobFiles(t *testing.T) {

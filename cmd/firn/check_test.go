@@ -88,6 +88,9 @@ catalog: {type: rest, uri: "https://nobody.invalid"}
 	if _, err := firn(t, "process", "-f", path, "--check", "--memory", "8MiB"); err == nil || !strings.Contains(err.Error(), "job a: memory of 8388608 bytes for the job") {
 		t.Errorf("too little memory: %v", err)
 	}
+	if _, err := firn(t, "process", "-f", path, "--check", "--until", ""); err == nil || !strings.Contains(err.Error(), `--until: "" is neither latest`) {
+		t.Errorf("an empty end: %v", err)
+	}
 }
 
 func TestProcessSchema(t *testing.T) {

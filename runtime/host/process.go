@@ -79,7 +79,7 @@ the run begins, so it waits for nothing, and what is committed already stays as 
 			if len(files) == 0 {
 				return errors.New("no job file was given: use -f")
 			}
-			if until != "" {
+			if c.Flags().Changed("until") { // an empty one is no end, and not to run without: a script has not set its variable
 				end, err := job.ParseUntil(until, os.ReadFile)
 				if err != nil {
 					return fmt.Errorf("--until: %w", err)

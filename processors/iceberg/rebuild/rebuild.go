@@ -212,11 +212,21 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 	if live.Paused != nil && live.Paused.At(r.now()) {
 		s.Paused = live.Paused
 	}
-	if aside != nil && aside.Head != 0 {
+	asideLetters, err := r.account(ctx, r.lake(), r.Letters)
+	if err != nil {
+		return nil, err
+	}
+	// Dead letters come before rows: where there are only those, they are of a rebuild that was killed, or that is at work and needs them.
+	for _, made := range []*catalog.Account{asideLetters, aside} {
+		if made == nil || made.Head == 0 {
+			continue
+		}
 		s.Begun = true
-		if last := newest(aside, r.Job); last == nil || last.Config != r.Config {
+		if last := newest(made, r.Job); last == nil || last.Config != r.Config {
 			return nil, ErrOther
 		}
+	}
+	if aside != nil && aside.Head != 0 {
 		if own := aside.Progress[r.Job]; own != nil && own.Lineage != "" && progress.Lineage != "" && own.Lineage != progress.Lineage {
 			return nil, fmt.Errorf("table %s was filled from lineage %s, the log now is lineage %s: it was restored or replaced, and its offsets may mean other records", r.Table, progress.Lineage, own.Lineage)
 		}
@@ -239,7 +249,7 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 		for _, span := range live.Accounted(r.Job, key) {
 			one.Table.Base = min(one.Table.Base, span.Base)
 		}
-		if s.Begun {
+		if aside != nil && aside.Head != 0 {
 			if at, ok := aside.Position(r.Job, key); ok {
 				one.At = at
 			}

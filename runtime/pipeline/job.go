@@ -140,6 +140,7 @@ func (j *Job) Run(ctx context.Context) error {
 		return nil
 	}
 	if errors.Is(context.Cause(ctx), errDone) {
+		j.tellAbsent()
 		return j.outcome
 	}
 	s := j.Status()

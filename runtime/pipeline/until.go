@@ -314,3 +314,17 @@ func liveTopics(entries []kfs.Entry) map[string]kfs.Topic {
 	}
 	return live
 }
+
+// tellAbsent warns of what a run was to read and there is nothing of: it ends well, and nothing else would tell of a name that is wrong.
+func (j *Job) tellAbsent() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cfg.Pattern != "" && len(j.tables) == 0 {
+		j.cfg.Logger.Warn("there is no topic that matches the pattern, and nothing was read", "pattern", j.cfg.Pattern)
+	}
+	for _, topic := range j.cfg.Topics {
+		if _, met := j.tables[topic]; !met && j.wanted(topic) {
+			j.cfg.Logger.Warn("there is no such topic, and nothing of it was read", "topic", topic)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
@@ -145,6 +147,38 @@ func TestUntilWhatIsNotThere(t *testing.T) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 			wantOffsets(t, l.table("db.events"), 0, 0, 0)
+		})
+	}
+}
+
+// TestUntilTellsWhatIsAbsent: a run ends well where there is nothing of a topic, and warns.
+func TestUntilTellsWhatIsAbsent(t *testing.T) {
+	for name, c := range map[string]struct {
+		topics  []string
+		pattern string
+		until   Until
+		absent  string // what the warning ends with; "" if there is none
+	}{
+		"a topic":                     {topics: []string{"events", "evnets"}, until: Until{Latest: true}, absent: "topic=evnets"},
+		"a pattern":                   {pattern: "web\\..*", until: Until{Latest: true}, absent: `pattern=web\..*`},
+		"all are there":               {topics: []string{"events", "orders"}, until: Until{Latest: true}},
+		"one that the run leaves out": {topics: []string{"events", "evnets"}, until: Until{Offsets: Offsets{"events": {0: 2}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, l, log := blob.NewMemory(nil), newLake(t), new(bytes.Buffer)
+			minutes(t, store, time.UnixMilli(1_700_000_000_000))
+			cfg := testConfig(t, store, l)
+			cfg.Topics, cfg.Pattern, cfg.Until, cfg.Logger = c.topics, c.pattern, c.until, slog.New(slog.NewTextHandler(log, nil))
+			job, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := job.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(log.String(), "there is no"); c.absent == "" && n > 0 || c.absent != "" && (n != 1 || !strings.Contains(log.String(), c.absent+"\n")) {
+				t.Errorf("want a warning of %q in %s", c.absent, log)
+			}
 		})
 	}
 }

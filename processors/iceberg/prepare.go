@@ -17,11 +17,8 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	if !s.stale && s.writer != nil && (s.writer.source == source || s.writer.source.Equal(source)) {
 		return nil
 	}
-	want, err := icebergSchema(source)
+	want, err := s.wanted(source)
 	if err != nil {
-		return err
-	}
-	if err := s.checkCoordinates(want); err != nil {
 		return err
 	}
 	t, err := s.evolve(ctx, want)
@@ -69,6 +66,29 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	w.offset = w.conformer.schema.FieldIndices(s.cfg.Prefix + "offset")[0]
 	s.seen, s.table, s.fits, s.writer, s.stale = t, t, t.Schema(), w, false
 	return nil
+}
+
+// wanted is the columns that the table must have for batches of a schema.
+func (s *Sink) wanted(source *arrow.Schema) (*iceberglib.Schema, error) {
+	want, err := icebergSchema(source)
+	if err == nil {
+		err = s.checkCoordinates(want)
+	}
+	return want, err
+}
+
+// Takes tells why Stage would not take batches of a schema, nil if it would, by the table as Committed has seen it. It changes nothing.
+func (s *Sink) Takes(source *arrow.Schema) error {
+	want, err := s.wanted(source)
+	switch {
+	case err != nil:
+		return err
+	case s.seen == nil:
+		_, err = partitionSpec(s.spec.Partition, want)
+	default:
+		_, err = catalog.Widen(s.seen.Metadata(), want)
+	}
+	return asProcessor(err)
 }
 
 // evolve makes the table where it is missing, and widens it where it is too narrow.

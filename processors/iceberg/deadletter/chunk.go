@@ -136,8 +136,11 @@ func (t *retrying) decide(ctx context.Context, sink *iceberg.Sink, src processor
 			f.leftOut = append(f.leftOut, l.Offset)
 		}
 	}
-	if len(f.rows) == 0 || t.DryRun {
+	switch {
+	case len(f.rows) == 0:
 		return nil
+	case t.DryRun:
+		return sink.Takes(b.Records.Schema())
 	}
 	b.Span, b.Rejected = kfs.Span{Base: f.rows[0], Next: f.rows[len(f.rows)-1] + 1}, nil
 	if err := sink.Stage(ctx, b); err != nil {

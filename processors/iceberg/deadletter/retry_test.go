@@ -292,6 +292,28 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestDryRunOfWhatTheTableCannotTake: a dry run says what the retry itself would, where the job's columns are none that the table can have.
+func TestDryRunOfWhatTheTableCannotTake(t *testing.T) {
+	l := newLake(t, catalogtest.NewFake())
+	l.fill()
+	tell := func(dry bool) string {
+		t.Helper()
+		r := l.retry(l.client)
+		r.DryRun = dry
+		r.Remake = func(string) (*pipeline.Remake, error) {
+			declared := &schema.Schema{Fields: []schema.Field{{Name: "n", Type: schema.Type{Kind: schema.String}}}}
+			return &pipeline.Remake{Decode: decode.Config{Declared: declared}, Allocator: memory.DefaultAllocator}, nil
+		}
+		all, err := r.Run(t.Context())
+		return fmt.Sprintf("%+v, %v", all, err)
+	}
+	dry, wet := tell(true), strings.Replace(tell(false), fmt.Sprintf("stage %s [5, 28): ", iceberg.SourceKey(source)), "", 1)
+	if dry != wet || !strings.Contains(wet, "column n of the table is long and cannot hold string") {
+		t.Errorf("a dry run says %s\nthe retry says %s", dry, wet)
+	}
+	l.want(30, 5, 6, 27)
+}
+
 // TestRetrySuperseded: a row that has a letter too, as two workers without a lease make them, stays as it is.
 func TestRetrySuperseded(t *testing.T) {
 	l := newLake(t, catalogtest.NewFake())

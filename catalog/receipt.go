@@ -208,6 +208,14 @@ type SourceProgress struct {
 // UnknownRows is the count of rows where receipts have expired before anybody counted.
 const UnknownRows = -1
 
+// AddRows adds two counts of rows; UnknownRows if one of them is that.
+func AddRows(a, b int64) int64 {
+	if a == UnknownRows || b == UnknownRows {
+		return UnknownRows
+	}
+	return a + b
+}
+
 // MarshalJSON writes [first, next, high, rows], and repaired and reached behind them if there are any.
 func (p SourceProgress) MarshalJSON() ([]byte, error) {
 	if p.Reached > 0 {

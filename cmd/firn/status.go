@@ -117,11 +117,7 @@ func backfillsOf(job string, account *catalog.Account) []backfillStatus {
 			if next, ok := account.Position(name, source); ok {
 				b.Offsets += max(next, p.First) - p.First
 			}
-			if n := account.Rows(name, source); b.Rows == catalog.UnknownRows || n == catalog.UnknownRows {
-				b.Rows = catalog.UnknownRows
-			} else {
-				b.Rows += n
-			}
+			b.Rows = catalog.AddRows(b.Rows, account.Rows(name, source))
 		}
 		all = append(all, b)
 	}
@@ -215,11 +211,7 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 			one.Sources = append(one.Sources, at)
 			key := iceberg.SourceKey(sourceOf(source))
 			one.DeadLetters += lettersOf(letters, j.job.Name, key)
-			if n := rowsOf(account, j.job.Name, key); n == catalog.UnknownRows || one.Rows == catalog.UnknownRows {
-				one.Rows = catalog.UnknownRows
-			} else {
-				one.Rows += n
-			}
+			one.Rows = catalog.AddRows(one.Rows, rowsOf(account, j.job.Name, key))
 		}
 		if one.Rebuild, err = j.rebuildOf(ctx, t.Table); err != nil {
 			return s, err

@@ -69,7 +69,7 @@ func (d *Division) add(v *verifier, rows map[place]*offsets, letters map[place]*
 			one.first = min(one.first, s.lettersFrom) // what was before the first row was dead letters
 		}
 		one.first, one.least, one.most = min(one.first, spans[0].Base), min(one.least, s.next()), max(one.most, s.next())
-		one.rows = plus(one.rows, s.rows)
+		one.rows = catalog.AddRows(one.rows, s.rows)
 		if o := rows[s.place]; o != nil {
 			one.found += o.rows
 			one.again.Or(roaring64.And(one.seen, o.seen))

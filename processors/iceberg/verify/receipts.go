@@ -211,7 +211,7 @@ func (v *verifier) takeAccount(a *account, agreed bool) {
 	}
 	s.jobs = append(s.jobs, a)
 	s.repaired += a.progress.Repaired
-	s.rows = plus(s.rows, a.progress.Rows)
+	s.rows = catalog.AddRows(s.rows, a.progress.Rows)
 	v.checkChain(s, a, agreed)
 }
 
@@ -306,14 +306,6 @@ func (v *verifier) topicOf(s processor.Source) string {
 	return s.Topic + "/" + s.ID.String()
 }
 
-// plus adds counts of rows; catalog.UnknownRows if one of them is that.
-func plus(a, b int64) int64 {
-	if a == catalog.UnknownRows || b == catalog.UnknownRows {
-		return catalog.UnknownRows
-	}
-	return a + b
-}
-
 // superseded says what to do about letters whose records are rows.
 const superseded = "the rows count, and firn dlq retry marks the letters as resolved"
 
@@ -329,7 +321,7 @@ func (v *verifier) readLetters() {
 				if s == nil {
 					continue
 				}
-				s.letters = plus(s.letters, p.Rows)
+				s.letters = catalog.AddRows(s.letters, p.Rows)
 				s.deadline, s.lettersFrom = max(s.deadline, p.Next), min(s.lettersFrom, p.First)
 			}
 		}

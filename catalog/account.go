@@ -16,6 +16,8 @@ import (
 type Account struct {
 	Table    string               // the table's uuid
 	Identity string               // the same; of a table that took another's place after a rebuild, the other's
+	UnderWay string               // the rebuild of the table that is under way; empty if none is
+	Of       string               // the rebuild that it is made by, if it is aside; see Aside
 	Sealed   string               // the table that takes this one's place, to which nobody commits any more; empty if none does
 	Paused   *Pause               // that was asked for, over or not; nil if none was
 	Head     int64                // the main branch's snapshot; 0 if it has none
@@ -45,7 +47,7 @@ func (c *Catalog) Account(ctx context.Context, name string, store blob.Store) (*
 		return nil, nil, err
 	}
 	meta := t.Metadata()
-	a := &Account{Table: meta.TableUUID().String(), Identity: Identity(meta), Sealed: meta.Properties()[sealedProperty], Paused: pauseOf(meta.Properties()), Complete: true, Progress: map[string]*Progress{}, Rebuilt: map[string]*Rebuilt{}}
+	a := &Account{Table: meta.TableUUID().String(), Identity: Identity(meta), UnderWay: meta.Properties()[underWayProperty], Of: ownMark(meta), Sealed: meta.Properties()[sealedProperty], Paused: pauseOf(meta.Properties()), Complete: true, Progress: map[string]*Progress{}, Rebuilt: map[string]*Rebuilt{}}
 	inBranch := map[int64]bool{}
 	if head := meta.CurrentSnapshot(); head != nil {
 		a.Head = head.SnapshotID

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,10 +21,19 @@ type Aside struct {
 	// Table is a table of its own, namespace.table. It is made with a location of its own beside the table's, and with its identity, so that it can
 	// take its name.
 	Table string
+	// Rebuild is what the place is made by. It is marked with that from its first commit on, and one with another mark is refused. Empty marks and
+	// refuses nothing.
+	Rebuild string
 }
 
 // asidePrefix begins the table properties that are of a branch: in place of progressPrefix, for properties have no branches.
 func asidePrefix(branch string) string { return "firn.aside." + branch + "/" }
+
+// mark is the property that names the rebuild by which a branch is made, or a table of its own: as if of a job without a name.
+func (p *Aside) mark() string { return asidePrefix(p.Branch) }
+
+// ownMark is the mark as it is found in the place.
+func ownMark(meta table.Metadata) string { return meta.Properties()[asidePrefix("")] }
 
 // Aside is the catalog in which some tables, by name, are what is made of them in their places. Whoever works on it, a job, a sink or
 // verify, finds in a branch all that it would find in main: its head, its ancestry and its progress; and what it commits goes there.
@@ -49,10 +59,16 @@ func (c *asideClient) place(ident table.Identifier) (Aside, table.Identifier) {
 func (c *asideClient) LoadTable(ctx context.Context, ident table.Identifier) (*table.Table, error) {
 	p, ident := c.place(ident)
 	t, err := c.Client.LoadTable(ctx, ident)
-	if err != nil || p.Branch == "" {
-		return t, err
+	if err != nil {
+		return nil, err
+	}
+	if p.Branch == "" {
+		return t, p.admit(t.Metadata())
 	}
 	meta, err := p.enter(t.Metadata())
+	if err == nil {
+		err = p.admit(meta)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("branch %s: %w", p.Branch, err)
 	}
@@ -64,9 +80,10 @@ func (c *asideClient) CreateTable(ctx context.Context, ident table.Identifier, s
 	p, there := c.place(ident)
 	if p.Table != "" {
 		t, err := c.Client.LoadTable(ctx, ident)
+		opts = append(slices.Clone(opts), p.marked())
 		switch {
 		case err == nil:
-			opts = append(slices.Clone(opts), besides(t))
+			opts = append(opts, besides(t))
 		case !errors.Is(err, icebergcat.ErrNoSuchTable) && !errors.Is(err, icebergcat.ErrNoSuchNamespace):
 			return nil, err
 		}
@@ -88,6 +105,30 @@ func besides(t *table.Table) icebergcat.CreateTableOpt {
 			}
 		}
 		cfg.Properties = props
+	}
+}
+
+// marked marks a table of its own.
+func (p *Aside) marked() icebergcat.CreateTableOpt {
+	return func(cfg *icebergcat.CreateTableCfg) {
+		if p.Rebuild != "" {
+			cfg.Properties = maps.Clone(cfg.Properties)
+			if cfg.Properties == nil {
+				cfg.Properties = iceberg.Properties{}
+			}
+			cfg.Properties[p.mark()] = p.Rebuild
+		}
+	}
+}
+
+// admit refuses a place that is made by another rebuild. All that is committed is pinned to the head that was looked at, so it does not get there.
+func (p *Aside) admit(meta table.Metadata) error {
+	if p.Rebuild == "" || p.Branch != "" && headOf(meta, table.MainBranch) == 0 || ownMark(meta) == p.Rebuild {
+		return nil
+	}
+	return &HaltError{
+		Reason: "what there is of a rebuild is none of the one that this process works on: another process has finished that, or given it up, or a rebuild was begun by another version",
+		Decide: "see firn status; firn rebuild goes on with what has been begun, firn rebuild --abandon takes it away",
 	}
 }
 
@@ -126,10 +167,13 @@ func (p *Aside) enter(meta table.Metadata) (table.Metadata, error) {
 	for key, value := range meta.Properties() {
 		job, own := strings.CutPrefix(key, asidePrefix(p.Branch))
 		switch {
+		case key == p.mark():
+			set[asidePrefix("")] = value
+			drop = append(drop, key)
 		case own:
 			set[progressPrefix+job] = value
 			drop = append(drop, key)
-		case key == pausedProperty, strings.HasPrefix(key, progressPrefix), strings.HasPrefix(key, rebuiltPrefix), strings.HasPrefix(key, lettersPrefix):
+		case key == pausedProperty, key == asidePrefix(""), strings.HasPrefix(key, progressPrefix), strings.HasPrefix(key, rebuiltPrefix), strings.HasPrefix(key, lettersPrefix):
 			drop = append(drop, key)
 		}
 	}
@@ -190,6 +234,9 @@ func (p *Aside) updates(name string, updates []table.Update) ([]table.Update, er
 					return nil, fmt.Errorf("branch %s of table %s: a commit to it would set the table's property %s", p.Branch, name, key)
 				}
 				props[asidePrefix(p.Branch)+job] = value
+			}
+			if p.Rebuild != "" {
+				props[p.mark()] = p.Rebuild
 			}
 			out[i] = table.NewSetPropertiesUpdate(props)
 		case table.UpdateAddSchema, table.UpdateSetCurrentSchema:

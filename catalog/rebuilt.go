@@ -20,6 +20,9 @@ const (
 	// lettersPrefix begins the table property that says that dead letters of the job are left to be dealt with since a rebuild was swapped in:
 	// its value is Rebuilt.Commit.
 	lettersPrefix = "firn.rebuilt-letters."
+	// underWayProperty is the rebuild of the table that is under way, a name that no other has. It is set before anything is made of it, and goes with
+	// the swap, or before anything of it is taken away. Empty is none.
+	underWayProperty = "firn.rebuild"
 	// sealedProperty names the table that takes the place of this one: nobody commits to this one any more.
 	sealedProperty = "firn.replaced-by"
 	// forgoneProperty is the UUID of a table that never takes the place of this one.
@@ -31,9 +34,10 @@ const (
 // Rebuilt tells of a rebuild that was swapped in. As long as the newest receipt of the job is the rebuild's last, only a job of its
 // configuration goes on: one that knows nothing of it would add rows as they were before.
 type Rebuilt struct {
-	Commit   string `json:"commit"`   // the rebuild's last
-	Config   string `json:"config"`   // it was made with
-	Replaced string `json:"replaced"` // the tag, or the table, of what was before
+	Commit   string `json:"commit"`            // the rebuild's last
+	Config   string `json:"config"`            // it was made with
+	Rebuild  string `json:"rebuild,omitempty"` // which was under way
+	Replaced string `json:"replaced"`          // the tag, or the table, of what was before
 	// Superseded counts the dead letters of each source whose records the rebuild has made rows of, or left out.
 	Superseded map[string]int64 `json:"superseded,omitempty"`
 	Progress   string           `json:"progress"` // where it stood: the property of that time
@@ -85,9 +89,36 @@ type Swap struct {
 	Rebuilt    Rebuilt
 }
 
+// Begin has a rebuild be under way, unless one is, and gives the one that is, by a commit of its own that is pinned to the head: one of two that begin lands,
+// and no swap or seal lands any more that was sent before. ErrReplaced says that an earlier rebuild has been swapped in and is not finished.
+func (c *Catalog) Begin(ctx context.Context, name, rebuild string, opts Options) (now string, err error) {
+	err = c.settle(ctx, name, kindBegin, opts, func(t *table.Table) (iceberg.Properties, error) {
+		props := t.Properties()
+		last, err := rebuiltOf(props, opts.Job)
+		switch now = props[underWayProperty]; {
+		case err != nil:
+			return nil, err
+		case last != nil && last.Unfinished, props[sealedProperty] != "":
+			return nil, ErrReplaced
+		case now != "":
+			return nil, nil
+		}
+		return iceberg.Properties{underWayProperty: rebuild}, nil
+	})
+	return now, err
+}
+
+// Cancel has no rebuild be under way any more. A swap that was sent before may land as long as its branch is there.
+func (c *Catalog) Cancel(ctx context.Context, name string, opts Options) error {
+	if err := c.drop(ctx, name, underWayProperty, nil, opts); err != nil {
+		return fmt.Errorf("cancel the rebuild of table %s: %w", name, err)
+	}
+	return nil
+}
+
 // Swap makes a branch the main branch, in one commit that is pinned to the heads of both: the progress of the job becomes that of the branch,
 // that of its backfills, whose rows the branch has too, goes, and so does a pause; what was main stays under a tag, Rebuilt.Replaced, and the branch goes. ErrMoved says that main has another
-// head: nothing was done. opts says how to wait between tries.
+// head, or Rebuilt.Rebuild is not under way: nothing was done. opts says how to wait between tries.
 func (c *Catalog) Swap(ctx context.Context, s Swap, opts Options) error {
 	done, sent := false, false
 	err := c.change(ctx, s.Table, opts, func(t *table.Table) (*request, error) {
@@ -102,7 +133,7 @@ func (c *Catalog) Swap(ctx context.Context, s Swap, opts Options) error {
 			done = true
 			return nil, nil
 		}
-		if headOf(meta, table.MainBranch) != s.Head || headOf(meta, s.Branch) != s.BranchHead || progress == "" {
+		if headOf(meta, table.MainBranch) != s.Head || headOf(meta, s.Branch) != s.BranchHead || progress == "" || meta.Properties()[underWayProperty] != s.Rebuilt.Rebuild {
 			return nil, nil
 		}
 		value, err := json.Marshal(s.Rebuilt)
@@ -130,8 +161,10 @@ func swapRequest(meta table.Metadata, s Swap, progress, rebuilt string) *request
 			drop = append(drop, key)
 		}
 	}
-	if _, paused := meta.Properties()[pausedProperty]; paused {
-		drop = append(drop, pausedProperty)
+	for _, key := range []string{pausedProperty, underWayProperty} {
+		if _, there := meta.Properties()[key]; there {
+			drop = append(drop, key)
+		}
 	}
 	slices.Sort(drop)
 	return &request{

@@ -27,6 +27,7 @@ var _ shelver = icebergcat.Catalog(nil)
 
 // The kinds of snapshots that carry no receipt, and say which of two tables stays.
 const (
+	kindBegin = "begin" // the first one after which another one may come in the place of this one
 	kindSeal  = "seal"  // the last one of a table in whose place another one comes
 	kindForgo = "forgo" // another one never comes in the place of this one
 )
@@ -42,8 +43,8 @@ type Replacement struct {
 }
 
 // Seal ends the commits to a table, by one of its own: nobody's request lands behind it, and whoever looks at the table halts. Before that the
-// table that takes its place is told so. ErrMoved says that one of the two has another head: the table is not sealed. ErrForgone says that it never will
-// be. A table that is sealed stays so.
+// table that takes its place is told so. ErrMoved says that one of the two has another head, or that Rebuilt.Rebuild is not under way: the table is not
+// sealed. ErrForgone says that it never will be. A table that is sealed stays so.
 func (c *Catalog) Seal(ctx context.Context, r Replacement, opts Options) error {
 	opts.Job = r.Job
 	by, err := c.mark(ctx, r, opts)
@@ -56,24 +57,25 @@ func (c *Catalog) Seal(ctx context.Context, r Replacement, opts Options) error {
 			return nil, nil
 		case t.Properties()[forgoneProperty] == by:
 			return nil, ErrForgone
-		case headOf(t.Metadata(), table.MainBranch) != r.Head:
+		case headOf(t.Metadata(), table.MainBranch) != r.Head, t.Properties()[underWayProperty] != r.Rebuilt.Rebuild:
 			return nil, ErrMoved
 		}
-		return iceberg.Properties{sealedProperty: r.By}, nil
+		return iceberg.Properties{sealedProperty: r.By, underWayProperty: ""}, nil
 	})
 }
 
-// Forgo makes sure that a table, by, of the UUID byID, never takes the place of another one, of the UUID id. ErrReplaced says that it is too late for
-// that. Either lands alone, a seal or this: both are commits that are pinned to the head.
+// Forgo makes sure that a table, by, of the UUID byID, never takes the place of another one, of the UUID id, and that no rebuild of it is under way. byID is
+// empty where that has not come to a table. ErrReplaced says that it is too late for that. Either lands alone, a seal or this: both are commits that are
+// pinned to the head.
 func (c *Catalog) Forgo(ctx context.Context, name, id, by, byID string, opts Options) error {
 	err := c.settle(ctx, name, kindForgo, opts, func(t *table.Table) (iceberg.Properties, error) {
 		switch {
 		case t.Metadata().TableUUID().String() != id, t.Properties()[sealedProperty] == by:
 			return nil, ErrReplaced
-		case t.Properties()[forgoneProperty] == byID:
+		case t.Properties()[forgoneProperty] == byID && t.Properties()[underWayProperty] == "":
 			return nil, nil
 		}
-		return iceberg.Properties{forgoneProperty: byID}, nil
+		return iceberg.Properties{forgoneProperty: byID, underWayProperty: ""}, nil
 	})
 	if errors.Is(err, ErrNoTable) {
 		return fmt.Errorf("%w: %w", ErrReplaced, err)

@@ -30,7 +30,12 @@ func testAside(t *testing.T, client catalog.Client) {
 		}
 		return None
 	})
-	places := map[string]catalog.Aside{name: {Branch: branch}}
+	for _, rebuild := range []string{"a rebuild", "another"} {
+		if now, err := lake.Begin(ctx, name, rebuild, catalog.Options{Job: "job"}); err != nil || now != "a rebuild" {
+			t.Errorf("under way is %q, %v", now, err)
+		}
+	}
+	places := map[string]catalog.Aside{name: {Branch: branch, Rebuild: "a rebuild"}}
 	aside := NewCommitter(t, catalog.New(client).Aside(places).Client(), name, catalog.Options{Config: "new"})
 	must(t, aside.Commit(ctx, Group("a/0", 0, 5)))
 	aside = NewCommitter(t, catalog.New(racing).Aside(places).Client(), name, catalog.Options{Config: "new"})
@@ -41,6 +46,11 @@ func testAside(t *testing.T, client catalog.Client) {
 	var halt *catalog.HaltError
 	if _, err := aside.Evolve(ctx, iceberg.NewSchema(0, iceberg.NestedField{ID: 1, Name: "more", Type: iceberg.PrimitiveTypes.Int64})); !errors.As(err, &halt) {
 		t.Errorf("another schema for a branch: %v", err)
+	}
+
+	late := NewCommitter(t, lake.Aside(map[string]catalog.Aside{name: {Branch: branch, Rebuild: "another"}}).Client(), name, catalog.Options{Config: "new"})
+	if err := late.Commit(ctx, Group("a/0", 20, 25)); !errors.As(err, &halt) {
+		t.Errorf("a commit to what another rebuild has made: %v", err)
 	}
 
 	account := func(c *catalog.Catalog) *catalog.Account {
@@ -58,6 +68,10 @@ func testAside(t *testing.T, client catalog.Client) {
 		t.Errorf("a swap for another head: %v", err)
 	}
 	swap.Head = live.Head
+	if err := lake.Swap(ctx, swap, catalog.Options{Job: "job"}); !errors.Is(err, catalog.ErrMoved) {
+		t.Errorf("a swap of a rebuild that is not under way: %v", err)
+	}
+	swap.Rebuilt.Rebuild = live.UnderWay
 	for range 2 {
 		must(t, lake.Swap(ctx, swap, catalog.Options{Job: "job"}))
 	}
@@ -72,6 +86,9 @@ func testAside(t *testing.T, client catalog.Client) {
 	wantPosition(t, main, map[string]int64{"a/0": 30})
 	if got := account(lake); len(got.Progress) != 1 || got.Rebuilt["job"] == nil || !got.Rebuilt["job"].Unfinished {
 		t.Errorf("the table says %+v", got)
+	}
+	if _, err := lake.Begin(ctx, name, "another", catalog.Options{Job: "job"}); !errors.Is(err, catalog.ErrReplaced) {
+		t.Errorf("a rebuild begins while one is not finished: %v", err)
 	}
 	must(t, lake.Finished(ctx, name, "job", account(lake).Rebuilt["job"], catalog.Options{Job: "job"}))
 	for range 2 {

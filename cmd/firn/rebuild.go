@@ -83,7 +83,8 @@ Where the new rows are made, --to:
 
 Dead letters whose records are rows now, or are left out, are marked as resolved; records that are no rows any more become dead letters.
 Until the swap nothing changes for readers. Killed at any point, it goes on where it was when it is started again. --abandon
-takes away what there is of a rebuild that is not swapped in; stop the rebuild before, if it still reads.
+takes away what there is of a rebuild that is not swapped in; a process that still reads for it ends with an error. Run one at a time: a second process
+with the same file works on the same rebuild, which loses nothing and gains nothing.
 
 What was before stays, and the files with it, until --drop-old drops it: it lists what finished rebuilds of the table have left, asks, or is told
 --yes, and drops the tags, whose files are for firn sweep then, and the tables. While a rebuild is not finished it drops nothing.
@@ -178,7 +179,12 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 			return err
 		}
 	}
-	if standing, err = b.CatchUp(ctx); err != nil {
+	standing, err = b.CatchUp(ctx)
+	switch {
+	case errors.Is(err, rebuild.ErrSwapped): // by another process, meanwhile
+		result.Outcome = "finished"
+		return b.finish(ctx)
+	case err != nil:
 		return b.explain(err)
 	}
 	if result.Diff, err = b.Diff(ctx, standing); err != nil {
@@ -199,6 +205,9 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 func (b *rebuilding) explain(err error) error {
 	if errors.Is(err, rebuild.ErrBusy) {
 		return fmt.Errorf("%w; the job goes on. Start the same command again, when there is less to do for both, or stop the job for that time", err)
+	}
+	if errors.Is(err, rebuild.ErrGone) {
+		return err
 	}
 	return fmt.Errorf("%w; the same command goes on where it ended", err)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/firn-io/firn/catalog"
 )
 
-// Abandon takes away what there is of a rebuild that was not swapped in; if another process is about to swap it in, one of the two is done. One that still
-// reads must have been stopped. ErrSwapped if it was swapped in.
+// Abandon takes away what there is of a rebuild that was not swapped in; if another process is about to swap it in, one of the two is done; one that still
+// reads finds it gone. ErrSwapped if it was swapped in.
 func (r *Rebuild) Abandon(ctx context.Context) error {
-	letters, err := r.account(ctx, r.lake(), r.Letters)
+	letters, err := r.account(ctx, r.lakeOf(""), r.Letters)
 	if err != nil {
 		return err
 	}
@@ -19,7 +19,7 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	aside, err := r.account(ctx, r.lake(), r.Table)
+	aside, err := r.account(ctx, r.lakeOf(""), r.Table)
 	if err != nil {
 		return err
 	}
@@ -30,6 +30,9 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 		return ErrSwapped
 	case r.To == InTable && aside != nil && aside.Identity != live.Identity:
 		return fmt.Errorf("table %s is no rebuild of table %s", r.Anew(), r.Table)
+	}
+	if place, _ := kindOf(live.UnderWay); live.UnderWay != "" && place != r.place() {
+		return fmt.Errorf("a rebuild has been begun in a %s", place)
 	}
 	if err := r.Catalog.Resume(ctx, r.Table, r.options()); err != nil && !errors.Is(err, catalog.ErrNoTable) {
 		return err
@@ -47,30 +50,38 @@ func (r *Rebuild) Abandon(ctx context.Context) error {
 
 // abandonTable takes away the table aside, after it was made sure that it does not come in the place of the one that is there.
 func (r *Rebuild) abandonTable(ctx context.Context, live, aside *catalog.Account) error {
-	if aside == nil {
+	id := ""
+	if aside != nil {
+		id = aside.Table
+	} else {
 		now, err := r.account(ctx, r.Catalog, r.Table)
 		switch {
 		case err != nil:
 			return err
 		case now == nil || now.Table != live.Table:
 			return ErrSwapped
-		case live.Sealed != r.Anew():
+		case live.Sealed == r.Anew():
+			return r.Catalog.Unseal(ctx, r.Table, r.options()) // what was to take its place was dropped by somebody
+		case live.UnderWay == "":
 			return nil
 		}
-		return r.Catalog.Unseal(ctx, r.Table, r.options()) // what was to take its place was dropped by somebody
 	}
-	err := r.Catalog.Forgo(ctx, r.Table, live.Table, r.Anew(), aside.Table, r.options())
+	err := r.Catalog.Forgo(ctx, r.Table, live.Table, r.Anew(), id, r.options())
 	if errors.Is(err, catalog.ErrReplaced) {
 		return ErrSwapped
 	}
-	if err != nil {
+	if err != nil || aside == nil {
 		return err
 	}
-	return r.Catalog.Purge(ctx, r.Anew(), aside.Table, r.options())
+	return r.Catalog.Purge(ctx, r.Anew(), id, r.options())
 }
 
-// abandonBranch takes the branch away: a swap is pinned to its head, so that one of the two finds it.
+// abandonBranch takes the branch away: a swap is pinned to its head, so that one of the two finds it. Before that the rebuild is not under way any more: a
+// branch that a process has been late to make is never swapped in.
 func (r *Rebuild) abandonBranch(ctx context.Context) error {
+	if err := r.Catalog.Cancel(ctx, r.Table, r.options()); err != nil {
+		return err
+	}
 	if err := r.Catalog.DropRef(ctx, r.Table, Branch, 0, r.options()); err != nil {
 		return err
 	}
@@ -79,15 +90,4 @@ func (r *Rebuild) abandonBranch(ctx context.Context) error {
 		return ErrSwapped // its dead letters are needed still
 	}
 	return err
-}
-
-// dropLetters takes the rebuild's dead letters away, as they were seen: nil if there were none.
-func (r *Rebuild) dropLetters(ctx context.Context, seen *catalog.Account) error {
-	switch {
-	case seen == nil || seen.Head == 0 && r.To != InTable:
-		return nil
-	case r.To == InTable:
-		return r.Catalog.Purge(ctx, r.lettersAnew(), seen.Table, r.options())
-	}
-	return r.Catalog.DropRef(ctx, r.Letters, r.lettersBranch(), seen.Head, r.options())
 }

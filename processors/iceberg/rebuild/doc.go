@@ -58,8 +58,25 @@
 // A rebuild that is given up while another process swaps it in is swapped in or gone, never half of both. A branch is dropped, and the swap is
 // pinned to its head: the second of the two finds that there is nothing left to do. For a table of its own the decision is made in the table
 // that is there, by the seal, or by a commit that says that this other table never takes its place (catalog.Forgo); both are pinned to the
-// head, so one of them lands, and only after it is renamed, or dropped. A rebuild that still reads must be stopped before it is given
-// up: its dead letters and its rows are two tables, which are not dropped at once.
+// head, so one of them lands, and only after it is renamed, or dropped.
+//
+// # Two processes
+//
+// The rows and the dead letters of a rebuild are two tables, and no commit reaches both. What one process takes away another may be about to need, or
+// about to make again. So the table says which rebuild of it is under way, by a name that no other has (catalog.Begin), and all that is made of it is
+// marked with that name, from its first commit on:
+//
+//   - A process takes part in one rebuild, the one that it has found under way or has begun. It refuses places with another mark, and what it commits is pinned
+//     to the head that it has looked at.
+//   - Only the rebuild that is under way is swapped in: the swap and the seal look for its name in the table that they are pinned to.
+//   - It begins with a commit to the table, which is pinned to its head: no swap of another one that was sent before lands behind it.
+//   - The name goes, for ever, with the swap, or when the rebuild is given up; and only then is anything of its mark taken away.
+//
+// So as long as a rebuild can be swapped in, nothing of it has ever been taken away: it has the dead letters of all its rows, since these are committed
+// before the rows, by whichever process. Two that make the same one at a time do no harm: of two commits with one pin one lands, and the other process goes on
+// from there. A process whose rebuild was swapped in by another finishes it; one whose rebuild was given up ends with ErrGone. What it was late to make is
+// swapped in by nobody, and taken away by it or by the next that begins. What was swapped in says whose dead letters
+// are to be dealt with.
 //
 // # The job
 //

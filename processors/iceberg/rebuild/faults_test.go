@@ -51,27 +51,24 @@ func (o obstacle) fault(n, at int) catalogtest.Fault {
 func TestFaults(t *testing.T) {
 	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
 		t.Run(string(to), func(t *testing.T) {
-			walk(t, to, false, false, 0)
+			walk(t, to, false, false, 6, 0)
 		})
 		t.Run(string(to)+" beside a busy job", func(t *testing.T) {
-			walk(t, to, true, false, 0)
+			walk(t, to, true, false, 10, 0)
 		})
 	}
-	t.Run("of a job that has begun later", func(t *testing.T) { walk(t, rebuild.OnBranch, false, false, 13) })
+	t.Run("of a job that has begun later", func(t *testing.T) { walk(t, rebuild.OnBranch, false, false, 6, 13) })
 }
 
-func walk(t *testing.T, to rebuild.Place, busy, all bool, from int64) {
+// walk puts obstacles before every so many operations: all of them, or one each.
+func walk(t *testing.T, to rebuild.Place, busy, all bool, every int, from int64) {
 	open := func(t *testing.T) *bench { return &bench{t: t, client: catalogtest.NewFake(), to: to, from: from} }
 	trace := rebuildAmid(t, open(t), busy, -1, "")
 	t.Logf("%d operations", len(trace))
-	every := 6
-	if busy {
-		every = 10
-	}
 	for n, op := range trace {
 		name, _, _ := strings.Cut(op, " assert")
 		for i, o := range obstacles() {
-			if !all && (n%every != 0 || i != n/every%len(obstacles())) {
+			if n%every != 0 || !all && i != n/every%len(obstacles()) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%03d %s %s", n, o, name), func(t *testing.T) {

@@ -40,6 +40,8 @@ type Rebuild struct {
 
 	Now   func() time.Time                           // time.Now if nil
 	Sleep func(context.Context, time.Duration) error // see catalog.Options
+
+	part string // the rebuild that it takes part in, since CatchUp or Swap; see begin
 }
 
 // Place is where a rebuild is made.
@@ -60,6 +62,8 @@ const (
 var (
 	// ErrOther says that a rebuild with another job file has begun.
 	ErrOther = errors.New("a rebuild with another job file has been begun")
+	// ErrGone says that the rebuild that a process works on is no more, and is not swapped in.
+	ErrGone = errors.New("another process has given up this rebuild, or has finished it, and a later one")
 	// ErrBusy says that the table was paused, and the rebuild has not come to where it stands all the same.
 	ErrBusy = fmt.Errorf("the rebuild does not come to where the table stands: others commit to it while it is paused, or what is left takes longer than %s", catalog.MaxPause)
 	// ErrSwapped says that the rebuild is swapped in, and only has to be finished.
@@ -85,16 +89,27 @@ func (r *Rebuild) Anew() string { return r.Table + "__rebuild" }
 
 func (r *Rebuild) lettersAnew() string { return r.Letters + "__rebuild_" + r.id() }
 
-// lake is the catalog in which the table and its dead letters are the rebuilt ones.
-func (r *Rebuild) lake() *catalog.Catalog {
+// lake is the catalog in which the table and its dead letters are the rebuilt ones, of the rebuild that this process takes part in.
+func (r *Rebuild) lake() *catalog.Catalog { return r.lakeOf(r.part) }
+
+// lakeOf is the lake of a rebuild; that of "" shows what is there, whose it may be.
+func (r *Rebuild) lakeOf(part string) *catalog.Catalog {
 	if r.To == InTable {
-		return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Table: r.Anew()}, r.Letters: {Table: r.lettersAnew()}})
+		return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Table: r.Anew(), Rebuild: part}, r.Letters: {Table: r.lettersAnew(), Rebuild: part}})
 	}
-	return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Branch: Branch}, r.Letters: {Branch: r.lettersBranch()}})
+	return r.Catalog.Aside(map[string]catalog.Aside{r.Table: {Branch: Branch, Rebuild: part}, r.Letters: {Branch: r.lettersBranch(), Rebuild: part}})
 }
 
 // Begun tells where a rebuild has been begun that is not finished; "" if none has.
 func (r *Rebuild) Begun(ctx context.Context) (Place, error) {
+	live, err := r.account(ctx, r.Catalog, r.Table)
+	if err != nil {
+		return "", err
+	}
+	if live != nil && live.UnderWay != "" {
+		place, _ := kindOf(live.UnderWay)
+		return place, nil
+	}
 	for _, name := range []string{r.Anew(), r.lettersAnew()} {
 		if a, err := r.account(ctx, r.Catalog, name); err != nil || a != nil {
 			return InTable, err
@@ -103,12 +118,11 @@ func (r *Rebuild) Begun(ctx context.Context) (Place, error) {
 	at := *r
 	at.To = OnBranch
 	for _, name := range []string{r.Table, r.Letters} {
-		if a, err := r.account(ctx, at.lake(), name); err != nil || a != nil && a.Head != 0 {
+		if a, err := r.account(ctx, at.lakeOf(""), name); err != nil || a != nil && a.Head != 0 {
 			return OnBranch, err
 		}
 	}
-	live, err := r.account(ctx, r.Catalog, r.Table)
-	if err != nil || live == nil || live.Rebuilt[r.Job] == nil || !live.Rebuilt[r.Job].Unfinished {
+	if live == nil || live.Rebuilt[r.Job] == nil || !live.Rebuilt[r.Job].Unfinished {
 		return "", err
 	}
 	return OnBranch, nil // it has been swapped in, and had no dead letters
@@ -182,12 +196,15 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	aside, err := r.account(ctx, r.lake(), r.Table)
+	aside, err := r.account(ctx, r.lakeOf(""), r.Table)
 	if err != nil {
 		return nil, err
 	}
 	if r.swapped(live, aside) {
 		return nil, ErrSwapped
+	}
+	if err := r.gone(live); err != nil {
+		return nil, err
 	}
 	if live == nil {
 		return nil, fmt.Errorf("%s: %w: there is nothing to rebuild; start the job", r.Table, catalog.ErrNoTable)
@@ -212,17 +229,17 @@ func (r *Rebuild) Standing(ctx context.Context) (*Standing, error) {
 	if live.Paused != nil && live.Paused.At(r.now()) {
 		s.Paused = live.Paused
 	}
-	asideLetters, err := r.account(ctx, r.lake(), r.Letters)
+	asideLetters, err := r.account(ctx, r.lakeOf(""), r.Letters)
 	if err != nil {
 		return nil, err
 	}
-	// Dead letters come before rows: where there are only those, they are of a rebuild that was killed, or that is at work and needs them.
-	for _, made := range []*catalog.Account{asideLetters, aside} {
-		if made == nil || made.Head == 0 {
-			continue
-		}
-		s.Begun = true
-		if last := newest(made, r.Job); last == nil || last.Config != r.Config {
+	if aside != nil && !made(aside, live.UnderWay) {
+		aside, s.aside = nil, nil
+	}
+	if live.UnderWay != "" {
+		place, config := kindOf(live.UnderWay)
+		s.Begun = place == r.place() && config == r.Config
+		if !s.Begun && (made(aside, live.UnderWay) || made(asideLetters, live.UnderWay)) {
 			return nil, ErrOther
 		}
 	}
@@ -271,6 +288,30 @@ func (r *Rebuild) swapped(live, aside *catalog.Account) bool {
 	return rebuilt != nil && rebuilt.Unfinished || live.Sealed != "" && live.Sealed == r.Anew()
 }
 
+// made reports whether something is there that a rebuild has made.
+func made(a *catalog.Account, part string) bool {
+	return a != nil && a.Head != 0 && part != "" && a.Of == part
+}
+
+// gone is an error if the rebuild that this process takes part in is not under way any more: ErrSwapped if it is the table.
+func (r *Rebuild) gone(live *catalog.Account) error {
+	switch {
+	case r.part == "" || live != nil && live.UnderWay == r.part:
+		return nil
+	case live != nil && live.Rebuilt[r.Job] != nil && live.Rebuilt[r.Job].Rebuild == r.part:
+		return ErrSwapped
+	}
+	return ErrGone
+}
+
+// because is why something went wrong, if that is because the rebuild is not under way any more; else the error itself.
+func (r *Rebuild) because(ctx context.Context, err error) error {
+	if _, now := r.Standing(ctx); errors.Is(now, ErrSwapped) || errors.Is(now, ErrGone) {
+		return now
+	}
+	return err
+}
+
 // newest is a job's newest receipt that advances a source; nil if there is none.
 func newest(a *catalog.Account, job string) *catalog.Receipt {
 	for _, e := range a.Branch {
@@ -284,6 +325,9 @@ func newest(a *catalog.Account, job string) *catalog.Receipt {
 // CatchUp brings the rebuild to where the table stands, with all its dead letters; beside a job that does not stand still, about there: it ends
 // when a round leaves more than half of what was left before it.
 func (r *Rebuild) CatchUp(ctx context.Context) (*Standing, error) {
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
 	var before *Standing
 	for {
 		s, err := r.Standing(ctx)
@@ -291,7 +335,7 @@ func (r *Rebuild) CatchUp(ctx context.Context) (*Standing, error) {
 			return s, err
 		}
 		if err := r.round(ctx, s, before); err != nil {
-			return nil, err
+			return nil, r.because(ctx, err)
 		}
 		before = s
 	}

@@ -444,6 +444,9 @@ func testAbandon(t *testing.T, b *bench) {
 			}
 		}
 		want := 2
+		if name == events {
+			want++ // that says that the rebuild is begun
+		}
 		if name == events && b.to == rebuild.InTable {
 			want++ // that says that the other table never comes in its place
 		}

@@ -21,6 +21,9 @@ func (r *Rebuild) Swap(ctx context.Context) error {
 	if moved(err) {
 		err = r.swapPaused(ctx)
 	}
+	if err != nil {
+		err = r.because(ctx, err)
+	}
 	if err != nil && !errors.Is(err, ErrSwapped) { // somebody else did
 		return err
 	}
@@ -83,7 +86,7 @@ func (r *Rebuild) swap(ctx context.Context, s *Standing) error {
 		return err
 	}
 	rebuilt := catalog.Rebuilt{
-		Commit: newest(s.aside, r.Job).Commit, Config: r.Config, Superseded: superseded,
+		Commit: newest(s.aside, r.Job).Commit, Config: r.Config, Rebuild: r.part, Superseded: superseded,
 		Replaced: "before_rebuild_" + strings.ReplaceAll(r.now().UTC().Format("20060102_150405.000"), ".", "_"),
 	}
 	if r.To == InTable {
@@ -101,7 +104,7 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	}
 	// The rebuild's dead letters are taken away when it is finished, so they are looked up before it is asked whether it is: who finds none, and that it
 	// is not finished still, knows that there were none.
-	letters, ours, err := r.look(ctx, r.lake(), r.Letters)
+	letters, ours, err := r.look(ctx, r.lakeOf(""), r.Letters)
 	if err != nil {
 		return err
 	}
@@ -111,7 +114,15 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	}
 	rebuilt := live.Rebuilt[r.Job]
 	if rebuilt == nil || !rebuilt.Unfinished {
-		return nil
+		return r.tidy(ctx, live)
+	}
+	if place, _ := kindOf(rebuilt.Rebuild); rebuilt.Rebuild != "" && place != r.place() {
+		there := *r // another process has made it
+		there.To = place
+		return there.Finish(ctx)
+	}
+	if letters != nil && letters.Of != rebuilt.Rebuild {
+		letters, ours = nil, nil // a process was late with them; of this rebuild there were none
 	}
 	if err := r.resolveLetters(ctx, rebuilt, ours); err != nil {
 		return err
@@ -122,6 +133,18 @@ func (r *Rebuild) Finish(ctx context.Context) error {
 	return r.dropLetters(ctx, letters)
 }
 
+// tidy takes away what this process has been late to make of a rebuild that others have finished.
+func (r *Rebuild) tidy(ctx context.Context, live *catalog.Account) error {
+	if r.part == "" || live.UnderWay == r.part {
+		return nil
+	}
+	rows, letters, err := r.aside(ctx)
+	if err != nil {
+		return err
+	}
+	return r.drop(ctx, rows, letters, func(of string) bool { return of == r.part })
+}
+
 // rename gives the table that was sealed another name, and its own to the one that takes its place.
 func (r *Rebuild) rename(ctx context.Context) error {
 	live, err := r.account(ctx, r.Catalog, r.Table)
@@ -129,7 +152,7 @@ func (r *Rebuild) rename(ctx context.Context) error {
 		return err
 	}
 	anew, err := r.account(ctx, r.Catalog, r.Anew())
-	if err != nil || !r.swapped(live, anew) || anew == nil && live.Sealed == "" {
+	if err != nil || !r.swapped(live, anew) || live != nil && live.Sealed == "" {
 		return err
 	}
 	if anew == nil {

@@ -41,6 +41,7 @@ type simProcess struct {
 
 	seen    map[string]int            // of each table, the newest version that it has seen
 	member  *work.Member              // nil where each process believes to be alone
+	ear     *simEar                   // and how it hears of others
 	file    string                    // its job file
 	letters func(ctx context.Context) // of a mistake: a commit of dead letters that is put off
 
@@ -131,7 +132,7 @@ func (s *simulation) kill(p *simProcess) {
 	s.Kills++
 	s.say("%d is killed", p.n)
 	if p.member != nil { // nobody gives its lease back
-		s.leases.Leave("jobs/" + simJob + "/workers/" + p.member.Self())
+		p.ear.memory.Leave(p.self())
 	}
 	s.mu.Lock()
 	p.dead = true
@@ -170,6 +171,9 @@ func (s *simulation) end() {
 	}
 	for _, p := range s.processes {
 		<-p.done
+	}
+	if s.leases != nil {
+		s.leases.close()
 	}
 }
 

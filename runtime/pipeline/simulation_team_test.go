@@ -11,7 +11,6 @@ import (
 	"testing/cryptotest"
 
 	"github.com/firn-io/firn/kfs"
-	"github.com/firn-io/firn/kfs/lease"
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/work"
 )
@@ -21,7 +20,7 @@ import (
 
 // gather makes the processes of a simulation workers.
 func (s *simulation) gather() {
-	s.leases, s.groups, s.handed = lease.NewMemory(), map[string]string{}, map[string]int{}
+	s.leases, s.groups, s.handed = newSimLeases(s), map[string]string{}, map[string]int{}
 }
 
 // named is a key of the bucket as the trace has it. The id of a group is drawn, and of two that a worker hands over at one moment either may be
@@ -58,12 +57,16 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error, 
 		}
 	}
 	cryptotest.SetGlobalRandom(s.t, s.seed<<8|uint64(p.n)) // the worker's id is made of it
-	member, err := work.New(work.Config{Job: simJob, Hash: cfg.Hash, Leases: s.leases.Service("", 0), Store: cfg.Store, Name: p.name(), Logger: cfg.Logger})
+	p.ear = newSimEar()
+	member, err := work.New(work.Config{Job: simJob, Hash: cfg.Hash, Leases: p.ear.memory.Service("", 0), Store: cfg.Store, Name: p.name(), Logger: cfg.Logger})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	share := newSimShare(member)
 	p.member, cfg.Assignment = member, share
+	for _, key := range s.leases.news(p) {
+		s.leases.tell(p, key)
+	}
 	open = func(ctx context.Context, table string, properties map[string]string, lineage kfs.TopicID) (processor.Sink, error) {
 		own := true // and later ones are those with which it commits for others
 		sink, err := member.Wrap(ctx, table, func(ctx context.Context) (processor.Sink, error) {
@@ -88,8 +91,8 @@ func (p *simProcess) share(cfg *Config) (run func(context.Context, *Job) error, 
 	return run, open
 }
 
-// simShare is what a worker reads, as it learns of it: when the scheduler says so. Of what happens at one moment in etcd's memory the order
-// is left to chance; that it must not decide what a worker does first.
+// simShare is what a worker reads, as it learns of it: when the scheduler says so. All its tables and readers go by it, and which of them is
+// first must not be left to chance.
 type simShare struct {
 	*work.Member
 
@@ -134,7 +137,7 @@ func (s *simulation) loseLease(p *simProcess) {
 	}
 	s.Leases++
 	s.say("the lease of %d is over", p.n)
-	s.leases.Expire("jobs/" + simJob + "/workers/" + p.member.Self())
+	p.ear.memory.Expire(p.self())
 }
 
 // logged is where a process logs.

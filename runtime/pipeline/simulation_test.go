@@ -19,7 +19,6 @@ import (
 
 	"github.com/firn-io/firn/catalog/catalogtest"
 	"github.com/firn-io/firn/kfs/blob"
-	"github.com/firn-io/firn/kfs/lease"
 )
 
 var (
@@ -33,8 +32,8 @@ var (
 // product's own code, down to manifests and Parquet files: whatever they ask of the store, the catalog or a table's files waits until the
 // scheduler lets it happen, one thing at a time, and the workers' loop asks the scheduler what to take first. Processes pause and go on,
 // are killed and start; what they ask for fails before it is done or afterwards, loses its reply, or is done when they have given it up.
-// Other engines commit to the tables too. It is made of its seed: the same seed does the same things in the same order, but for what workers
-// that share the job do at one moment. What is wrong it collects.
+// Other engines commit to the tables too. It is made of its seed: the same seed does the same things in the same order. What is wrong it
+// collects.
 type simulation struct {
 	t       *testing.T
 	seed    uint64
@@ -47,8 +46,8 @@ type simulation struct {
 	wrongs  []string
 
 	began     time.Time
-	store     *blob.Memory  // the bucket
-	leases    *lease.Memory // nil where processes know nothing of each other
+	store     *blob.Memory // the bucket
+	leases    *simLeases   // nil where processes know nothing of each other
 	log       *simLog
 	lake      *simLake
 	processes []*simProcess
@@ -229,10 +228,12 @@ func (s *simulation) wait() {
 		}
 		s.stops = slices.DeleteFunc(s.stops, func(at *simStop) bool { return at == first })
 		s.mu.Unlock()
-		if first == nil {
+		switch {
+		case first != nil:
+			first.wake <- simTurn{gone: true}
+		case s.leases == nil || !s.leases.spread():
 			return
 		}
-		first.wake <- simTurn{gone: true}
 	}
 }
 
@@ -388,9 +389,6 @@ func TestSimulation(t *testing.T) {
 			continue
 		}
 		hashes[s.hash] = true
-		if s.leases != nil { // of workers that hear of one thing at one moment any may be the first to act
-			continue
-		}
 		if again := simulateAmid(t, 5, seed, mistake{}, false).hash; again != s.hash { // the collector is at work all the time
 			t.Errorf("seed %d: the trace's hash is %016x, and then %016x", seed, s.hash, again)
 		}

@@ -138,9 +138,16 @@ func (c *asideClient) CommitTable(ctx context.Context, ident table.Identifier, r
 	if p.Branch == "" {
 		return c.Client.CommitTable(ctx, ident, reqs, updates)
 	}
-	reqs, err := p.requirements(reqs)
+	reqs, begins, err := p.requirements(reqs)
 	if err != nil {
 		return nil, "", err
+	}
+	if begins {
+		pins, err := c.first(ctx, ident, updates)
+		if err != nil {
+			return nil, "", err
+		}
+		reqs = append(reqs, pins...)
 	}
 	if updates, err = p.updates(strings.Join(ident, "."), updates); err != nil {
 		return nil, "", err
@@ -151,6 +158,36 @@ func (c *asideClient) CommitTable(ctx context.Context, ident table.Identifier, r
 	}
 	meta, err = p.enter(meta)
 	return meta, location, err
+}
+
+// first pins the first commit of a branch to all that the table has. Catalogs take a snapshot without a parent whatever its sequence number, and the table's
+// last one with it: where others have committed since, to main or another branch, that would be too low for their snapshots. The error has it made anew.
+func (c *asideClient) first(ctx context.Context, ident table.Identifier, updates []table.Update) (pins []table.Requirement, err error) {
+	t, err := c.Client.LoadTable(ctx, ident)
+	if err != nil {
+		return nil, err
+	}
+	meta := t.Metadata()
+	for _, u := range updates {
+		var add struct {
+			Snapshot struct {
+				Sequence int64 `json:"sequence-number"`
+			} `json:"snapshot"`
+		}
+		if u.Action() != table.UpdateAddSnapshot {
+			continue
+		}
+		if err := reread(u, &add); err != nil {
+			return nil, err
+		}
+		if meta.Version() > 1 && add.Snapshot.Sequence != meta.LastSequenceNumber()+1 {
+			return nil, fmt.Errorf("the table has got snapshots since: %w", table.ErrCommitFailed)
+		}
+	}
+	for name, ref := range meta.Refs() {
+		pins = append(pins, table.AssertRefSnapshotID(name, &ref.SnapshotID))
+	}
+	return pins, nil
 }
 
 // enter is a table's metadata as it is on the branch: main is the branch, and the progress is that of the branch.
@@ -183,9 +220,9 @@ func (p *Aside) enter(meta table.Metadata) (table.Metadata, error) {
 	return table.UpdateTableMetadata(meta, updates, "")
 }
 
-// requirements are those of main, of the branch.
-func (p *Aside) requirements(reqs []table.Requirement) ([]table.Requirement, error) {
-	out := slices.Clone(reqs)
+// requirements are those of main, of the branch, and whether that is not to be there.
+func (p *Aside) requirements(reqs []table.Requirement) (out []table.Requirement, begins bool, err error) {
+	out = slices.Clone(reqs)
 	for i, r := range reqs {
 		var of struct {
 			Type     string `json:"type"`
@@ -193,13 +230,13 @@ func (p *Aside) requirements(reqs []table.Requirement) ([]table.Requirement, err
 			Snapshot *int64 `json:"snapshot-id"`
 		}
 		if err := reread(r, &of); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if of.Type == "assert-ref-snapshot-id" && of.Ref == table.MainBranch {
-			out[i] = table.AssertRefSnapshotID(p.Branch, of.Snapshot)
+			out[i], begins = table.AssertRefSnapshotID(p.Branch, of.Snapshot), of.Snapshot == nil
 		}
 	}
-	return out, nil
+	return out, begins, nil
 }
 
 // updates are those of main, of the branch. What the table has once, for all its branches, stays as it is.

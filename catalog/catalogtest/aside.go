@@ -36,7 +36,19 @@ func testAside(t *testing.T, client catalog.Client) {
 		}
 	}
 	places := map[string]catalog.Aside{name: {Branch: branch, Rebuild: "a rebuild"}}
-	aside := NewCommitter(t, catalog.New(client).Aside(places).Client(), name, catalog.Options{Config: "new"})
+	// Two commits to main before the first one to the branch, which has no parent: their sequence numbers are above the one that it was made with.
+	var first sync.Once
+	late := NewFaulty(client, func(op Op) Fault {
+		if op.Name == "commit" {
+			first.Do(func() {
+				for _, base := range []int64{5, 10} {
+					must(t, NewCommitter(t, client, name, catalog.Options{Job: catalog.Backfill("job", "1")}).Commit(ctx, Group("b/0", base, base+5)))
+				}
+			})
+		}
+		return None
+	})
+	aside := NewCommitter(t, catalog.New(late).Aside(places).Client(), name, catalog.Options{Config: "new"})
 	must(t, aside.Commit(ctx, Group("a/0", 0, 5)))
 	aside = NewCommitter(t, catalog.New(racing).Aside(places).Client(), name, catalog.Options{Config: "new"})
 	must(t, aside.Commit(ctx, Group("a/0", 5, 20)))
@@ -48,8 +60,8 @@ func testAside(t *testing.T, client catalog.Client) {
 		t.Errorf("another schema for a branch: %v", err)
 	}
 
-	late := NewCommitter(t, lake.Aside(map[string]catalog.Aside{name: {Branch: branch, Rebuild: "another"}}).Client(), name, catalog.Options{Config: "new"})
-	if err := late.Commit(ctx, Group("a/0", 20, 25)); !errors.As(err, &halt) {
+	other := NewCommitter(t, lake.Aside(map[string]catalog.Aside{name: {Branch: branch, Rebuild: "another"}}).Client(), name, catalog.Options{Config: "new"})
+	if err := other.Commit(ctx, Group("a/0", 20, 25)); !errors.As(err, &halt) {
 		t.Errorf("a commit to what another rebuild has made: %v", err)
 	}
 

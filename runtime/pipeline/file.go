@@ -46,12 +46,23 @@ func (j *Job) began(before map[string]known, topic string, id kfs.PartitionID) (
 	return 0, false
 }
 
-// filedNow is what the job's object says of tables at this moment.
-func (j *Job) filedNow(ctx context.Context) (map[string]known, error) {
+// takeFiling waits for the filing token.
+func (j *Job) takeFiling(ctx context.Context) error {
 	select {
 	case j.filing <- struct{}{}:
+		if ctx.Err() == nil { // of two that are ready, select takes any
+			return nil
+		}
+		<-j.filing
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	}
+	return context.Cause(ctx)
+}
+
+// filedNow is what the job's object says of tables at this moment.
+func (j *Job) filedNow(ctx context.Context) (map[string]known, error) {
+	if err := j.takeFiling(ctx); err != nil {
+		return nil, err
 	}
 	defer func() { <-j.filing }()
 	tables, _, err := j.readFile(ctx)
@@ -118,9 +129,7 @@ func (j *Job) keepStatus(ctx context.Context) {
 
 // writeStatus writes the job's object if it has changed. It reports whether the object is there as it should be.
 func (j *Job) writeStatus(ctx context.Context) bool {
-	select {
-	case j.filing <- struct{}{}:
-	case <-ctx.Done():
+	if j.takeFiling(ctx) != nil {
 		return false
 	}
 	defer func() { <-j.filing }()

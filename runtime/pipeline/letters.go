@@ -47,6 +47,10 @@ func (b *letterBox) take(ctx context.Context) (done func(), err error) {
 		return nil, context.Cause(ctx)
 	}
 	done = func() { b.turn <- struct{}{} }
+	if ctx.Err() != nil { // of two that are ready, select takes any
+		done()
+		return nil, context.Cause(ctx)
+	}
 	if b.sink == nil {
 		if b.sink, err = b.open(ctx); err != nil {
 			done()

@@ -83,11 +83,18 @@ func (t *table) unfinished(ctx context.Context, committed, letters processor.Pos
 			if err != nil {
 				return nil, err
 			}
-			if u.next > 0 && config != u.config {
+			switch {
+			case u.config == "":
+				u = unfinished{max(u.next, next), config}
+			case config == u.config:
+				u.next = max(u.next, next)
+			case config == "", next <= u.next:
+				// The receipt of the letters has expired, or they are of a configuration that no row of the source came of: the tables have
+				// begun it under another one, which took these letters as they were.
+			default:
 				return nil, halted(fmt.Sprintf("table %s: offsets of %s/%d from %d on were decided under two configurations, %s and %s", t.name, source.Topic, source.Partition, at, u.config, config),
 					"this cannot come of this program; find out what else has written to the tables")
 			}
-			u = unfinished{max(u.next, next), config}
 		}
 		if u.next > 0 && u.config != "" && u.config != t.job.cfg.Hash {
 			found[source] = u

@@ -196,6 +196,70 @@ func TestFormerConfigurationIsGone(t *testing.T) {
 	}
 }
 
+// ahead is the sink of several tables, one of which is ahead of the others.
+type ahead struct {
+	*fakeSink
+	next   int64
+	config string
+}
+
+func (a ahead) Decided(source processor.Source) (next int64, config string, ok bool) {
+	if next, config, ok = a.fakeSink.Decided(source); next < a.next {
+		return a.next, a.config, true
+	}
+	return next, config, ok
+}
+
+// TestDecidedUnderTwo: rows of a span in one table were decided under a, and dead letters under another configuration, or nobody knows which.
+func TestDecidedUnderTwo(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	for name, c := range map[string]struct {
+		config string // of the dead letters
+		next   int64  // of the dead letters; that of the table ahead is 4
+		halts  bool
+	}{
+		"the same":                            {"a", 4, false},
+		"expired":                             {"", 4, false},
+		"expired, and further":                {"", 5, false},
+		"letters from before the first row":   {"b", 2, false},
+		"letters behind what the table holds": {"c", 5, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, l := blob.NewMemory(nil), newLake(t)
+			w := tailtest.Journal{Store: store}
+			w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 9))
+			if _, err := store.Put(t.Context(), kfs.JobConfigKey("test", "a"), []byte("kept a"), true); err != nil {
+				t.Fatal(err)
+			}
+			table, letters := l.table("db.events"), l.table(deadLetterTable)
+			table.next[source], table.configs[source] = 1, "a"
+			table.rows[source] = []row{{0, ""}}
+			letters.next[source], letters.configs[source] = c.next, c.config
+			letters.rows[source] = []row{{1, ""}}
+			cfg := under(testConfig(t, store, l), l, "b")
+			open := cfg.OpenSink
+			cfg.OpenSink = func(ctx context.Context, name string, id kfs.TopicID) (processor.Sink, error) {
+				s, err := open(ctx, name, id)
+				return ahead{s.(*fakeSink), 4, "a"}, err
+			}
+			err := run(t, cfg)
+			if c.halts {
+				if err == nil || !strings.Contains(err.Error(), "from 1 on were decided under two configurations, a and c") {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantOffsets(t, table, 0, 0, 9, 1, 2, 5, 6, 8) // 3 is a row of a, 4 and 7 are of b
+			if got := letters.offsets(0); !slices.Equal(got, []int64{1, 5, 8}) {
+				t.Errorf("dead letters %v", got)
+			}
+		})
+	}
+}
+
 // TestKeepsItsConfiguration puts the configuration into the store before anything is read, once.
 func TestKeepsItsConfiguration(t *testing.T) {
 	store, l := blob.NewMemory(nil), newLake(t)

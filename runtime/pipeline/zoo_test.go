@@ -64,8 +64,8 @@ var zooOfTables = []mistake{
 		}
 		return sink
 	}},
-	{name: "ids-of-two", seed: 235, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
-	{name: "delete-handed", seed: 289, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
+	{name: "ids-of-two", seed: 51, what: "two workers give the same field id to two columns", commit: unpinnedIDs},
+	{name: "delete-handed", seed: 11, what: "a worker deletes the files of a group that the committer was given and did not commit", wrap: func(sink processor.Sink) processor.Sink {
 		return deletingHanded{sink.(wholeSink)}
 	}},
 	{name: "unpinned-merge", seed: 175, what: "manifests are merged whatever was committed meanwhile", commit: unpinnedMerge},

@@ -51,13 +51,13 @@ func (o obstacle) fault(n, at int) catalogtest.Fault {
 func TestFaults(t *testing.T) {
 	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
 		t.Run(string(to), func(t *testing.T) {
-			walk(t, to, false, false, 6, 0)
+			walk(t, to, false, false, 6*oneOf, 0)
 		})
 		t.Run(string(to)+" beside a busy job", func(t *testing.T) {
-			walk(t, to, true, false, 10, 0)
+			walk(t, to, true, false, 10*oneOf, 0)
 		})
 	}
-	t.Run("of a job that has begun later", func(t *testing.T) { walk(t, rebuild.OnBranch, false, false, 6, 13) })
+	t.Run("of a job that has begun later", func(t *testing.T) { walk(t, rebuild.OnBranch, false, false, 6*oneOf, 13) })
 }
 
 // walk puts obstacles before every so many operations: all of them, or one each.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"testing"
 
 	"github.com/firn-io/firn/catalog"
@@ -16,7 +17,7 @@ import (
 // together, whoever has made them, and whoever takes them away. Every operation is among the slow tests.
 func TestTwo(t *testing.T) {
 	for _, to := range []rebuild.Place{rebuild.OnBranch, rebuild.InTable} {
-		t.Run(string(to), func(t *testing.T) { walkTwo(t, to, 20) })
+		t.Run(string(to), func(t *testing.T) { walkTwo(t, to, 20*oneOf) })
 	}
 }
 
@@ -72,7 +73,9 @@ func (b *bench) abandon(ctx context.Context, r *rebuild.Rebuild) error {
 
 // two has a second process do something before the n-th operation of the first, and kills it after some of its own. It reports whether there was such an operation
 // of the first, and how many the second has tried.
-func two(t *testing.T, b *bench, n, lives int, do func(*bench, context.Context, *rebuild.Rebuild) error) (done bool, tried int) {
+func two(t *testing.T, b *bench, n, lives int, do func(*bench, context.Context, *rebuild.Rebuild) error) (bool, int) {
+	var done atomic.Bool
+	var tried atomic.Int64 // files are read by several goroutines
 	ctx, lake := t.Context(), catalog.New(b.client)
 	for _, next := range []int64{20, 40} {
 		if err := b.commit(ctx, lake, before, next); err != nil {
@@ -83,9 +86,9 @@ func two(t *testing.T, b *bench, n, lives int, do func(*bench, context.Context, 
 		if op.N != n {
 			return catalogtest.None
 		}
-		done = true
+		done.Store(true)
 		second := b.rebuild(catalogtest.NewFaulty(b.client, func(op catalogtest.Op) catalogtest.Fault {
-			if tried++; op.N >= lives {
+			if tried.Add(1); op.N >= lives {
 				return catalogtest.FailBefore
 			}
 			return catalogtest.None
@@ -110,5 +113,5 @@ func two(t *testing.T, b *bench, n, lives int, do func(*bench, context.Context, 
 	if begun, err := b.rebuild(b.client, after).Begun(ctx); err != nil || begun != "" {
 		t.Errorf("a rebuild is left in %q, %v", begun, err)
 	}
-	return done, tried
+	return done.Load(), int(tried.Load())
 }

@@ -249,6 +249,7 @@ func (l *simLog) trim(journal int) {
 	for _, r := range l.partitions(journal) {
 		id := l.id(r)
 		hold, ok := holds(r.Topic.Name, id)
+		hold = min(hold, int64(len(l.truth[id]))) // which was put back to before it
 		if !ok || hold <= l.starts[id] {
 			continue
 		}

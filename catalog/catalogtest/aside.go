@@ -23,13 +23,7 @@ func testAside(t *testing.T, client catalog.Client) {
 	must(t, NewCommitter(t, client, name, catalog.Options{Job: catalog.Backfill("job", "1")}).Commit(ctx, Group("b/0", 0, 5)))
 
 	// A commit to main takes the sequence number that the branch's has.
-	var once sync.Once
-	racing := NewFaulty(client, func(op Op) Fault {
-		if op.Name == "commit" {
-			once.Do(func() { must(t, main.Commit(ctx, Group("a/0", 10, 20))) })
-		}
-		return None
-	})
+	racing := beforeCommit(client, func() { must(t, main.Commit(ctx, Group("a/0", 10, 20))) })
 	for _, rebuild := range []string{"a rebuild", "another"} {
 		if now, err := lake.Begin(ctx, name, rebuild, catalog.Options{Job: "job"}); err != nil || now != "a rebuild" {
 			t.Errorf("under way is %q, %v", now, err)
@@ -37,16 +31,10 @@ func testAside(t *testing.T, client catalog.Client) {
 	}
 	places := map[string]catalog.Aside{name: {Branch: branch, Rebuild: "a rebuild"}}
 	// Two commits to main before the first one to the branch, which has no parent: their sequence numbers are above the one that it was made with.
-	var first sync.Once
-	late := NewFaulty(client, func(op Op) Fault {
-		if op.Name == "commit" {
-			first.Do(func() {
-				for _, base := range []int64{5, 10} {
-					must(t, NewCommitter(t, client, name, catalog.Options{Job: catalog.Backfill("job", "1")}).Commit(ctx, Group("b/0", base, base+5)))
-				}
-			})
+	late := beforeCommit(client, func() {
+		for _, base := range []int64{5, 10} {
+			must(t, NewCommitter(t, client, name, catalog.Options{Job: catalog.Backfill("job", "1")}).Commit(ctx, Group("b/0", base, base+5)))
 		}
-		return None
 	})
 	aside := NewCommitter(t, catalog.New(late).Aside(places).Client(), name, catalog.Options{Config: "new"})
 	must(t, aside.Commit(ctx, Group("a/0", 0, 5)))
@@ -107,7 +95,25 @@ func testAside(t *testing.T, client catalog.Client) {
 		must(t, lake.DropRef(ctx, name, tag, swap.Head, catalog.Options{Job: "job"}))
 		must(t, lake.DropRef(ctx, name, tag, 1, catalog.Options{Job: "job"}))
 	}
-	loaded, err := main.Load(ctx)
+	wantMainAlone(t, main, 5) // the rebuild's three and two of the job
+	wantFiles(t, main, Group("a/0", 0, 5), Group("a/0", 5, 20), Group("a/0", 20, 25), Group("a/0", 25, 30))
+}
+
+// beforeCommit is a client that does something once, before its first commit.
+func beforeCommit(client catalog.Client, do func()) *Faulty {
+	var once sync.Once
+	return NewFaulty(client, func(op Op) Fault {
+		if op.Name == "commit" {
+			once.Do(do)
+		}
+		return None
+	})
+}
+
+// wantMainAlone checks that a table has no ref but main, and so many snapshots.
+func wantMainAlone(t *testing.T, c *catalog.Committer, snapshots int) {
+	t.Helper()
+	loaded, err := c.Load(t.Context())
 	must(t, err)
 	refs := 0
 	for name := range loaded.Metadata().Refs() {
@@ -115,10 +121,9 @@ func testAside(t *testing.T, client catalog.Client) {
 			t.Errorf("ref %s is left", name)
 		}
 	}
-	if n := len(loaded.Metadata().Snapshots()); n != 5 || refs != 1 {
-		t.Errorf("%d snapshots and %d refs are left, want the rebuild's three and two of the job, and main", n, refs)
+	if n := len(loaded.Metadata().Snapshots()); n != snapshots || refs != 1 {
+		t.Errorf("%d snapshots and %d refs are left, want %d, and main", n, refs, snapshots)
 	}
-	wantFiles(t, main, Group("a/0", 0, 5), Group("a/0", 5, 20), Group("a/0", 20, 25), Group("a/0", 25, 30))
 }
 
 // testPauses pauses a table: its job waits until that is over, or ended; its position can be read, and branches go on.

@@ -148,16 +148,7 @@ table: {name: "lake.{topic}", partition: ["bucket(4, id)"]}
 // status is what `firn status` says of a table of the job that was run last.
 func (w *workbench) status(table string) tableStatus {
 	w.t.Helper()
-	var out bytes.Buffer
-	c := statusCommand()
-	c.SetOut(&out)
-	c.SilenceErrors, c.SilenceUsage = true, true
-	c.SetArgs([]string{"-f", filepath.Join(w.dir, "rebuild.yaml"), "--data", w.dir, "--json"})
-	err := c.ExecuteContext(w.t.Context())
-	var all []jobStatus
-	if err := errors.Join(err, json.Unmarshal(out.Bytes(), &all)); err != nil {
-		w.t.Fatal(err)
-	}
+	all := w.statuses("rebuild.yaml")
 	for _, t := range all[0].Tables {
 		if t.Table == table {
 			return t
@@ -165,6 +156,21 @@ func (w *workbench) status(table string) tableStatus {
 	}
 	w.t.Fatalf("status says nothing of %s: %+v", table, all)
 	return tableStatus{}
+}
+
+// statuses is what `firn status` says of the jobs of a file.
+func (w *workbench) statuses(file string) (all []jobStatus) {
+	w.t.Helper()
+	var out bytes.Buffer
+	c := statusCommand()
+	c.SetOut(&out)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetArgs([]string{"-f", filepath.Join(w.dir, file), "--data", w.dir, "--json"})
+	err := c.ExecuteContext(w.t.Context())
+	if err := errors.Join(err, json.Unmarshal(out.Bytes(), &all)); err != nil {
+		w.t.Fatal(err)
+	}
+	return all
 }
 
 // paused pauses a table, as a rebuild that is killed then leaves it, and checks that status tells of it.

@@ -61,14 +61,7 @@ func TestDeadLettersOfBackfills(t *testing.T) {
 	if _, err := w.backfill(); err != nil {
 		t.Fatal(err)
 	}
-	out, err := firn(t, "status", "-f", filepath.Join(w.dir, "job.yaml"), "--data", w.dir, "--json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []jobStatus
-	if err := json.Unmarshal([]byte(out), &got); err != nil {
-		t.Fatal(err)
-	}
+	got := w.statuses("job.yaml")
 	if s := got[0].Tables[0]; s.DeadLetters != 3 || s.Rows != 1 || len(s.Backfills) != 1 || s.Backfills[0].Rows != 1 {
 		t.Errorf("%+v, want three dead letters, a row of the job and one of the backfill", s)
 	}
@@ -89,16 +82,9 @@ func TestStatusAfterARollback(t *testing.T) {
 	}
 	rows := func(want int64) {
 		t.Helper()
-		out, err := firn(t, "status", "-f", filepath.Join(w.dir, "job.yaml"), "--data", w.dir, "--json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []jobStatus
-		if err := json.Unmarshal([]byte(out), &got); err != nil {
-			t.Fatal(err)
-		}
+		got := w.statuses("job.yaml")
 		if len(got) != 1 || len(got[0].Tables) != 1 || got[0].Tables[0].Rows != want || got[0].Tables[0].Sources[0].Position != want {
-			t.Errorf("%s, want %d rows", out, want)
+			t.Errorf("%+v, want %d rows", got, want)
 		}
 	}
 	rows(3)

@@ -68,6 +68,8 @@ type Group struct {
 	Fits func(table.Metadata) error
 	// Beside tells why the group must not come beside the sources that the job has a position of in the table, nil if it may. It may be nil.
 	Beside func(positions map[string]int64) error
+	// Letters are the commits of the dead-letter table beside which rows of some sources stand, see Committer.Bereft.
+	Letters map[string]Mark
 
 	rewrite func(context.Context, *table.Table) (*Rewrite, error)
 	repair  func(context.Context, *table.Table) error // tells why the files must not be added to this head
@@ -233,7 +235,7 @@ func (c *Committer) saw(a *attempt) {
 func (c *Committer) attempt(g Group, id string) *attempt {
 	return &attempt{
 		job: c.opts.Job, config: c.opts.Config, commit: id, lineage: c.opts.Lineage,
-		ranges: g.Ranges, beside: g.Beside, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
+		ranges: g.Ranges, beside: g.Beside, letters: g.Letters, known: c.known.Positions, uuid: c.known.Table, replay: c.opts.Replay,
 		maxSends: maxSends, maxLoads: maxLoads,
 	}
 }
@@ -375,7 +377,7 @@ func (c *Committer) view(ctx context.Context, t *table.Table, fits func(table.Me
 			v.complete = root.Summary != nil && root.Summary.Properties[keyKind] == string(KindStart) && root.Summary.Properties[keyJob] == c.opts.Job
 		}
 		for _, s := range snapshots {
-			a := ancestor{snapshot: s.SnapshotID}
+			a := ancestor{snapshot: s.SnapshotID, sequence: s.SequenceNumber}
 			if s.Summary != nil {
 				a.summary = s.Summary.Properties
 			}

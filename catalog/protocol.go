@@ -28,6 +28,7 @@ type attempt struct {
 	lineage  string
 	ranges   map[string]Advance
 	beside   func(map[string]int64) error // Group.Beside
+	letters  map[string]Mark              // Group.Letters
 	known    map[string]int64             // positions that were seen before
 	uuid     string                       // the table's uuid that was seen before, or empty
 	replay   bool                         // on_rollback: replay
@@ -156,7 +157,7 @@ func (a *attempt) look() effect {
 	if err != nil {
 		return a.stop(err)
 	}
-	a.pos = pos
+	a.pos, a.pos.since = pos, a.view.since()
 	if err := cmp.Or(a.foreign(), a.apart(), a.replaced()); err != nil {
 		return a.stop(err)
 	}
@@ -213,7 +214,7 @@ func (a *attempt) replaced() error {
 	if r == nil || a.config == "" || a.config == r.Config {
 		return nil
 	}
-	last := a.view.newest(a.job, func(r *Receipt) bool { return len(r.Ranges) > 0 })
+	_, last := a.view.newest(a.job, func(r *Receipt) bool { return len(r.Ranges) > 0 })
 	if last == nil || last.Commit != r.Commit {
 		return nil // the job has gone on under the configuration of the rebuild, and may change it as ever
 	}
@@ -311,8 +312,9 @@ func (a *attempt) id(kind Kind) string {
 
 // receipt is the receipt of a request of this attempt.
 func (a *attempt) receipt(kind Kind) Receipt {
-	r := Receipt{Job: a.job, Kind: kind, Commit: a.id(kind), Lineage: cmp.Or(a.lineage, a.pos.lineage), Ranges: a.ranges, Repaired: a.repair}
+	r := Receipt{Job: a.job, Kind: kind, Commit: a.id(kind), Lineage: cmp.Or(a.lineage, a.pos.lineage), Ranges: a.ranges, Repaired: a.repair, Letters: a.letters}
 	if kind == KindStart {
+		r.Letters = nil
 		r.Ranges = make(map[string]Advance, len(a.ranges))
 		for source, at := range a.ranges {
 			r.Ranges[source] = Advance{Span: kfs.Span{Base: at.Span.Base, Next: at.Span.Base}, High: -1}

@@ -20,6 +20,7 @@ const (
 	keyLineage = "firn.lineage"
 	keyConfig  = "firn.config"
 	keyRanges  = "firn.ranges"
+	keyLetters = "firn.letters" // a JSON object, mark → [source, …]
 	// keyRepaired is of KindRepair alone: a JSON object, source → [[base, next], …].
 	keyRepaired = "firn.repaired"
 
@@ -75,6 +76,9 @@ type Receipt struct {
 	Lineage string // of the source
 	Config  string // hash of the job's configuration
 	Ranges  map[string]Advance
+	// Letters are the commits of the dead-letter table that have decided, with these rows, what became of the ranges; of sources without dead
+	// letters in their range there is none.
+	Letters map[string]Mark
 	// Repaired is the offsets of the rows that a repair added, in order; they lie below the position.
 	Repaired map[string][]kfs.Span
 }
@@ -122,6 +126,11 @@ func (r *Receipt) summary() (map[string]string, error) {
 			return nil, fmt.Errorf("receipt of job %s: %w", r.Job, err)
 		}
 	}
+	if len(r.Letters) > 0 {
+		if s[keyLetters], err = encodeMarks(r.Letters); err != nil {
+			return nil, fmt.Errorf("receipt of job %s: %w", r.Job, err)
+		}
+	}
 	for key, value := range map[string]string{keyWriter: r.Writer, keyLineage: r.Lineage, keyConfig: r.Config} {
 		if value != "" {
 			s[key] = value
@@ -152,6 +161,12 @@ func parseReceipt(summary map[string]string) (*Receipt, error) {
 	}
 	if err := json.Unmarshal([]byte(summary[keyRanges]), &r.Ranges); err != nil {
 		return nil, fmt.Errorf("receipt %s: %w", r.Commit, err)
+	}
+	if text := summary[keyLetters]; text != "" {
+		var err error
+		if r.Letters, err = decodeMarks(text); err != nil {
+			return nil, fmt.Errorf("receipt %s: %w", r.Commit, err)
+		}
 	}
 	if r.Kind == KindRepair {
 		var err error
@@ -275,6 +290,8 @@ type Progress struct {
 	Sources  map[string]SourceProgress `json:"sources"`
 	// Lost is the offsets, among those that the job has accounted for, whose records were gone: those of KindLoss, in order.
 	Lost map[string][]kfs.Span `json:"lost,omitempty"`
+	// Since is the table's last sequence number when the property was written anew: there was none yet, or a person had removed it.
+	Since int64 `json:"since,omitempty"`
 }
 
 // advance is the progress after a commit of receipt r on snapshot head.

@@ -44,6 +44,7 @@ func (c *Committer) request(ctx context.Context, t *table.Table, r *Receipt, bas
 	}
 	after := advance(base.sources, r, t.Metadata().TableUUID().String(), head)
 	after.Lost = lose(base.lost, r)
+	after.Since = base.since
 	progress, err := c.encodeProgress(ctx, after)
 	if err != nil {
 		return nil, err

@@ -30,12 +30,36 @@ type view struct {
 // ancestor is a snapshot of the branch, the newest first.
 type ancestor struct {
 	snapshot int64
+	sequence int64
 	summary  map[string]string
+
+	once    bool // receipt was read
+	receipt *Receipt
+	damage  error
+}
+
+// read reads the receipt; nil if there is none.
+func (a *ancestor) read() (*Receipt, error) {
+	if !a.once {
+		a.once = true
+		if a.receipt, a.damage = parseReceipt(a.summary); a.damage != nil {
+			a.damage = fmt.Errorf("snapshot %d: %w", a.snapshot, a.damage)
+		}
+	}
+	return a.receipt, a.damage
 }
 
 // landed reports whether the commit is in the branch.
 func (v *view) landed(commit string) bool {
 	return slices.ContainsFunc(v.ancestry, func(a ancestor) bool { return a.summary[keyCommit] == commit })
+}
+
+// since is Progress.Since of the next commit.
+func (v *view) since() int64 {
+	if v.progress == nil {
+		return v.sequence
+	}
+	return v.progress.Since
 }
 
 // position is what a table says about a job.
@@ -47,6 +71,7 @@ type position struct {
 	unproven []string
 	lineage  string
 	lost     map[string][]kfs.Span // as Progress has it
+	since    int64                 // likewise
 }
 
 // position reads the job's position: the newest receipt in the branch's ancestry decides, and the property only where expiry has cut
@@ -77,13 +102,14 @@ func (v *view) position(job string) (position, error) {
 // receipts are the job's own in the ancestry, the newest first.
 func (v *view) receipts(job string) ([]*Receipt, error) {
 	var out []*Receipt
-	for _, a := range v.ancestry {
+	for i := range v.ancestry {
+		a := &v.ancestry[i]
 		if a.summary[keyJob] != job {
 			continue
 		}
-		r, err := parseReceipt(a.summary)
+		r, err := a.read()
 		if err != nil {
-			return nil, fmt.Errorf("snapshot %d: %w", a.snapshot, err)
+			return nil, err
 		}
 		if r == nil {
 			continue
@@ -98,23 +124,24 @@ func (v *view) receipts(job string) ([]*Receipt, error) {
 
 // config is the configuration by the newest receipt of the job that names a source; "" if there is none.
 func (v *view) config(job, source string) string {
-	if r := v.newest(job, func(r *Receipt) bool { _, ok := r.Ranges[source]; return ok }); r != nil {
+	if _, r := v.newest(job, func(r *Receipt) bool { _, ok := r.Ranges[source]; return ok }); r != nil {
 		return r.Config
 	}
 	return ""
 }
 
-// newest is the newest receipt of a job that is wanted; nil if there is none.
-func (v *view) newest(job string, wanted func(*Receipt) bool) *Receipt {
-	for _, a := range v.ancestry {
+// newest is the newest receipt of a job that is wanted, and its snapshot; nil if there is none.
+func (v *view) newest(job string, wanted func(*Receipt) bool) (*ancestor, *Receipt) {
+	for i := range v.ancestry {
+		a := &v.ancestry[i]
 		if a.summary[keyJob] != job {
 			continue
 		}
-		if r, err := parseReceipt(a.summary); err == nil && r != nil && wanted(r) {
-			return r
+		if r, err := a.read(); err == nil && r != nil && wanted(r) {
+			return a, r
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // agreed is the position when the property belongs to the newest receipt. The two were set together and must say the same.

@@ -114,6 +114,9 @@ func (s *Sink) commit(ctx context.Context, from, to processor.Positions, all []p
 			return nil
 		},
 	}
+	if group.Letters, err = letters(advances, parsed); err != nil {
+		return err
+	}
 	if group.Files, err = s.files(ctx, parsed); err != nil {
 		return err
 	}

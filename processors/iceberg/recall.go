@@ -2,6 +2,7 @@ package iceberg
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -53,6 +54,69 @@ func (s *Sink) DeadOffsets(ctx context.Context, src processor.Source, span kfs.S
 
 // Lost implements processor.Recalling.
 func (s *Sink) Lost(src processor.Source) kfs.Span { return s.committer.Lost(SourceKey(src)) }
+
+// Mark implements processor.Recalling.
+func (s *Sink) Mark(src processor.Source, from int64) string {
+	m, ok := s.committer.Mark(SourceKey(src), from)
+	if !ok {
+		return ""
+	}
+	return m.String()
+}
+
+// Gone implements processor.Recalling.
+func (s *Sink) Gone(mark string) bool {
+	m, err := catalog.ParseMark(mark)
+	return err == nil && s.committer.Gone(m)
+}
+
+// Cite implements processor.Citing.
+func (s *Sink) Cite(marks map[processor.Source]string) (processor.Staged, bool, error) {
+	out := staged{Version: stagedVersion, Letters: make(map[string]string, len(marks))}
+	for source, mark := range marks {
+		out.Letters[SourceKey(source)] = mark
+	}
+	data, err := json.Marshal(out)
+	return processor.Staged{Data: data}, true, err
+}
+
+// Bereft implements processor.Citing.
+func (s *Sink) Bereft(gone func(mark string) bool) (src processor.Source, span kfs.Span, ok bool, err error) {
+	if s.seen == nil {
+		return src, span, false, nil
+	}
+	key, span, ok, err := s.committer.Bereft(func(m catalog.Mark) bool { return gone(m.String()) })
+	if ok {
+		src, err = ParseSource(key)
+	}
+	if err != nil {
+		return src, span, false, fmt.Errorf("receipts of table %s: %w", s.spec.Name, err)
+	}
+	return src, span, ok, nil
+}
+
+// letters are the marks that a commit of these ranges is given.
+func letters(ranges map[string]catalog.Advance, all []*staged) (map[string]catalog.Mark, error) {
+	var marks map[string]catalog.Mark
+	for _, p := range all {
+		for key, mark := range p.Letters {
+			m, err := catalog.ParseMark(mark)
+			if err != nil {
+				return nil, fmt.Errorf("staged output: %w", err)
+			}
+			if _, ok := ranges[key]; !ok {
+				return nil, fmt.Errorf("staged output names dead letters of %s, which the commit does not advance", key)
+			}
+			if marks == nil {
+				marks = map[string]catalog.Mark{}
+			}
+			if before, ok := marks[key]; !ok || before.Sequence < m.Sequence {
+				marks[key] = m
+			}
+		}
+	}
+	return marks, nil
+}
 
 // RowsOf gives those of some offsets of a source, which are in order, that are rows of the table, each once, ascending. A table that does
 // not exist holds none.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +171,16 @@ func (w *whole) want(counts ...int) {
 	if len(got) > 0 {
 		w.t.Errorf("the table has rows that it must not have: %v", got)
 	}
+}
+
+// declare gives the job a schema, as JSON.
+func (w *whole) declare(schemaOf string) {
+	w.t.Helper()
+	var fields any
+	w.must(json.Unmarshal([]byte(schemaOf), &fields))
+	parsed, err := schema.ParseFields(fields)
+	w.must(err)
+	w.decode = decode.Config{Declared: &parsed}
 }
 
 func (w *whole) must(err error) {
@@ -427,6 +438,87 @@ func TestRegressionLettersRolledBack(t *testing.T) {
 	}
 }
 
+// Two copies of a job have different job files. Another engine rolls the dead-letter table back when the one has committed its dead letters and not
+// yet its rows; the other commits its own letters of the same span, in their place, and dies. Nothing but the rows tells that letters are
+// gone. The job halts until a person goes without them, or rolls the rows back too.
+func TestRegressionLettersReplaced(t *testing.T) {
+	for name, back := range map[string]bool{"given up": false, "rows rolled back": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *whole) {
+				rows, letters := table.Identifier{"default", "events"}, table.Identifier{"default", "job_dead_letter"}
+				head := func(ident table.Identifier) int64 {
+					loaded, err := w.lake.LoadTable(t.Context(), ident)
+					w.must(err)
+					return loaded.CurrentSnapshot().SnapshotID
+				}
+				change := func(ident table.Identifier, u table.Update) {
+					_, _, err := w.lake.CommitTable(t.Context(), ident, nil, []table.Update{u})
+					w.must(err)
+				}
+				move := func(to int64) table.Update {
+					return table.NewSetSnapshotRefUpdate(table.MainBranch, to, table.BranchRef, 0, 0, 0)
+				}
+				// at calls then from the last of some commits on, which is the one of the rows.
+				at := func(commits int, then func() catalogtest.Fault) func(catalogtest.Op) catalogtest.Fault {
+					return func(op catalogtest.Op) catalogtest.Fault {
+						if op.Name == "commit" {
+							commits--
+						}
+						if commits > 0 {
+							return catalogtest.None
+						}
+						return then()
+					}
+				}
+				one, other := `[{"name": "n", "type": "long"}]`, `[{"name": "m", "type": "long"}]`
+				w.declare(one)
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"n": 0}`, `-`))
+				w.must(w.run())
+				rowsBefore, lettersBefore := head(rows), head(letters)
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"n": 2}`, `{"n": "x"}`, `-`))
+				w.inject = at(2, sync.OnceValue(func() catalogtest.Fault {
+					change(letters, move(lettersBefore))
+					ctx, kill := context.WithCancel(t.Context())
+					defer kill()
+					w.declare(other)
+					w.inject = at(3, func() catalogtest.Fault { kill(); return catalogtest.FailBefore }) // the first is that of its column
+					if err := w.runIn(ctx); ctx.Err() == nil {
+						t.Errorf("the other copy has come to its end: %v", err)
+					}
+					return catalogtest.None
+				}))
+				w.must(w.run())
+				w.inject = nil
+				w.declare(one)
+				if got, want := w.letters(), (map[string]int{"0/1": 1, "0/4": 1}); !maps.Equal(got, want) {
+					t.Fatalf("dead letters %v, want %v: this is not the situation that is meant", got, want)
+				}
+				if err := w.run(); err == nil || !strings.Contains(err.Error(), "the letters of events/0 from offset 2 to 5 are gone") {
+					t.Errorf("beside letters that are gone the run says %v", err)
+				}
+				want := map[string]int{"0/1": 1, "0/4": 1, "0/5": 1}
+				if back {
+					change(rows, move(rowsBefore))
+					w.must(w.store.Delete(t.Context(), kfs.JobKey("job")))
+					want["0/3"] = 1
+				} else {
+					change(letters, table.NewRemovePropertiesUpdate([]string{"firn.progress.job"}))
+				}
+				w.journal.Append(t, nil, tailtest.Values(w.events, 0, `-`))
+				for range 2 { // what was decided once stays decided
+					w.must(w.run())
+					if got := w.letters(); !maps.Equal(got, want) {
+						t.Errorf("dead letters %v, want %v", got, want)
+					}
+					if got := slices.Sorted(maps.Keys(w.rows())); !slices.Equal(got, []string{"0/0", "0/2"}) {
+						t.Errorf("rows %v", got)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A topic that was deleted and created again begins at offset 0 with other records.
 func TestRegressionTopicRecreated(t *testing.T) {
 	bubble(t, func(t *testing.T, w *whole) {
@@ -512,12 +604,7 @@ func TestRegressionLettersOfTopicRecreated(t *testing.T) {
 // Times and integers that a detour over float64 would have changed.
 func TestRegressionExactValues(t *testing.T) {
 	bubble(t, func(t *testing.T, w *whole) {
-		const declared = `[{"name": "at", "type": "timestamptz"}, {"name": "id", "type": "long"}]`
-		var fields any
-		w.must(json.Unmarshal([]byte(declared), &fields))
-		parsed, err := schema.ParseFields(fields)
-		w.must(err)
-		w.decode = decode.Config{Declared: &parsed}
+		w.declare(`[{"name": "at", "type": "timestamptz"}, {"name": "id", "type": "long"}]`)
 		values := map[string]string{
 			`{"id": 9007199254740993, "at": "2024-02-29T23:59:59.999999Z"}`:          `{"at":"2024-02-29T23:59:59.999999Z","id":9007199254740993}`,
 			`{"id": -9223372036854775808, "at": "1969-12-31T16:00:00.000001-08:00"}`: `{"at":"1970-01-01T00:00:00.000001Z","id":-9223372036854775808}`,
@@ -538,11 +625,7 @@ func TestRegressionExactValues(t *testing.T) {
 // A record without a column that is required is a dead letter, not a row with a value that nobody has sent.
 func TestRegressionRequiredColumnIsNotInvented(t *testing.T) {
 	bubble(t, func(t *testing.T, w *whole) {
-		var fields any
-		w.must(json.Unmarshal([]byte(`[{"name": "id", "type": "long", "required": true}]`), &fields))
-		parsed, err := schema.ParseFields(fields)
-		w.must(err)
-		w.decode = decode.Config{Declared: &parsed}
+		w.declare(`[{"name": "id", "type": "long", "required": true}]`)
 		w.journal.Append(t, nil, tailtest.Values(w.events, 0, `{"id": 1}`, `{}`, `{"id": null}`, `{"id": 4}`))
 		w.must(w.run())
 		if got, want := w.rows(), map[string]string{"0/0": `{"id":1}`, "0/3": `{"id":4}`}; !maps.Equal(got, want) {

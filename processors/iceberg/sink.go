@@ -150,6 +150,7 @@ var (
 	_ processor.Recalling  = (*Sink)(nil)
 	_ processor.Identified = (*Sink)(nil)
 	_ processor.Deciding   = (*Sink)(nil)
+	_ processor.Citing     = (*Sink)(nil)
 	_ processor.Portable   = (*Sink)(nil)
 	_ processor.Propertied = (*Sink)(nil)
 	_ io.Closer            = (*Sink)(nil)

@@ -34,7 +34,8 @@ type staged struct {
 	Format  int                        `json:"format"`  // the table's format version
 	Created int64                      `json:"created"` // when the first file was begun, in Unix milliseconds
 	Ranges  map[string]catalog.Advance `json:"ranges"`
-	Files   [][]byte                   `json:"files,omitempty"` // manifest entries in Avro
+	Files   [][]byte                   `json:"files,omitempty"`   // manifest entries in Avro
+	Letters map[string]string          `json:"letters,omitempty"` // see Sink.Cite: the mark of each source
 }
 
 // parseStaged reads Staged.Data.

@@ -56,12 +56,22 @@ func (b bomb) Decided(processor.Source) (int64, string, bool) {
 	b.call("Decided")
 	return 10, "c", true
 }
-func (b bomb) Portable() bool                           { b.call("Portable"); return true }
-func (b bomb) Identity() string                         { b.call("Identity"); return "uuid" }
-func (b bomb) Property(string) (string, bool)           { b.call("Property"); return "v", true }
-func (b bomb) Spills() bool                             { b.call("Spills"); return true }
-func (b bomb) Spill(context.Context) error              { b.call("Spill"); return nil }
-func (b bomb) Lost(processor.Source) kfs.Span           { b.call("Lost"); return span }
+func (b bomb) Portable() bool                      { b.call("Portable"); return true }
+func (b bomb) Identity() string                    { b.call("Identity"); return "uuid" }
+func (b bomb) Property(string) (string, bool)      { b.call("Property"); return "v", true }
+func (b bomb) Spills() bool                        { b.call("Spills"); return true }
+func (b bomb) Spill(context.Context) error         { b.call("Spill"); return nil }
+func (b bomb) Lost(processor.Source) kfs.Span      { b.call("Lost"); return span }
+func (b bomb) Mark(processor.Source, int64) string { b.call("Mark"); return "m" }
+func (b bomb) Gone(string) bool                    { b.call("Gone"); return true }
+func (b bomb) Cite(map[processor.Source]string) (processor.Staged, bool, error) {
+	b.call("Cite")
+	return processor.Staged{}, true, nil
+}
+func (b bomb) Bereft(func(string) bool) (processor.Source, kfs.Span, bool, error) {
+	b.call("Bereft")
+	return source, span, true, nil
+}
 func (b bomb) Close() error                             { *b.closed++; b.call("Close"); return nil }
 func (b bomb) Origin(table *arrow.Schema) *arrow.Schema { b.call("Origin"); return table }
 func (b bomb) DeadOffsets(context.Context, processor.Source, kfs.Span) ([]int64, error) {
@@ -126,6 +136,20 @@ var calls = map[string]func(context.Context, processor.Sink) (lacks bool, err er
 	"Spills": func(_ context.Context, s processor.Sink) (bool, error) { return !s.(processor.Spilling).Spills(), nil },
 	"Lost": func(_ context.Context, s processor.Sink) (bool, error) {
 		return s.(processor.Recalling).Lost(source).Empty(), nil
+	},
+	"Mark": func(_ context.Context, s processor.Sink) (bool, error) {
+		return s.(processor.Recalling).Mark(source, 0) == "", nil
+	},
+	"Gone": func(_ context.Context, s processor.Sink) (bool, error) {
+		return !s.(processor.Recalling).Gone("m"), nil
+	},
+	"Cite": func(_ context.Context, s processor.Sink) (bool, error) {
+		_, ok, err := s.(processor.Citing).Cite(nil)
+		return err == nil && !ok, err
+	},
+	"Bereft": func(_ context.Context, s processor.Sink) (bool, error) {
+		_, _, ok, err := s.(processor.Citing).Bereft(nil)
+		return err == nil && !ok, err
 	},
 }
 
@@ -199,7 +223,7 @@ func TestPowers(t *testing.T) {
 	if is1 || is2 || is3 {
 		t.Errorf("it is identified: %v, recalling: %v, several: %v", is1, is2, is3)
 	}
-	for _, method := range []string{"Buffered", "Decided", "Portable", "Property", "Spills"} {
+	for _, method := range []string{"Buffered", "Decided", "Portable", "Property", "Spills", "Cite", "Bereft"} {
 		if lacks, _ := calls[method](t.Context(), s); !lacks {
 			t.Errorf("it has the power of %s", method)
 		}

@@ -43,6 +43,28 @@ func (s *sink) Decided(src processor.Source) (next int64, config string, ok bool
 	return next, config, ok
 }
 
+// Cite implements processor.Citing.
+func (s *sink) Cite(marks map[processor.Source]string) (staged processor.Staged, ok bool, err error) {
+	err = s.do(named("Cite"), func(inner processor.Sink) error {
+		if c, is := inner.(processor.Citing); is {
+			staged, ok, err = c.Cite(marks)
+		}
+		return err
+	})
+	return staged, ok, err
+}
+
+// Bereft implements processor.Citing.
+func (s *sink) Bereft(gone func(mark string) bool) (src processor.Source, span kfs.Span, ok bool, err error) {
+	err = s.do(named("Bereft"), func(inner processor.Sink) error {
+		if c, is := inner.(processor.Citing); is {
+			src, span, ok, err = c.Bereft(gone)
+		}
+		return err
+	})
+	return src, span, ok, err
+}
+
 // Portable implements processor.Portable.
 func (s *sink) Portable() (portable bool) {
 	power(s, "Portable", func(p processor.Portable) { portable = p.Portable() })
@@ -90,6 +112,18 @@ func (r recalling) Amend(ctx context.Context, staged processor.Staged, offsets m
 func (r recalling) Lost(src processor.Source) (span kfs.Span) {
 	power(r.s, "Lost", func(p processor.Recalling) { span = p.Lost(src) })
 	return span
+}
+
+// Mark implements processor.Recalling.
+func (r recalling) Mark(src processor.Source, from int64) (mark string) {
+	power(r.s, "Mark", func(p processor.Recalling) { mark = p.Mark(src, from) })
+	return mark
+}
+
+// Gone implements processor.Recalling.
+func (r recalling) Gone(mark string) (gone bool) {
+	power(r.s, "Gone", func(p processor.Recalling) { gone = p.Gone(mark) })
+	return gone
 }
 
 // Tables implements processor.Several.

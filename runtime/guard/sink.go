@@ -30,6 +30,7 @@ var (
 	_ processor.Described  = (*sink)(nil)
 	_ processor.Buffering  = (*sink)(nil)
 	_ processor.Deciding   = (*sink)(nil)
+	_ processor.Citing     = (*sink)(nil)
 	_ processor.Portable   = (*sink)(nil)
 	_ processor.Propertied = (*sink)(nil)
 	_ processor.Spilling   = (*sink)(nil)

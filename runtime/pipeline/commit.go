@@ -133,20 +133,50 @@ func (w *worker) commit(ctx context.Context, g *group) (r result) {
 		w.discard(ctx, staged)
 		return r
 	}
+	marks := map[processor.Source]string{} // of the dead letters beside which the rows stand
+	for source, mark := range w.marks {
+		if span, ok := g.spans[source]; ok && w.letterPositions[source] > span.Base {
+			marks[source] = mark
+		}
+	}
 	if len(g.letters) > 0 {
-		if r.err = w.try(ctx, func() (err error) {
-			r.letters, err = t.job.letters.commit(ctx, g.spans, g.letters, w.letterPositions)
+		if r.err = w.try(ctx, func() error {
+			to, now, err := t.job.letters.commit(ctx, g.spans, g.letters, w.letterPositions)
+			r.letters = to
+			maps.Copy(marks, now)
 			return err
 		}); r.err != nil {
 			w.discard(ctx, staged)
 			return r
 		}
 	}
-	r.err = w.try(ctx, func() error { return t.sink.Commit(ctx, g.from, g.to, []processor.Staged{staged}) })
+	all, err := t.cite(staged, marks)
+	if err != nil {
+		w.discard(ctx, staged)
+		return result{err: err}
+	}
+	r.err = w.try(ctx, func() error { return t.sink.Commit(ctx, g.from, g.to, all) })
 	if r.err == nil && g.refresh {
 		r.columns, r.err = t.columns(ctx)
 	}
 	return r
+}
+
+// cite has a commit of what is staged say beside which dead letters it stands.
+func (t *table) cite(staged processor.Staged, marks map[processor.Source]string) ([]processor.Staged, error) {
+	all := []processor.Staged{staged}
+	citing, ok := t.sink.(processor.Citing)
+	if !ok || len(marks) == 0 {
+		return all, nil
+	}
+	cited, ok, err := citing.Cite(marks)
+	if err != nil {
+		return nil, fmt.Errorf("name the dead letters: %w", err)
+	}
+	if ok {
+		all = append(all, cited)
+	}
+	return all, nil
 }
 
 // checkLetters refuses a group of which another process has committed dead letters since this life began: they are to be obeyed. It

@@ -256,6 +256,10 @@ func (s *fakeSink) Discard(context.Context, []processor.Staged) error { return n
 
 func (s *fakeSink) Lost(processor.Source) kfs.Span { return kfs.Span{} }
 
+func (s *fakeSink) Mark(processor.Source, int64) string { return "" }
+
+func (s *fakeSink) Gone(string) bool { return false }
+
 func (s *fakeSink) DeadOffsets(_ context.Context, source processor.Source, span kfs.Span) ([]int64, error) {
 	s.table.mu.Lock()
 	defer s.table.mu.Unlock()

@@ -24,13 +24,13 @@ type letterBox struct {
 	job    string
 	mem    memory.Allocator
 
-	asked atomic.Int64 // how often positions was called
+	asked atomic.Int64 // how often takeFresh was called
 
 	turn chan struct{} // holds one value while the box is free; what follows belongs to whoever took it
 	sink processor.Sink
 	next processor.Positions // nil: to be read again
 
-	answered int64 // calls of positions that came before next was read last
+	answered int64 // calls of takeFresh that came before next was read last
 }
 
 func newLetterBox(cfg *Config, open func(context.Context) (processor.Sink, error)) *letterBox {
@@ -66,21 +66,56 @@ func (b *letterBox) take(ctx context.Context) (done func(), err error) {
 	return done, nil
 }
 
-// positions tells how far the table is, as it is now. Of many workers that ask at the same time one reads it for all: the read has only to
-// begin after the call.
+// positions tells how far the table is, as it is now.
 func (b *letterBox) positions(ctx context.Context) (processor.Positions, error) {
-	call := b.asked.Add(1)
-	done, err := b.take(ctx)
+	done, err := b.takeFresh(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	return maps.Clone(b.next), nil
+}
+
+// ahead is positions; marks name, of sources whose letters reach further than a table of rows, the commits that have brought them there.
+func (b *letterBox) ahead(ctx context.Context, rows processor.Positions) (next processor.Positions, marks map[processor.Source]string, err error) {
+	done, err := b.takeFresh(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	return maps.Clone(b.next), b.marks(rows), nil
+}
+
+// takeFresh is take, and the table is read. Of many workers that ask at the same time one reads it for all: the read has only to begin after the call.
+func (b *letterBox) takeFresh(ctx context.Context) (done func(), err error) {
+	call := b.asked.Add(1)
+	if done, err = b.take(ctx); err != nil {
+		return nil, err
+	}
 	if b.answered < call {
 		if err := b.load(ctx); err != nil {
+			done()
 			return nil, err
 		}
 	}
-	return maps.Clone(b.next), nil
+	return done, nil
+}
+
+// marks name the newest commits that have brought letters behind some positions, where there are any.
+func (b *letterBox) marks(of processor.Positions) map[processor.Source]string {
+	sink, ok := b.sink.(processor.Recalling)
+	if !ok {
+		return nil
+	}
+	marks := map[processor.Source]string{}
+	for source, next := range b.next {
+		if at := of[source]; next > at {
+			if mark := sink.Mark(source, at); mark != "" {
+				marks[source] = mark
+			}
+		}
+	}
+	return marks
 }
 
 // config tells under which configuration the table has come to its position of a source; "" if that is not known.
@@ -112,9 +147,10 @@ func (b *letterBox) load(ctx context.Context) error {
 	return nil
 }
 
-// lost names a source whose records up to committed are in a table of rows, but for dead letters that the dead-letter table has lost by a
-// rollback; ok is false if there is none. Where the rows were rolled back too they come again, and so do the letters.
-func (b *letterBox) lost(ctx context.Context, committed processor.Positions) (source processor.Source, span kfs.Span, ok bool, err error) {
+// lost names a source whose records up to committed are in the table of rows, but for dead letters that the dead-letter table has lost by a
+// rollback; ok is false if there is none. Where the rows were rolled back too they come again, and so do the letters. Where others have come in
+// the place of those that are gone, the rows tell beside which they were committed.
+func (b *letterBox) lost(ctx context.Context, rows processor.Sink, committed processor.Positions) (source processor.Source, span kfs.Span, ok bool, err error) {
 	done, err := b.take(ctx)
 	if err != nil {
 		return source, span, false, err
@@ -129,6 +165,9 @@ func (b *letterBox) lost(ctx context.Context, committed processor.Positions) (so
 		if span.Next = min(span.Next, committed[source]); !span.Empty() && span.Base < span.Next {
 			return source, span, true, nil
 		}
+	}
+	if citing, ok := rows.(processor.Citing); ok {
+		return citing.Bereft(sink.Gone)
 	}
 	return source, span, false, nil
 }
@@ -153,18 +192,38 @@ func (b *letterBox) recall(ctx context.Context, s processor.Source, span kfs.Spa
 // commit makes the letters of spans visible and moves their sources to the spans' ends. Letters below the table's position are there
 // already or come late, see amend, if the position is the one that was seen when the spans were decided; else the error is
 // processor.ErrMoved, see decidedElsewhere. After any error a part of it may be there, and who begins anew obeys what is. to is where the table
-// stands now of the sources that have moved.
-func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) (to processor.Positions, err error) {
+// stands now of the sources that have moved; marks name the commits that have brought the letters.
+func (b *letterBox) commit(ctx context.Context, spans map[processor.Source]kfs.Span, letters []decode.DeadLetter, seen processor.Positions) (to processor.Positions, marks map[processor.Source]string, err error) {
 	done, err := b.take(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
-	if to, err = b.send(ctx, spans, letters, seen); err != nil {
-		b.next = nil
-		return nil, fmt.Errorf("commit dead letters: %w", err)
+	if to, err = b.send(ctx, spans, letters, seen); err == nil {
+		marks, err = b.confirm(ctx, spans, to)
 	}
-	return to, nil
+	if err != nil {
+		b.next = nil
+		return nil, nil, fmt.Errorf("commit dead letters: %w", err)
+	}
+	return to, marks, nil
+}
+
+// confirm reads the table again, whoever has committed to it for this process, and names the commits that have brought letters of spans.
+func (b *letterBox) confirm(ctx context.Context, spans map[processor.Source]kfs.Span, to processor.Positions) (map[processor.Source]string, error) {
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	for source, next := range to {
+		if b.next[source] < next {
+			return nil, fmt.Errorf("dead letters of %s/%d were committed up to %d, and are there up to %d: %w", source.Topic, source.Partition, next, b.next[source], processor.ErrMoved)
+		}
+	}
+	from := maps.Clone(b.next) // of others nothing is asked
+	for source, span := range spans {
+		from[source] = span.Base
+	}
+	return b.marks(from), nil
 }
 
 // decidedElsewhere refuses spans of which dead letters were committed since seen was the position of the dead-letter table: another process has

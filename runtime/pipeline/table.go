@@ -213,7 +213,7 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 		return nil, err
 	}
 	if t.job.letters != nil {
-		if w.letterPositions, err = t.job.letters.positions(ctx); err != nil {
+		if w.letterPositions, w.marks, err = t.job.letters.ahead(ctx, committed); err != nil {
 			return nil, err
 		}
 		if err := t.withLetters(ctx, committed); err != nil {
@@ -233,7 +233,7 @@ func (t *table) begin(ctx context.Context, reads func(kfs.PartitionID) bool) (*w
 
 // withLetters halts a table whose rows are there and whose dead letters are not any more: they would never come again.
 func (t *table) withLetters(ctx context.Context, committed processor.Positions) error {
-	source, span, lost, err := t.job.letters.lost(ctx, committed)
+	source, span, lost, err := t.job.letters.lost(ctx, t.sink, committed)
 	if err != nil || !lost {
 		return err
 	}

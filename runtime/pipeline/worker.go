@@ -30,8 +30,9 @@ type worker struct {
 	cfg   *Config
 	feed  *feed
 
-	positions       processor.Positions // of the table, when the life began
-	letterPositions processor.Positions // of the dead-letter table, likewise
+	positions       processor.Positions         // of the table, when the life began
+	letterPositions processor.Positions         // of the dead-letter table, likewise
+	marks           map[processor.Source]string // the commits of the dead-letter table, likewise, where it is ahead
 	sources         map[kfs.PartitionID]*source
 	accepted        int64 // items taken from the feed
 	ends            []topicEnd

@@ -180,6 +180,8 @@ type forgetting struct{ *iceberg.Sink }
 
 func (forgetting) Lost(processor.Source) kfs.Span { return kfs.Span{} }
 
+func (forgetting) Gone(string) bool { return false }
+
 // trusting does not look at the table again before a commit of its own has failed.
 type trusting struct {
 	*iceberg.Sink

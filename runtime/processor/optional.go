@@ -56,6 +56,23 @@ type Recalling interface {
 	// Lost gives the offsets of a source whose letters the table has held and does not hold any more, because somebody has rolled it back. It is
 	// asked after Committed and reads what that has read.
 	Lost(src Source) kfs.Span
+	// Mark names the newest commit that has brought letters of a source's offsets from one on, "" if there is none or the sink cannot tell. It is
+	// asked after Committed and reads what that has read.
+	Mark(src Source, from int64) string
+	// Gone reports whether a commit that Mark has named is not there any more, because somebody has rolled the table back. It must not say so of
+	// what it cannot tell. It is asked after Committed and reads what that has read.
+	Gone(mark string) bool
+}
+
+// Citing is a sink whose commits can name those of the dead-letter table beside which their rows stand (Recalling.Mark). Where another process, under
+// another configuration, has put letters of its own in the place of some that a rollback has taken, nothing else would tell that those are gone.
+type Citing interface {
+	// Cite gives staged output without rows: a Commit that it is part of stands beside these commits of the dead-letter table, for these of
+	// its sources. ok is false if this sink cannot.
+	Cite(marks map[Source]string) (staged Staged, ok bool, err error)
+	// Bereft names a source, and offsets of it, that were committed beside a commit of which gone says that it is gone; ok is false if there is
+	// none. It is asked after Committed and reads what that has read.
+	Bereft(gone func(mark string) bool) (src Source, span kfs.Span, ok bool, err error)
 }
 
 // Deciding is a sink that stores with its position which configuration the job had (plugin.SinkEnv.Config). What a span becomes is decided

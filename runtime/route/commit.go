@@ -12,11 +12,20 @@ import (
 	"github.com/firn-io/firn/runtime/processor"
 )
 
-// piece is what was staged for one table, as it travels.
+// piece is what was staged for one table, as it travels; or, without a table, the dead letters beside which all rows of some sources stand.
 type piece struct {
-	Table string `json:"table"`
-	Spans []span `json:"spans"`
-	Data  []byte `json:"data"`
+	Table string `json:"table,omitempty"`
+	Spans []span `json:"spans,omitempty"`
+	Data  []byte `json:"data,omitempty"`
+	Marks []mark `json:"marks,omitempty"`
+}
+
+// mark is a commit of the dead-letter table.
+type mark struct {
+	Topic     string      `json:"topic"`
+	ID        kfs.TopicID `json:"id"`
+	Partition int32       `json:"partition"`
+	Mark      string      `json:"mark"`
 }
 
 type span struct {
@@ -138,6 +147,9 @@ func (s *Sink) Commit(ctx context.Context, _, to processor.Positions, staged []p
 			s.at[source] = next
 		} else {
 			delete(s.at, source)
+			for _, c := range s.children {
+				delete(c.beside, source) // it is decided again
+			}
 		}
 	}
 	return err
@@ -166,15 +178,44 @@ func (s *Sink) commit(ctx context.Context, to processor.Positions, staged []proc
 	return s.each(ctx, idle, func(ctx context.Context, c *child) error { return s.advance(ctx, c, to) })
 }
 
-// sort gives what was staged by table. Tables that another process has begun are opened.
+// Cite implements processor.Citing.
+func (s *Sink) Cite(marks map[processor.Source]string) (processor.Staged, bool, error) {
+	var p piece
+	for _, source := range slices.SortedFunc(maps.Keys(marks), processor.Source.Compare) {
+		p.Marks = append(p.Marks, mark{source.Topic, source.ID, source.Partition, marks[source]})
+	}
+	data, err := json.Marshal([]piece{p})
+	return processor.Staged{Data: data}, true, err
+}
+
+// Bereft implements processor.Citing.
+func (s *Sink) Bereft(gone func(mark string) bool) (src processor.Source, span kfs.Span, ok bool, err error) {
+	for _, c := range s.sorted() {
+		citing, is := c.sink.(processor.Citing)
+		if !is {
+			continue
+		}
+		if src, span, ok, err = citing.Bereft(gone); ok || err != nil {
+			return src, span, ok, err
+		}
+	}
+	return src, span, false, nil
+}
+
+// sort gives what was staged by table, and notes beside which dead letters it stands. Tables that another process has begun are opened.
 func (s *Sink) sort(ctx context.Context, staged []processor.Staged) (map[string][]processor.Staged, error) {
 	given := map[string][]processor.Staged{}
+	var marks []mark
 	for _, one := range staged {
 		var pieces []piece
 		if err := json.Unmarshal(one.Data, &pieces); err != nil {
 			return nil, fmt.Errorf("staged output of %s: %w", s.cfg.Route.Name(), err)
 		}
 		for _, p := range pieces {
+			if p.Table == "" {
+				marks = append(marks, p.Marks...)
+				continue
+			}
 			given[p.Table] = append(given[p.Table], p.staged())
 			if s.children[p.Table] != nil {
 				continue
@@ -185,6 +226,11 @@ func (s *Sink) sort(ctx context.Context, staged []processor.Staged) (map[string]
 			if err := s.children[p.Table].load(ctx, s.cfg.Route.Topic); err != nil {
 				return nil, err
 			}
+		}
+	}
+	for _, c := range s.children {
+		for _, m := range marks {
+			c.beside[processor.Source{Topic: m.Topic, ID: m.ID, Partition: m.Partition}] = m.Mark
 		}
 	}
 	return given, nil
@@ -249,13 +295,37 @@ func (c *child) over(ctx context.Context, spans map[processor.Source]kfs.Span) (
 }
 
 func (s *Sink) send(ctx context.Context, c *child, from, to processor.Positions, staged []processor.Staged) error {
+	cited, err := c.cite(to)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", c.name, err)
+	}
+	staged = append(slices.Clip(staged), cited...)
 	if err := c.sink.Commit(ctx, from, to, staged); err != nil {
 		return fmt.Errorf("table %s: %w", c.name, err)
 	}
+	maps.DeleteFunc(c.beside, func(source processor.Source, _ string) bool { _, advanced := to[source]; return advanced })
 	maps.Copy(c.next, to)
 	maps.Copy(c.shown, from) // else they could not have been committed there
 	c.last = s.cfg.Now()
 	return nil
+}
+
+// cite is staged output that says beside which dead letters a commit to these positions stands; none if that need not be said.
+func (c *child) cite(to processor.Positions) ([]processor.Staged, error) {
+	citing, ok := c.sink.(processor.Citing)
+	if !ok || len(c.beside) == 0 {
+		return nil, nil
+	}
+	marks := maps.Clone(c.beside)
+	maps.DeleteFunc(marks, func(source processor.Source, _ string) bool { _, advances := to[source]; return !advances })
+	if len(marks) == 0 {
+		return nil, nil
+	}
+	cited, ok, err := citing.Cite(marks)
+	if !ok || err != nil {
+		return nil, err
+	}
+	return []processor.Staged{cited}, nil
 }
 
 // behind reports whether the table lacks a part of what is before to, of sources that it counts for.

@@ -64,6 +64,8 @@ type child struct {
 	staged processor.Positions // ends of what was staged since the last Seal
 	bases  processor.Positions // and where that began
 	last   time.Time           // when it was last committed to
+
+	beside map[processor.Source]string // the dead letters beside which what comes next of a source stands
 }
 
 var (
@@ -72,6 +74,7 @@ var (
 	_ processor.Buffering = (*Sink)(nil)
 	_ processor.Spilling  = (*Sink)(nil)
 	_ processor.Deciding  = (*Sink)(nil)
+	_ processor.Citing    = (*Sink)(nil)
 	_ processor.Several   = (*Sink)(nil)
 	_ io.Closer           = (*Sink)(nil)
 )
@@ -160,7 +163,7 @@ func (s *Sink) open(ctx context.Context, name, label string) error {
 	if err != nil {
 		return fmt.Errorf("open table %s: %w", name, err)
 	}
-	s.children[name] = &child{name: name, sink: sink, next: processor.Positions{}, shown: processor.Positions{}, staged: processor.Positions{}, bases: processor.Positions{}, last: s.cfg.Now()}
+	s.children[name] = &child{name: name, sink: sink, next: processor.Positions{}, shown: processor.Positions{}, staged: processor.Positions{}, bases: processor.Positions{}, beside: map[processor.Source]string{}, last: s.cfg.Now()}
 	return nil
 }
 

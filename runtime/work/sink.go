@@ -30,6 +30,7 @@ var (
 	_ processor.Buffering  = (*sink)(nil)
 	_ processor.Identified = (*sink)(nil)
 	_ processor.Deciding   = (*sink)(nil)
+	_ processor.Citing     = (*sink)(nil)
 	_ processor.Propertied = (*sink)(nil)
 	_ io.Closer            = (*sink)(nil)
 	_ processor.Recalling  = recallingSink{}
@@ -80,6 +81,22 @@ func (s *sink) Decided(src processor.Source) (next int64, config string, ok bool
 	return 0, "", false
 }
 
+// Cite implements processor.Citing. What it gives travels with what is staged.
+func (s *sink) Cite(marks map[processor.Source]string) (staged processor.Staged, ok bool, err error) {
+	if c, is := s.Sink.(processor.Citing); is {
+		return c.Cite(marks)
+	}
+	return staged, false, nil
+}
+
+// Bereft implements processor.Citing.
+func (s *sink) Bereft(gone func(mark string) bool) (src processor.Source, span kfs.Span, ok bool, err error) {
+	if c, is := s.Sink.(processor.Citing); is {
+		return c.Bereft(gone)
+	}
+	return src, span, false, nil
+}
+
 // Property implements processor.Propertied.
 func (s *sink) Property(key string) (value string, ok bool) {
 	if p, is := s.Sink.(processor.Propertied); is {
@@ -103,6 +120,14 @@ func (s recallingSink) DeadOffsets(ctx context.Context, src processor.Source, sp
 
 // Lost implements processor.Recalling.
 func (s recallingSink) Lost(src processor.Source) kfs.Span { return s.recalling.Lost(src) }
+
+// Mark implements processor.Recalling.
+func (s recallingSink) Mark(src processor.Source, from int64) string {
+	return s.recalling.Mark(src, from)
+}
+
+// Gone implements processor.Recalling.
+func (s recallingSink) Gone(mark string) bool { return s.recalling.Gone(mark) }
 
 // Amend implements processor.Recalling. It is as seldom as a worker's death between two commits: each makes its own.
 func (s recallingSink) Amend(ctx context.Context, staged processor.Staged, offsets map[processor.Source][]int64) error {

@@ -108,15 +108,8 @@ func (p panicking) Commit(ctx context.Context, from, to processor.Positions, sta
 // TestSinkPanics panics before and after each operation of the sinks once: every offset is there once, in one of the tables.
 func TestSinkPanics(t *testing.T) {
 	for n := 0; ; n++ {
-		store, l := blob.NewMemory(nil), newLake(t)
-		j := tailtest.Journal{Store: store}
-		j.Append(t, []kfs.Entry{cluster, events})
-		for i := range 4 {
-			j.Append(t, nil, jsons(events, 0, 10*i, 10), jsons(events, 1, 10*i, 10))
-		}
-		cfg := testConfig(t, store, l)
-		cfg.FileSize = 1 // many commits
-		cfg.OpenTransforms = func(string) ([]Step, error) { return []Step{{"1 (sieve)", sieve(l.mem)}}, nil }
+		l := newLake(t)
+		cfg := sieved(t, l)
 		count := 0 // of the one table's worker
 		when := func(after bool) bool {
 			if after == (n%2 == 1) {

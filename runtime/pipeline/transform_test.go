@@ -204,18 +204,25 @@ func TestTransformBreaksItsContract(t *testing.T) {
 	}
 }
 
+// sieved is a job of many commits, by which of 40 records in each of two partitions 24 become rows and 8 dead letters.
+func sieved(t *testing.T, l *lake) Config {
+	t.Helper()
+	j := tailtest.Journal{Store: blob.NewMemory(nil)}
+	j.Append(t, []kfs.Entry{cluster, events})
+	for i := range 4 {
+		j.Append(t, nil, jsons(events, 0, 10*i, 10), jsons(events, 1, 10*i, 10))
+	}
+	cfg := testConfig(t, j.Store, l)
+	cfg.FileSize = 1
+	cfg.OpenTransforms = func(string) ([]Step, error) { return []Step{{"1 (sieve)", sieve(l.mem)}}, nil }
+	return cfg
+}
+
 // TestTransformsUnderFaults loses, fails and repeats every operation of the sinks once while transforms leave out and reject rows.
 func TestTransformsUnderFaults(t *testing.T) {
 	for n := range 60 {
-		store, l := blob.NewMemory(nil), newLake(t)
-		j := tailtest.Journal{Store: store}
-		j.Append(t, []kfs.Entry{cluster, events})
-		for i := range 4 {
-			j.Append(t, nil, jsons(events, 0, 10*i, 10), jsons(events, 1, 10*i, 10))
-		}
-		cfg := testConfig(t, store, l)
-		cfg.FileSize = 1 // many commits
-		cfg.OpenTransforms = func(string) ([]Step, error) { return []Step{{"1 (sieve)", sieve(l.mem)}}, nil }
+		l := newLake(t)
+		cfg := sieved(t, l)
 		count := 0
 		fault := func(string) (before, after error) {
 			if count++; count != n/2+1 {

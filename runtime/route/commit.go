@@ -22,24 +22,27 @@ type piece struct {
 
 // mark is a commit of the dead-letter table.
 type mark struct {
-	Topic     string      `json:"topic"`
-	ID        kfs.TopicID `json:"id"`
-	Partition int32       `json:"partition"`
-	Mark      string      `json:"mark"`
+	source
+	Mark string `json:"mark"`
 }
 
 type span struct {
+	source
+	Base int64 `json:"base"`
+	Next int64 `json:"next"`
+}
+
+// source is a processor.Source as it travels.
+type source struct {
 	Topic     string      `json:"topic"`
 	ID        kfs.TopicID `json:"id"`
 	Partition int32       `json:"partition"`
-	Base      int64       `json:"base"`
-	Next      int64       `json:"next"`
 }
 
 func pieceOf(table string, staged processor.Staged) piece {
 	p := piece{Table: table, Data: staged.Data}
-	for source, at := range staged.Spans {
-		p.Spans = append(p.Spans, span{source.Topic, source.ID, source.Partition, at.Base, at.Next})
+	for of, at := range staged.Spans {
+		p.Spans = append(p.Spans, span{source(of), at.Base, at.Next})
 	}
 	return p
 }
@@ -47,7 +50,7 @@ func pieceOf(table string, staged processor.Staged) piece {
 func (p piece) staged() processor.Staged {
 	out := processor.Staged{Spans: map[processor.Source]kfs.Span{}, Data: p.Data}
 	for _, s := range p.Spans {
-		out.Spans[processor.Source{Topic: s.Topic, ID: s.ID, Partition: s.Partition}] = kfs.Span{Base: s.Base, Next: s.Next}
+		out.Spans[processor.Source(s.source)] = kfs.Span{Base: s.Base, Next: s.Next}
 	}
 	return out
 }
@@ -181,8 +184,8 @@ func (s *Sink) commit(ctx context.Context, to processor.Positions, staged []proc
 // Cite implements processor.Citing.
 func (s *Sink) Cite(marks map[processor.Source]string) (processor.Staged, bool, error) {
 	var p piece
-	for _, source := range slices.SortedFunc(maps.Keys(marks), processor.Source.Compare) {
-		p.Marks = append(p.Marks, mark{source.Topic, source.ID, source.Partition, marks[source]})
+	for _, of := range slices.SortedFunc(maps.Keys(marks), processor.Source.Compare) {
+		p.Marks = append(p.Marks, mark{source(of), marks[of]})
 	}
 	data, err := json.Marshal([]piece{p})
 	return processor.Staged{Data: data}, true, err
@@ -230,7 +233,7 @@ func (s *Sink) sort(ctx context.Context, staged []processor.Staged) (map[string]
 	}
 	for _, c := range s.children {
 		for _, m := range marks {
-			c.beside[processor.Source{Topic: m.Topic, ID: m.ID, Partition: m.Partition}] = m.Mark
+			c.beside[processor.Source(m.source)] = m.Mark
 		}
 	}
 	return given, nil

@@ -18,7 +18,7 @@ type Job struct {
 	Topics  []string   `json:"topics,omitempty"`
 	Pattern string     `json:"pattern,omitempty"`
 	Tables  []JobTable `json:"tables"`
-	// Halts are what does not go on before a person has decided something.
+	// Halts are what does not go on before a person has decided something, or something else has changed.
 	Halts []JobHalt `json:"halts,omitempty"`
 	// Workers are the processes that share the job, as one of them saw them last, or the one that wrote this and takes itself for the only one.
 	// Those that have ended are not among them, unless they were killed.

@@ -151,7 +151,7 @@ as the one that wrote the job's object last has seen them.
 ROWS are those that the job has added and the table's branch has: a rollback takes them, what others delete does not count. DEAD LETTERS are
 all that there ever were; firn dlq ls tells which of them are resolved.
 
-Exits with 1 if something has halted.`,
+Exits with 1 if something has halted, or is tried again and again and cannot go on.`,
 		Example: `  firn status
   firn status -f job.yaml --partitions`,
 		Args: cobra.NoArgs,

@@ -13,8 +13,9 @@
 //
 // A program that ends, answers late, or answers what it must not is killed and started again, and the batch is given again, then halves of
 // it, until the rows that it fails for are found. These are rejected: what becomes of them is the job's error policy. Before a row is
-// blamed the program has to answer a batch without rows; one that does not is broken, and the table waits for it and tries again. So no row
-// is lost and none comes twice, whenever the program or Firn dies.
+// blamed the program has to answer a batch without rows; one that does not is broken, and so is one that is not there or may not be run: the
+// table waits for it and tries again, and a bounded run ends with an error. So no row is lost and none comes twice, whenever the program or Firn
+// dies.
 package exec
 
 import (
@@ -174,8 +175,12 @@ func (t *Transform) blame(ctx context.Context, source processor.Source, row arro
 	none := row.NewSlice(0, 0)
 	defer none.Release()
 	a, err := t.ask(ctx, source, none)
-	if err != nil {
-		return answer{}, fmt.Errorf("it does not answer a batch without rows either: %w", err)
+	var broken *failure
+	switch {
+	case errors.As(err, &broken):
+		return answer{}, &processor.StuckError{Reason: fmt.Sprintf("it does not answer a batch without rows either: %v", err), Mend: "mend the program, or what it needs"}
+	case err != nil:
+		return answer{}, err
 	}
 	a.release()
 	offset := row.Column(2).(*array.Int64).Value(0)

@@ -237,7 +237,8 @@ func TestPrograms(t *testing.T) {
 
 // TestBrokenPrograms: where every row fails, or none was asked for, no row is blamed.
 func TestBrokenPrograms(t *testing.T) {
-	if _, _, err := apply(t, "broken", 3, Settings{}); err == nil || !strings.Contains(err.Error(), "does not answer a batch without rows either") ||
+	var stuck *processor.StuckError
+	if _, _, err := apply(t, "broken", 3, Settings{}); !errors.As(err, &stuck) || stuck.Records || !strings.Contains(err.Error(), "does not answer a batch without rows either") ||
 		!strings.Contains(err.Error(), "no module named nothing") {
 		t.Errorf("broken: %v", err)
 	}
@@ -257,7 +258,7 @@ func TestBrokenPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.Apply(t.Context(), rows(t, memory.DefaultAllocator, 1)); err == nil || !strings.Contains(err.Error(), "start program /no/such/program") {
+	if _, err := tr.Apply(t.Context(), rows(t, memory.DefaultAllocator, 1)); !errors.As(err, &stuck) || !strings.Contains(err.Error(), "start program /no/such/program") {
 		t.Errorf("no program: %v", err)
 	}
 }

@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 const (
@@ -47,7 +51,7 @@ func start(command []string, columns *arrow.Schema, limit int64, log *slog.Logge
 		return nil, fmt.Errorf("start program %s: %w", command[0], err)
 	}
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start program %s: %w", command[0], err)
+		return nil, unstarted(command[0], err)
 	}
 	p.writer = ipc.NewWriter(p.stdin, ipc.WithSchema(columns))
 	p.answers = newAnswers(p.stdout, columns, limit)
@@ -56,6 +60,16 @@ func start(command []string, columns *arrow.Schema, limit int64, log *slog.Logge
 		return nil, fmt.Errorf("bound the memory of program %s, which may not be another user's: %w", command[0], err)
 	}
 	return p, nil
+}
+
+// unstarted is the error of a program that was not started. Where the machine has just no room for one more, that passes.
+func unstarted(program string, err error) error {
+	for _, lasting := range []error{fs.ErrNotExist, fs.ErrPermission, exec.ErrNotFound, exec.ErrDot, syscall.ENOEXEC} {
+		if errors.Is(err, lasting) {
+			return &processor.StuckError{Reason: fmt.Sprintf("start program %s: %v", program, err), Mend: "put the program where the job file says, with all that it needs to start, so that this process may run it"}
+		}
+	}
+	return fmt.Errorf("start program %s: %w", program, err)
 }
 
 // exchange gives rows to the program and waits for its answer, which is the caller's to release. After an error the process is good for

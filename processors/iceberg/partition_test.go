@@ -77,6 +77,10 @@ func TestPartitionNames(t *testing.T) {
 		if errors.As(err, &halt) != table.halts {
 			t.Errorf("%+v: %v", table, err)
 		}
+		var stuck *processor.StuckError
+		if waits := table.partition[0] == "nothing"; errors.As(err, &stuck) != waits || waits && !stuck.Records {
+			t.Errorf("%+v: %v", table, err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/firn-io/firn/catalog"
+	"github.com/firn-io/firn/runtime/processor"
 )
 
 // prepare makes the sink ready for batches of a schema: the table exists, and has every column of it.
@@ -120,7 +121,10 @@ func (s *Sink) create(ctx context.Context, schema *iceberglib.Schema) (*table.Ta
 	var none *noColumnError
 	switch {
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("create table %s: %w", s.spec.Name, err) // records may come that have it
+		return nil, &processor.StuckError{
+			Reason: fmt.Sprintf("table %s cannot be made: %v, for no record has had it", s.spec.Name, err), Records: true,
+			Mend: fmt.Sprintf("let records have %s, or change table.partition in the job file; with a declared schema that names it the table is made without such a record", none.column),
+		}
 	case err != nil:
 		return nil, &catalog.HaltError{
 			Reason: fmt.Sprintf("table %s cannot be made: %v", s.spec.Name, err),

@@ -31,6 +31,7 @@ type group struct {
 	oldest   time.Time
 	began    time.Time
 	refresh  bool // the table's columns are to be read afterwards
+	first    bool // nothing was staged before the batches
 }
 
 func (g *group) release() {
@@ -83,7 +84,8 @@ func (w *worker) begin(ctx context.Context, force bool) error {
 	if sink, ok := w.table.sink.(processor.Buffering); ok {
 		g.held += sink.Buffered()
 	}
-	w.letters, w.letterBytes, w.rows, w.records, w.bytes, w.oldest, w.grown = nil, 0, 0, 0, 0, time.Time{}, false
+	g.first = !w.staged
+	w.letters, w.letterBytes, w.rows, w.records, w.bytes, w.oldest, w.grown, w.staged = nil, 0, 0, 0, 0, time.Time{}, false, false
 	if len(g.to) == 0 {
 		return nil // everything pending belonged to a source that has halted
 	}
@@ -120,10 +122,8 @@ func (w *worker) collect(ctx context.Context, g *group) error {
 func (w *worker) commit(ctx context.Context, g *group) (r result) {
 	defer g.release()
 	t := w.table
-	for i := range g.batches {
-		if r.err = t.sink.Stage(ctx, g.batches[i]); r.err != nil {
-			return r
-		}
+	if r.err = w.stageAll(ctx, g.batches, g.first); r.err != nil {
+		return r
 	}
 	staged, err := t.sink.Seal(ctx)
 	if err != nil {
@@ -230,6 +230,8 @@ func (w *worker) finish(r result) error {
 		w.see(r.columns)
 	}
 	maps.Copy(w.letterPositions, r.letters)
+	w.table.lacks = false
+	w.table.noteStuck(nil)
 	now := w.cfg.Now()
 	took, freshness := now.Sub(g.began), now.Sub(g.oldest)
 	w.pace.took(took)

@@ -30,8 +30,11 @@ func stays(err error) error {
 	return fmt.Errorf("%w. Then start the job again; until then this stays halted", err)
 }
 
+// errWaitsForNothing is why a bounded run does not try again what a job without an end does.
+var errWaitsForNothing = errors.New("a bounded run does not wait for that")
+
 // final reports whether trying again cannot help: a person must look.
 func final(err error) bool {
 	var halt *processor.HaltError
-	return errors.As(err, &halt) || errors.Is(err, kfs.ErrCorrupt) || errors.Is(err, kfs.ErrVersion) || errors.Is(err, record.ErrCorrupt)
+	return errors.As(err, &halt) || errors.Is(err, kfs.ErrCorrupt) || errors.Is(err, kfs.ErrVersion) || errors.Is(err, record.ErrCorrupt) || errors.Is(err, errWaitsForNothing)
 }

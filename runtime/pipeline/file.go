@@ -212,6 +212,9 @@ func (s *Status) halts() []kfs.JobHalt {
 	}
 	for _, t := range s.Tables {
 		add(t.Table, "", 0, t.Halted)
+		if t.Stuck != nil {
+			add(t.Table, "", 0, fmt.Errorf("stuck, and tried again until that has changed: %w", t.Stuck))
+		}
 		for _, source := range t.Sources {
 			add(t.Table, source.Topic, source.Partition, source.Halted)
 		}

@@ -41,6 +41,38 @@ type goal struct {
 	next  int64
 }
 
+// met reports whether nothing more comes of a partition of which that was said.
+func (g goal) met(said int64) bool { return said == saidHalted || said >= g.next }
+
+// awaited reports whether other processes of a bounded run may still bring in records.
+func (j *Job) awaited() bool {
+	joint, ok := j.cfg.Assignment.(Joint)
+	if !ok {
+		return false
+	}
+	heard, _ := joint.Heard()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for k, state := range j.readers {
+		if p, ok := j.portions[k]; !ok && state != unreadable {
+			return true // what it leaves to others is not known yet
+		} else if !p.metBy(heard) {
+			return true
+		}
+	}
+	return false
+}
+
+// metBy reports whether that was said of all that is left to others.
+func (p portion) metBy(heard map[kfs.PartitionID]int64) bool {
+	for id, g := range p.others {
+		if at, ok := heard[id]; !ok || !g.met(at) {
+			return false
+		}
+	}
+	return true
+}
+
 // divide leaves those partitions of a bounded run to others that are theirs. What nobody needs to read is in neither part.
 func (s *session) divide() {
 	s.portion = portion{own: map[kfs.PartitionID]goal{}, others: map[kfs.PartitionID]goal{}}
@@ -101,7 +133,7 @@ func (j *Job) agreed(round uint64, tables []TableStatus) (elsewhere error, ok bo
 	var names []string
 	for id, g := range left {
 		switch at, ok := heard[id]; {
-		case !ok || at != saidHalted && at < g.next:
+		case !ok || !g.met(at):
 			return nil, false
 		case at == saidHalted:
 			names = append(names, fmt.Sprintf("%s/%d", g.topic, id.Partition))

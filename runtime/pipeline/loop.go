@@ -22,13 +22,16 @@ type move struct {
 func (w *worker) next(over, share bool, waiting int) move {
 	full := share || w.atLimit() || w.bytes >= w.cfg.FileSize || w.hurry && waiting == 0
 	caughtUp := w.atEnd && w.pace.old && waiting == 0
+	patient := w.table.lacks && w.cfg.Until.Bounded() // nobody waits for rows as long as there is no table
 	switch {
 	case w.flight != nil:
 		return move{items: !over}
 	case !w.pending():
 		return move{items: !over, until: w.confirm}
-	case full || caughtUp || w.isDue():
+	case full || !patient && (caughtUp || w.isDue()):
 		return move{commit: true, forced: full}
+	case patient:
+		return move{items: !over}
 	}
 	return move{items: !over, until: w.pace.due}
 }

@@ -40,7 +40,7 @@ func newMetrics(r prometheus.Registerer, job string) (*metrics, error) {
 		lag:         gauge("lag_offsets", "Offsets that the log is known to have, by its newest checkpoint at the start and by what was read, and that are not committed.", "table"),
 		deadLetters: counter("dead_letters_total", "Records that could not be decoded.", "table"),
 		retries:     counter("retries_total", "Passing errors that were tried again, by table; none for the journals.", "table"),
-		halted:      gauge("halted", "Tables, partitions and journals that wait for a person.", "table", "kind"),
+		halted:      gauge("halted", "Tables, partitions and journals that wait for a person, and tables that are stuck.", "table", "kind"),
 	}
 	if r == nil {
 		return m, nil

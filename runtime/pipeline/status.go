@@ -29,6 +29,7 @@ type TableStatus struct {
 	Commits   int64
 	Records   int64 // committed since the job began
 	Bytes     int64 // of the log, likewise
+	Stuck     error // why the table takes nothing, although it is tried again and again
 	Halted    error // why the table takes nothing more
 }
 
@@ -58,6 +59,7 @@ type tableStatus struct {
 	commits   int64
 	records   int64
 	bytes     int64
+	stuck     error // what the table is stuck in; nil if it goes on
 }
 
 func (s *tableStatus) source(of processor.Source) *SourceStatus {
@@ -189,6 +191,21 @@ func (t *table) noteHalt(of processor.Source, err error) {
 	}
 }
 
+// noteStuck notes what the table is stuck in; nil if it goes on, or has halted.
+func (t *table) noteStuck(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status.stuck == nil && err == nil {
+		return
+	}
+	t.status.stuck = err
+	stuck := 0.0
+	if err != nil {
+		stuck = 1
+	}
+	t.job.metrics.halted.WithLabelValues(t.name, "stuck").Set(stuck)
+}
+
 // countHalted says how many partitions have halted. t.mu is held.
 func (t *table) countHalted() {
 	n := 0
@@ -223,7 +240,7 @@ func (t *table) look() (one TableStatus, settled bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	one = TableStatus{Table: t.name, Topic: t.topic, Ready: t.feed != nil || t.halted != nil, Lag: t.status.lag(), Freshness: t.status.freshness, Commits: t.status.commits,
-		Records: t.status.records, Bytes: t.status.bytes, Halted: t.halted}
+		Records: t.status.records, Bytes: t.status.bytes, Stuck: t.status.stuck, Halted: t.halted}
 	for _, source := range t.status.sources {
 		one.Sources = append(one.Sources, *source)
 	}

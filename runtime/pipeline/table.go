@@ -38,6 +38,7 @@ type table struct {
 	known map[string]known // of the table, or of the several that the sink writes to, from loads
 	pins  []string         // columns that must keep the table's type
 	unfit string           // the column that a sink has refused last
+	lacks bool             // records of one batch were not enough to make the table of; more of them are gathered before the next try
 }
 
 func newTable(job *Job, name, topic string) *table {
@@ -163,8 +164,9 @@ func (t *table) run(ctx, last context.Context) {
 // live is one life of the worker: from the table's position to an error, or to a last commit when ctx has ended.
 func (t *table) live(ctx, last context.Context) (err error) {
 	var f *feed
+	whole := t.lacks && !t.job.awaited()
 	defer func() {
-		if final(err) {
+		if err = t.judge(err, whole); final(err) {
 			err = stays(err)
 		}
 		t.detach(f, err)
@@ -178,6 +180,25 @@ func (t *table) live(ctx, last context.Context) (err error) {
 	defer w.end()
 	f, w.reassigned = w.feed, changed
 	return t.job.drive(w, ctx, last)
+}
+
+// judge notes how a life of the table has ended. Where it is stuck, a job without an end tries again. To a bounded run nothing comes any more, and
+// what it has come to in a life that had the whole of what one commit takes, it would come to again.
+func (t *table) judge(err error, whole bool) error {
+	var stuck *processor.StuckError
+	if !errors.As(err, &stuck) {
+		if err != nil {
+			t.noteStuck(nil)
+		}
+		return err
+	}
+	if t.job.cfg.Until.Bounded() && (whole || !stuck.Records) {
+		t.noteStuck(nil)
+		return fmt.Errorf("%w; %w", err, errWaitsForNothing)
+	}
+	t.lacks = stuck.Records
+	t.noteStuck(err)
+	return err
 }
 
 // begin reads the table's position and makes a worker that stands there, for the partitions that are to be read.

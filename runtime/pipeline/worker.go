@@ -48,6 +48,7 @@ type worker struct {
 	ready       []processor.Batch // taken from decoders while the sink was committing; to be staged, owned
 	readyBytes  int64
 	readyGrown  bool // a decoder of ready met columns that the table did not have
+	staged      bool // the sink has taken batches
 	letters     []decode.DeadLetter
 	letterBytes int64
 	rows        int64 // staged
@@ -275,7 +276,7 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 	w.readyBytes += held
 	w.readyGrown = w.readyGrown || s.decoder.Schema() != s.decoder.start
 	s.flushed = s.next
-	if w.flight == nil {
+	if w.flight == nil && !w.table.lacks {
 		if err := w.stage(ctx); err != nil {
 			return err
 		}
@@ -285,13 +286,11 @@ func (w *worker) flush(ctx context.Context, s *source) error {
 
 // stage gives the sink what waits for it.
 func (w *worker) stage(ctx context.Context) error {
-	for len(w.ready) > 0 {
-		if err := w.table.sink.Stage(ctx, w.ready[0]); err != nil {
-			return w.table.refused(err)
-		}
-		w.ready[0].Records.Release()
-		w.ready = w.ready[1:]
+	if err := w.stageAll(ctx, w.ready, !w.staged); err != nil {
+		return w.table.refused(err)
 	}
+	w.staged = w.staged || len(w.ready) > 0
+	releaseAll(w.ready)
 	w.ready, w.readyBytes = nil, 0
 	if !w.readyGrown {
 		return nil
@@ -304,6 +303,32 @@ func (w *worker) stage(ctx context.Context) error {
 	}
 	w.see(target)
 	return nil
+}
+
+// stageAll gives the sink batches, which stay the caller's. A table that cannot be made of the records of one partition may be made of those of
+// another: where these batches are the first since the sink was sealed, so that no others are given up with them, each partition has its turn to
+// be the first of them.
+func (w *worker) stageAll(ctx context.Context, batches []processor.Batch, first bool) error {
+	last := map[processor.Source]int{} // partitions that had their turn
+	for {
+		source, err := w.stageEach(ctx, batches)
+		var stuck *processor.StuckError
+		if !errors.As(err, &stuck) || !stuck.Records || !first || last[source] > 0 {
+			return err
+		}
+		last[source] = 1
+		slices.SortStableFunc(batches, func(a, b processor.Batch) int { return cmp.Compare(last[a.Source], last[b.Source]) })
+	}
+}
+
+// stageEach stages batches in their order, and names the source of the one that the sink has not taken.
+func (w *worker) stageEach(ctx context.Context, batches []processor.Batch) (processor.Source, error) {
+	for _, b := range batches {
+		if err := w.table.sink.Stage(ctx, b); err != nil {
+			return b.Source, err
+		}
+	}
+	return processor.Source{}, nil
 }
 
 // take empties a source's decoder. Dead letters become what the policy says. Without rows the span stays open.

@@ -84,7 +84,8 @@ Where the new rows are made, --to:
 Dead letters whose records are rows now, or are left out, are marked as resolved; records that are no rows any more become dead letters.
 Until the swap nothing changes for readers. Killed at any point, it goes on where it was when it is started again. --abandon
 takes away what there is of a rebuild that is not swapped in; a process that still reads for it ends with an error. Run one at a time: a second process
-with the same file works on the same rebuild, which loses nothing and gains nothing.
+with the same file works on the same rebuild, which loses nothing and gains nothing, or, before the first commit of that, begins one in its place, and the
+first one ends with an error. It says so when it begins, and names the other.
 
 What was before stays, and the files with it, until --drop-old drops it: it lists what finished rebuilds of the table have left, asks, or is told
 --yes, and drops the tags, whose files are for firn sweep then, and the tables. While a rebuild is not finished it drops nothing.
@@ -167,6 +168,9 @@ func (b *rebuilding) run(ctx context.Context, flags *rebuildFlags, result *rebui
 		return err
 	}
 	if result.Sources, err = b.plan(ctx, standing, flags.partial); err != nil {
+		return err
+	}
+	if err := b.tellOthers(ctx); err != nil {
 		return err
 	}
 	result.To, result.Name, result.Why = b.To, b.name(), b.why

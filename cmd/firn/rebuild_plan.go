@@ -127,6 +127,34 @@ func (b *rebuilding) place(ctx context.Context, flags *rebuildFlags) error {
 	return nil
 }
 
+// tellOthers says that a rebuild was begun before, and by whom, where that one has not said that it has ended.
+func (b *rebuilding) tellOthers(ctx context.Context) error {
+	body, _, err := blob.ReadAll(ctx, b.Store, kfs.JobKey(b.Name()), blob.All, kfs.MaxJobBytes)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil
+	}
+	var f *kfs.Job
+	if err == nil {
+		f, err = kfs.DecodeJob(body)
+	}
+	if err != nil {
+		return fmt.Errorf("who else works on the rebuild: %s: %w", kfs.JobKey(b.Name()), err)
+	}
+	var others []string
+	for _, w := range f.Workers {
+		others = append(others, w.Name)
+	}
+	switch names := strings.Join(others, ", "); {
+	case b.begun && len(others) > 0:
+		fmt.Fprintf(b.progress, "table %s: this goes on with the rebuild in %s %s, at which %s is at work too, unless it was killed: two lose nothing and gain nothing, so end one of them\n", b.Table, b.To, b.name(), names)
+	case b.begun:
+		fmt.Fprintf(b.progress, "table %s: this goes on with the rebuild that was begun in %s %s\n", b.Table, b.To, b.name())
+	case len(others) > 0:
+		fmt.Fprintf(b.progress, "table %s: this takes the place of a rebuild that had not come to its first commit; %s, unless it was killed, ends with an error\n", b.Table, names)
+	}
+	return nil
+}
+
 // name is what the place is called.
 func (b *rebuilding) name() string {
 	if b.To == rebuild.InTable {

@@ -25,6 +25,12 @@ import (
 // rebuild runs `firn rebuild` with a job file.
 func (w *workbench) rebuild(text string, arguments ...string) (result rebuildResult, err error) {
 	w.t.Helper()
+	return w.rebuildSaying(io.Discard, text, arguments...)
+}
+
+// rebuildSaying is rebuild, and gives what it says beside its result.
+func (w *workbench) rebuildSaying(said io.Writer, text string, arguments ...string) (result rebuildResult, err error) {
+	w.t.Helper()
 	path := filepath.Join(w.dir, "rebuild.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
@@ -33,7 +39,7 @@ func (w *workbench) rebuild(text string, arguments ...string) (result rebuildRes
 	p := &program{logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), out: io.Discard}
 	c := p.rebuildCommand()
 	c.SetOut(&out)
-	c.SetErr(io.Discard)
+	c.SetErr(said)
 	c.SetIn(strings.NewReader(""))
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetArgs(append([]string{"-f", path, "--data", w.dir, "--json"}, arguments...))
@@ -372,4 +378,58 @@ func TestRebuildPartial(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want("lake.events", map[int64]string{5: `{"id":5}`})
+}
+
+// TestRebuildBesideAnother: a second process says at once that there is another one, and what it does beside it.
+func TestRebuildBesideAnother(t *testing.T) {
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"id":0,"price":1.5}`, `{"id":1,"price":"2.5"}`))
+	if err := w.run(shopBefore); err != nil {
+		t.Fatal(err)
+	}
+	// at has a process be at work on the rebuild, as the object says that holds the log for it.
+	key := ""
+	at := func() {
+		t.Helper()
+		f := &kfs.Job{Version: kfs.JobVersion, Name: strings.TrimSuffix(filepath.Base(key), ".json"), Tables: []kfs.JobTable{}, Workers: []kfs.JobWorker{{ID: "a", Name: "elsewhere/7"}}}
+		body, err := kfs.EncodeJob(f)
+		if err == nil {
+			err = os.WriteFile(key, body, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := func(want string, arguments ...string) {
+		t.Helper()
+		var said bytes.Buffer
+		if _, err := w.rebuildSaying(&said, shopAfter, arguments...); err != nil {
+			t.Fatal(err)
+		}
+		line := ""
+		for one := range strings.Lines(said.String()) {
+			if strings.HasPrefix(one, "table lake.events: ") {
+				line += one
+			}
+		}
+		if want == "" && line != "" || !strings.Contains(line, want) {
+			t.Errorf("%q, want %q", line, want)
+		}
+	}
+	says("")
+	held, err := filepath.Glob(filepath.Join(w.dir, "store", "jobs", "shop.rebuild.*.json"))
+	if err != nil || len(held) != 1 {
+		t.Fatalf("the log is held by %v, %v", held, err)
+	}
+	key = held[0]
+	says("this goes on with the rebuild that was begun in branch firn_rebuild")
+	at()
+	says("elsewhere/7 is at work too, unless it was killed", "--dry-run")
+	if _, err := w.rebuild(shopAfter, "--abandon"); err != nil {
+		t.Fatal(err)
+	}
+	at()
+	says("takes the place of a rebuild that had not come to its first commit; elsewhere/7, unless")
+	says("this goes on", "--yes")
 }

@@ -106,6 +106,7 @@ func (s *Sink) commit(ctx context.Context, from, to processor.Positions, all []p
 		Ranges: advances,
 		Beside: func(positions map[string]int64) error { return s.recreated(positions, to) },
 		Fits: func(meta table.Metadata) error {
+			s.follow(meta)
 			for _, p := range parsed {
 				if err := errors.Join(p.fresh(s.now()), p.fits(meta)); err != nil {
 					return err

@@ -69,6 +69,14 @@ func (s *Sink) prepare(ctx context.Context, source *arrow.Schema) error {
 	return nil
 }
 
+// follow has the next batch look at the table anew where somebody else has changed how it is partitioned. What was written as it was partitioned
+// before goes with its group.
+func (s *Sink) follow(meta table.Metadata) {
+	if s.table != nil && s.table.Metadata().DefaultPartitionSpec() != meta.DefaultPartitionSpec() {
+		s.stale = true
+	}
+}
+
 // wanted is the columns that the table must have for batches of a schema.
 func (s *Sink) wanted(source *arrow.Schema) (*iceberglib.Schema, error) {
 	want, err := icebergSchema(source)

@@ -178,6 +178,7 @@ func (s *Sink) Committed(ctx context.Context) (processor.Positions, error) {
 		out[source] = at
 	}
 	s.seen = t
+	s.follow(t.Metadata())
 	return out, nil
 }
 

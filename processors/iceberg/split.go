@@ -11,6 +11,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/iceberg-go"
+
+	"github.com/firn-io/firn/catalog"
 )
 
 // minRun is the mean number of rows of a run from which on runs are sliced instead of gathered: slices copy nothing, but every one of
@@ -45,7 +47,8 @@ type splitField struct {
 	transform iceberg.Transform
 }
 
-// newSplitter prepares for records of the given schema, whose columns are a selection of the table's.
+// newSplitter prepares for records of the given schema, whose columns are a selection of the table's. A HaltError tells of a partitioning that files
+// cannot be written by.
 func newSplitter(mem memory.Allocator, spec iceberg.PartitionSpec, table *iceberg.Schema, records *arrow.Schema) (*splitter, error) {
 	s := &splitter{mem: mem}
 	for _, f := range spec.Fields() {
@@ -54,15 +57,22 @@ func newSplitter(mem memory.Allocator, spec iceberg.PartitionSpec, table *iceber
 		}
 		name, ok := table.FindColumnName(f.SourceID())
 		if !ok {
-			return nil, fmt.Errorf("partition field %s: its source column %d is not in the table's schema", f.Name, f.SourceID())
+			return nil, unwritable(f, fmt.Sprintf("its source column %d is not in the table's schema", f.SourceID()))
 		}
 		source, _ := table.FindTypeByID(f.SourceID())
 		if !f.Transform.CanTransform(source) {
-			return nil, fmt.Errorf("partition field %s: transform %s of a column of type %s is not supported", f.Name, f.Transform, source)
+			return nil, unwritable(f, fmt.Sprintf("transform %s of a column of type %s is not supported", f.Transform, source))
 		}
 		s.fields = append(s.fields, splitField{id: f.FieldID, path: arrowPath(records, strings.Split(name, ".")), source: source, transform: f.Transform})
 	}
 	return s, nil
+}
+
+func unwritable(f iceberg.PartitionField, why string) error {
+	return &catalog.HaltError{
+		Reason: fmt.Sprintf("the table is partitioned by field %s, by which no file can be written: %s", f.Name, why),
+		Decide: "take the field out of the table's partition spec",
+	}
 }
 
 // alike reports whether two splitters of one spec name partitions alike.

@@ -5,17 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/firn-io/firn/catalog"
 	"github.com/firn-io/firn/kfs"
-	"github.com/firn-io/firn/kfs/blob"
 	"github.com/firn-io/firn/kfs/inspect"
 	"github.com/firn-io/firn/processors/iceberg"
 	"github.com/firn-io/firn/processors/iceberg/rebuild"
@@ -60,16 +59,24 @@ type rebuildStatus struct {
 	Paused *catalog.Pause `json:"paused,omitempty"`
 }
 
-// rebuildOf tells of a rebuild of a table; nil if there is none.
-func (j *jobTables) rebuildOf(ctx context.Context, table string) (*rebuildStatus, error) {
-	r, err := rebuildOf(j, table)
-	if err != nil {
-		return nil, err
+// rebuilds are the keys of what holds the log for rebuilds of the job's tables. As long as there is a rebuild, the log is held for it.
+func (j *jobTables) rebuilds(ctx context.Context) (map[string]bool, error) {
+	keys := map[string]bool{}
+	for page, err := range j.store.List(ctx, strings.TrimSuffix(kfs.JobKey(rebuild.NamePrefix(j.job.Name)), ".json"), "") {
+		if err != nil {
+			return nil, fmt.Errorf("list the rebuilds of the job: %w", err)
+		}
+		for _, o := range page.Objects {
+			keys[o.Key] = true
+		}
 	}
-	// As long as there is a rebuild, the log is held for it.
-	if _, _, err := blob.ReadAll(ctx, j.store, kfs.JobKey(r.Name()), blob.All, kfs.MaxJobBytes); errors.Is(err, blob.ErrNotFound) {
-		return nil, nil
-	} else if err != nil {
+	return keys, nil
+}
+
+// rebuildOf tells of a rebuild of a table; nil if it is none of the rebuilds that there are.
+func (j *jobTables) rebuildOf(ctx context.Context, table string, rebuilds map[string]bool) (*rebuildStatus, error) {
+	r, err := rebuildOf(j, table)
+	if err != nil || !rebuilds[kfs.JobKey(r.Name())] {
 		return nil, err
 	}
 	if r.To, err = r.Begun(ctx); err != nil || r.To == "" {
@@ -195,34 +202,56 @@ func statusOf(ctx context.Context, j *jobTables, now time.Time) (jobStatus, erro
 	if err != nil {
 		return s, err
 	}
-	for _, t := range j.tables {
-		account, err := j.account(ctx, t.Table)
-		if err != nil {
-			return s, err
-		}
-		one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}, Backfills: backfillsOf(j.job.Name, account)}
-		for _, source := range t.Sources {
-			at, err := sourceStatusOf(ctx, j.job.Name, cmp.Or(account, letters), ends, source, now)
-			if err != nil {
-				return s, err
-			}
-			one.Lag += at.lag()
-			one.Behind = max(one.Behind, at.Behind)
-			one.Sources = append(one.Sources, at)
-			key := iceberg.SourceKey(sourceOf(source))
-			one.DeadLetters += lettersOf(letters, j.job.Name, key)
-			one.Rows = catalog.AddRows(one.Rows, rowsOf(account, j.job.Name, key))
-		}
-		if one.Rebuild, err = j.rebuildOf(ctx, t.Table); err != nil {
-			return s, err
-		}
-		if one.Commit, one.Freshness, err = lastCommit(ctx, j.job.Name, account, ends, now); err != nil {
-			return s, err
-		}
-		s.Tables = append(s.Tables, one)
+	rebuilds, err := j.rebuilds(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Tables = make([]tableStatus, len(j.tables))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(tablesAtOnce)
+	for i, t := range j.tables {
+		group.Go(func() (err error) {
+			s.Tables[i], err = j.statusOfTable(groupCtx, t, letters, ends, rebuilds, now)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return s, err
 	}
 	s.homeless, err = homeless(j, ends)
 	return s, err
+}
+
+// tablesAtOnce is how many tables are looked at at a time: where records name their tables, there are thousands.
+const tablesAtOnce = 16
+
+// statusOfTable is one table of a job whose rebuilds, and whose dead letters, are known.
+func (j *jobTables) statusOfTable(ctx context.Context, t kfs.JobTable, letters *catalog.Account, ends *inspect.Ends, rebuilds map[string]bool, now time.Time) (tableStatus, error) {
+	one := tableStatus{Table: t.Table, Commit: -1, Freshness: -1, Sources: []sourceStatus{}}
+	account, err := j.account(ctx, t.Table)
+	if err != nil {
+		return one, err
+	}
+	one.Backfills = backfillsOf(j.job.Name, account)
+	for _, source := range t.Sources {
+		at, err := sourceStatusOf(ctx, j.job.Name, cmp.Or(account, letters), ends, source, now)
+		if err != nil {
+			return one, err
+		}
+		one.Lag += at.lag()
+		one.Behind = max(one.Behind, at.Behind)
+		one.Sources = append(one.Sources, at)
+		key := iceberg.SourceKey(sourceOf(source))
+		one.DeadLetters += lettersOf(letters, j.job.Name, key)
+		one.Rows = catalog.AddRows(one.Rows, rowsOf(account, j.job.Name, key))
+	}
+	if len(rebuilds) > 0 {
+		if one.Rebuild, err = j.rebuildOf(ctx, t.Table, rebuilds); err != nil {
+			return one, err
+		}
+	}
+	one.Commit, one.Freshness, err = lastCommit(ctx, j.job.Name, account, ends, now)
+	return one, err
 }
 
 // homeless reports whether the log has records of a topic that the job reads and that fills none of its tables.
@@ -325,108 +354,4 @@ func lastCommit(ctx context.Context, job string, account *catalog.Account, ends 
 		}
 	}
 	return max(0, now.Sub(committed).Seconds()), freshness, nil
-}
-
-func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
-	type row struct {
-		job   string
-		table tableStatus
-	}
-	var rows []row
-	for _, s := range all {
-		for _, t := range s.Tables {
-			rows = append(rows, row{s.Job, t})
-		}
-	}
-	err := printTable(out, "JOB\tTABLE\tLAG\tBEHIND\tFRESHNESS\tLAST COMMIT\tROWS\tDEAD LETTERS", rows, func(w io.Writer, r row) {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\n", r.job, r.table.Table, r.table.Lag, seconds(r.table.Behind), seconds(r.table.Freshness),
-			r.table.lastCommit(), orUnknown(r.table.Rows), r.table.DeadLetters)
-	})
-	if err == nil && partitions {
-		for _, r := range rows {
-			fmt.Fprintf(out, "\n%s\n", r.table.Table)
-			err = errors.Join(err, printTable(out, "TOPIC\tPARTITION\tPOSITION\tLOG START\tLOG END\tLAG\tBEHIND", r.table.Sources, func(w io.Writer, s sourceStatus) {
-				topic := s.Topic
-				if s.Gone {
-					topic += " (deleted)"
-				}
-				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", topic, s.Partition, s.Position, s.Start, s.End, s.lag(), seconds(s.Behind))
-			}))
-		}
-	}
-	for _, r := range rows {
-		for _, b := range r.table.Backfills {
-			fmt.Fprintf(out, "\n%s: backfill %s: %d offsets, %s rows\n", r.table.Table, b.ID, b.Offsets, orUnknown(b.Rows))
-		}
-	}
-	for _, r := range rows {
-		switch b := r.table.Rebuild; {
-		case b == nil:
-		case b.Swapped:
-			fmt.Fprintf(out, "\n%s: a rebuild has been swapped in and is not finished: run firn rebuild again\n", r.table.Table)
-		case b.Other:
-			fmt.Fprintf(out, "\n%s: a rebuild with another job file has been begun in a %s\n", r.table.Table, b.To)
-		case b.Problem != "":
-			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %s\n", r.table.Table, b.To, b.Problem)
-		default:
-			fmt.Fprintf(out, "\n%s: a rebuild in a %s: %d offsets, %d left\n", r.table.Table, b.To, b.Offsets, b.Left)
-			if b.Paused != nil {
-				fmt.Fprintf(out, "%s: the table is paused and the job waits: %s; the swap ends that, and so does firn rebuild --abandon\n", r.table.Table, b.Paused)
-			}
-		}
-	}
-	if err == nil {
-		err = printWorkers(out, all)
-	}
-	for _, s := range all {
-		said := map[kfs.JobHalt]bool{} // workers may say the same
-		for _, h := range s.Halts {
-			h.Worker = ""
-			if said[h] {
-				continue
-			}
-			said[h] = true
-			where := cmp.Or(h.Table, "the job")
-			if h.Topic != "" {
-				where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)
-			}
-			fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", s.Job, where, printable(h.What))
-		}
-	}
-	return err
-}
-
-// seconds writes a duration for people; "-" if it is not known.
-func seconds(s float64) string {
-	if s < 0 {
-		return "-"
-	}
-	d := time.Duration(s * float64(time.Second))
-	if d < 10*time.Second {
-		return d.Round(10 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
-}
-
-// ago writes how long ago something was; "" if it never was.
-// lastCommit is how long ago rows were committed, as people read it; what has expired with its snapshot is not known.
-func (t *tableStatus) lastCommit() string {
-	if t.Commit < 0 && t.Rows == 0 {
-		return "never"
-	}
-	return cmp.Or(ago(t.Commit), "-")
-}
-
-func ago(s float64) string {
-	if s < 0 {
-		return ""
-	}
-	return seconds(s) + " ago"
-}
-
-func orUnknown(n int64) string {
-	if n < 0 {
-		return "-"
-	}
-	return fmt.Sprint(n)
 }

@@ -77,7 +77,10 @@ func (r *Rebuild) id() string {
 }
 
 // Name is what the store knows the rebuild by: job files cannot have such a name.
-func (r *Rebuild) Name() string { return r.Job + ".rebuild." + r.id() }
+func (r *Rebuild) Name() string { return NamePrefix(r.Job) + r.id() }
+
+// NamePrefix is how the names of all rebuilds of a job begin.
+func NamePrefix(job string) string { return job + ".rebuild." }
 
 // Branch is the branch of the table on which it is rebuilt.
 const Branch = "firn_rebuild"

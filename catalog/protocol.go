@@ -127,7 +127,7 @@ func (a *attempt) look() effect {
 	if a.uuid != "" && a.uuid != a.view.table && a.view.rebuilt != nil {
 		return a.stop(&HaltError{
 			Reason: fmt.Sprintf("the table was made anew by a rebuild and is table %s now", a.view.table),
-			Decide: "start the job again, with the job file of the rebuild",
+			Decide: "give the job the job file of the rebuild",
 		})
 	}
 	if a.uuid != "" && a.uuid != a.view.table {

@@ -35,6 +35,8 @@ type lossResult struct {
 	Job      string        `json:"job"`
 	Lost     []lostRecords `json:"lost"`
 	Accepted bool          `json:"accepted"`
+	// Halts are what the job had halted on when it ran last, lost or not.
+	Halts []kfs.JobHalt `json:"halts,omitempty"`
 }
 
 func acceptLossCommand() *cobra.Command {
@@ -49,6 +51,8 @@ Where retention, or somebody who deletes records, was faster than a job, its par
 more. This lists what is lost, asks, and moves the tables' positions behind it, each in one commit, whose receipt says which offsets were
 given up. The rows that are there stay, and the job goes on in the same tables when it is started again. firn verify tells of such offsets and
 holds them against nobody; firn where calls them lost. It cannot be undone: restored records come into these tables no more.
+
+Where an object of the log is gone or damaged, and there is no copy of it, the log must let go of these records first: DeleteRecords, up to behind them.
 
 It may run beside a job that has halted there; one that has not may hold some of these records in memory, and would lose them: let it end first.
 Exits with 0 if nothing is lost, or all of it is accepted, else with 1.`,
@@ -104,7 +108,7 @@ func lossOf(ctx context.Context, j *jobTables) (*lossResult, error) {
 	if j.job.Source.Format == "kafscale" {
 		return nil, errors.New("a bucket of KafScale does not say what was trimmed: give the job another table.name")
 	}
-	r := &lossResult{Job: j.job.Name, Lost: []lostRecords{}}
+	r := &lossResult{Job: j.job.Name, Lost: []lostRecords{}, Halts: j.halts}
 	ends, err := inspect.ReadEnds(ctx, j.store)
 	if err != nil {
 		return nil, err
@@ -163,6 +167,10 @@ func printLost(out io.Writer, r *lossResult) error {
 
 func printLoss(out io.Writer, r *lossResult) error {
 	switch {
+	case len(r.Lost) == 0 && len(r.Halts) > 0:
+		_, err := fmt.Fprintf(out, "job %s: the log was trimmed of nothing that its tables do not have, so there is nothing to accept. But when the job ran last it had halted:\n", r.Job)
+		printHalts(out, r.Job, r.Halts)
+		return err
 	case len(r.Lost) == 0:
 		_, err := fmt.Fprintf(out, "job %s: nothing is lost\n", r.Job)
 		return err

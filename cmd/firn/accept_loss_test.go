@@ -126,6 +126,48 @@ func TestAcceptLossOfSeveral(t *testing.T) {
 	}
 }
 
+// TestAcceptLossOfAnObject takes an object of the log away that a job has not read: there is nothing to accept until the log lets go of its
+// records, and the command does not leave it at that.
+func TestAcceptLossOfAnObject(t *testing.T) {
+	const shop = "name: shop\nsource: {topics: [events]}\ntable: {name: \"lake.{topic}\"}\n"
+	w := newWorkbench(t)
+	events := tailtest.Topic("events", 1, 0)
+	w.journal.Append(t, []kfs.Entry{events}, tailtest.Values(events, 0, `{"n":0}`))
+	if err := w.run(shop); err != nil {
+		t.Fatal(err)
+	}
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":1}`))
+	gone := w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":2}`, `{"n":3}`))
+	w.journal.Append(t, nil, tailtest.Values(events, 0, `{"n":4}`))
+	w.journal.Checkpoint(t)
+	if err := w.journal.Store.Delete(t.Context(), kfs.ObjectKey(0, gone.Sequence)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.run(shop); err == nil || !strings.Contains(err.Error(), "missing") || !strings.Contains(err.Error(), "firn accept-loss") {
+		t.Errorf("a job that comes to it: %v", err)
+	}
+	if r, err := w.acceptLoss("--yes"); err != nil || len(r.Lost) > 0 || len(r.Halts) != 1 {
+		t.Errorf("accept-loss before the log has let go: %+v, %v", r, err)
+	}
+	if out, err := w.command(acceptLossCommand(), shop, nil); err != nil || !strings.Contains(out, "there is nothing to accept") || !strings.Contains(out, "HALTED: job shop") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.journal.Append(t, []kfs.Entry{kfs.Trim{Topic: events.ID, LogStart: 4}})
+	w.journal.Checkpoint(t)
+	if r, err := w.acceptLoss("--yes"); err != nil || !r.Accepted || len(r.Lost) != 1 || r.Lost[0].From != 2 || r.Lost[0].Until != 4 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if err := w.run(shop); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.verified(shop, "--deep"); err != nil || !strings.Contains(out, "[0, 5)  3 rows, lost and given up: [2, 4)") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := w.command(acceptLossCommand(), shop, nil); err != nil || out != "job shop: nothing is lost\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestRecreatedTopic deletes a topic and creates it again: its table halts, and what the message says helps.
 func TestRecreatedTopic(t *testing.T) {
 	const shop = "name: shop\nsource: {topics: [events]}\ntable: {name: \"%s.{topic}\"}\n"

@@ -67,21 +67,26 @@ func printStatus(out io.Writer, all []jobStatus, partitions bool) error {
 		err = printWorkers(out, all)
 	}
 	for _, s := range all {
-		said := map[kfs.JobHalt]bool{} // workers may say the same
-		for _, h := range s.Halts {
-			h.Worker = ""
-			if said[h] {
-				continue
-			}
-			said[h] = true
-			where := cmp.Or(h.Table, "the job")
-			if h.Topic != "" {
-				where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)
-			}
-			fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", s.Job, where, printable(h.What))
-		}
+		printHalts(out, s.Job, s.Halts)
 	}
 	return err
+}
+
+// printHalts tells what of a job has halted, each once: workers may say the same.
+func printHalts(out io.Writer, job string, halts []kfs.JobHalt) {
+	said := map[kfs.JobHalt]bool{}
+	for _, h := range halts {
+		h.Worker = ""
+		if said[h] {
+			continue
+		}
+		said[h] = true
+		where := cmp.Or(h.Table, "the job")
+		if h.Topic != "" {
+			where += fmt.Sprintf(", %s/%d", h.Topic, h.Partition)
+		}
+		fmt.Fprintf(out, "\nHALTED: job %s: %s: %s\n", job, where, printable(h.What))
+	}
 }
 
 // screen is how many tables of a job somebody sees at a glance. More are summed up.

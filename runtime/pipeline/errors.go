@@ -22,7 +22,7 @@ func decidable(err error) error {
 	case !errors.Is(err, kfs.ErrCorrupt) && !errors.Is(err, record.ErrCorrupt):
 		return err
 	}
-	return fmt.Errorf("%w: nothing behind it is read. Restore the object from a copy or an older version in the bucket, and hold it against `firn kfs verify`", err)
+	return fmt.Errorf("%w: nothing behind it is read. Restore the object from a copy or an older version in the bucket, and hold it against `firn kfs verify`; if there is none, have the log let go of its records, by DeleteRecords up to behind them, and run firn accept-loss", err)
 }
 
 // stays says of what has halted that it does not go on by itself when its cause is gone.

@@ -36,6 +36,8 @@ type fakeTable struct {
 	mu      sync.Mutex
 	made    bool
 	label   string // by whom it was made
+	needs   string // the column that the first rows must have; "" if none
+	lacked  int    // batches that did not have it
 	next    processor.Positions
 	rows    map[processor.Source][]row  // in order of commits
 	configs map[processor.Source]string // by which the position was reached
@@ -150,6 +152,11 @@ func (s *fakeSink) stage(b processor.Batch) error {
 		return nil
 	}
 	s.table.mu.Lock()
+	if lacks := !s.table.made && s.table.needs != "" && !b.Records.Schema().HasField(s.table.needs); lacks {
+		s.table.lacked++
+		s.table.mu.Unlock()
+		return &processor.StuckError{Reason: "there is no column " + s.table.needs, Mend: "send it", Records: true}
+	}
 	if !s.table.made {
 		s.table.made, s.table.label = true, s.label
 	}

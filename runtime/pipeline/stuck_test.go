@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"context"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,24 +14,6 @@ import (
 	"github.com/firn-io/firn/runtime/processor"
 	"github.com/firn-io/firn/runtime/tail/tailtest"
 )
-
-// timedSink makes its table of the first rows that have the column ts, and of no others.
-type timedSink struct {
-	*fakeSink
-	tries *int
-}
-
-func (s timedSink) Stage(ctx context.Context, b processor.Batch) error {
-	s.table.mu.Lock()
-	made := s.table.made
-	s.table.mu.Unlock()
-	if !made && b.Records != nil && !b.Records.Schema().HasField("ts") {
-		s.reset()
-		*s.tries++
-		return fmt.Errorf("stage: %w", &processor.StuckError{Reason: "there is no column ts", Mend: "send it", Records: true})
-	}
-	return s.fakeSink.Stage(ctx, b)
-}
 
 // TestTableOfLaterRecords: what a table is made by may come in another partition, or later. A bounded run that has looked at all that one commit
 // takes, and found nothing, ends and says why.
@@ -69,12 +49,9 @@ func TestTableOfLaterRecords(t *testing.T) {
 			}
 			cfg := testConfig(t, store, l)
 			cfg.FileSize = c.fileSize
-			tries := 0
-			cfg.OpenSink = func(_ context.Context, name string, _ kfs.TopicID) (processor.Sink, error) {
-				return timedSink{l.table(name).open(), &tries}, nil
-			}
+			l.table("db.events").needs = "ts"
 			err := run(t, cfg)
-			if tries > c.tries {
+			if tries := l.table("db.events").lacked; tries > c.tries {
 				t.Errorf("%d tries to make the table", tries)
 			}
 			if c.halts {

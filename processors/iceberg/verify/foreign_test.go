@@ -209,7 +209,11 @@ func TestUpdatedInTwoSteps(t *testing.T) {
 				return tx.Append(ctx, reader, nil)
 			})
 			want(t, l.verify(nil), c.shallow...)
-			want(t, l.verify(deep), c.deep...)
+			read := l.verify(deep)
+			want(t, read, c.deep...)
+			if slices.ContainsFunc(read.Notes, func(n string) bool { return strings.Contains(n, "--deep") }) {
+				t.Errorf("who has read the rows is told to read them: %q", read.Notes)
+			}
 		})
 	}
 }

@@ -85,13 +85,13 @@ func (v *verifier) judgeOther(c *change) {
 	case c.equality:
 		v.removal(c, -1)
 		if net > 0 {
-			v.note("snapshot %d (%s) added %d rows and deleted others by their values: whether they are the same is known only to those who read them (--deep)", id, operation, net)
+			v.note("snapshot %d (%s) added %d rows and deleted others by their values%s", id, operation, net, v.unread())
 		}
 	case net < 0:
 		v.removal(c, -net)
 		v.taken -= net
 	case net > 0 && net <= v.taken: // pyiceberg updates rows in two snapshots
-		v.note("snapshot %d (%s) added %d rows with offsets, and others have just removed as many: whether they are the same is known only to those who read them (--deep)", id, operation, net)
+		v.note("snapshot %d (%s) added %d rows with offsets, and others have just removed as many%s", id, operation, net, v.unread())
 		v.taken -= net
 	case net > 0:
 		v.find(Finding{Kind: Foreign, Snapshot: id, What: fmt.Sprintf("snapshot %d (%s) added %d rows with offsets, and no receipt says where from", id, operation, net)})
@@ -99,6 +99,14 @@ func (v *verifier) judgeOther(c *change) {
 	if c.blind > 0 {
 		v.note("snapshot %d (%s) added %d rows without offsets: they are not the job's", id, operation, c.blind)
 	}
+}
+
+// unread ends a note about rows that manifests do not tell apart, where nobody reads them.
+func (v *verifier) unread() string {
+	if v.Deep {
+		return ""
+	}
+	return ": whether they are the same is known only to those who read them (--deep)"
 }
 
 // removal lists a snapshot that took rows away, at most so many; -1 if nobody knows.

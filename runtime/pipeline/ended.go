@@ -20,24 +20,30 @@ func (w *worker) settle(n int64) (news bool) {
 		ended[w.ends[0].id] = saidAll
 		w.ends = w.ends[1:]
 	}
-	if joint, ok := w.cfg.Assignment.(Joint); ok && len(ended) > 0 {
-		joint.Say(ended)
-		w.table.job.finish(ended)
-	}
+	w.table.job.end(ended)
 	return news
+}
+
+// end tells of partitions that have come to the ends of their topics, all that is to be committed of them, and takes note of it. The others are told also
+// where a checkpoint says so: a process that has read no newer one would wait for ever for somebody to come to those ends.
+func (j *Job) end(ended map[kfs.PartitionID]int64) {
+	if joint, ok := j.cfg.Assignment.(Joint); ok && len(ended) > 0 {
+		joint.Say(ended)
+		j.finish(ended)
+	}
 }
 
 // finish notes which partitions of topics that are deleted are committed to their ends, and gives up the topics that are.
 func (j *Job) finish(ended map[kfs.PartitionID]int64) {
-	var over []kfs.TopicID
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	for id, at := range ended {
 		if at == saidAll {
 			j.ended[id] = true
 		}
 	}
 	for id, topic := range j.topics {
-		if topic.State == kfs.TopicLive || j.cfg.Until.Bounded() { // of a run with an end each process knows the same partitions
+		if topic.State == kfs.TopicLive || j.over[id] || j.cfg.Until.Bounded() { // of a run with an end each process knows the same partitions
 			continue
 		}
 		left := false
@@ -45,12 +51,19 @@ func (j *Job) finish(ended map[kfs.PartitionID]int64) {
 			left = left || !j.ended[kfs.PartitionID{Topic: id, Partition: int32(p)}]
 		}
 		if !left {
-			over = append(over, id)
+			j.over[id] = true
+			j.cfg.Assignment.Found(id, 0)
 		}
 	}
-	j.mu.Unlock()
-	for _, id := range over {
-		j.cfg.Assignment.Found(id, 0)
+}
+
+// found tells of partitions of a topic. One that is over stays so: others know it no more, and where processes take different topics into account,
+// each may leave a partition to another.
+func (j *Job) found(id kfs.TopicID, partitions int32) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.over[id] {
+		j.cfg.Assignment.Found(id, partitions)
 	}
 }
 

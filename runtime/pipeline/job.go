@@ -54,6 +54,7 @@ type Job struct {
 	live    map[string]kfs.Topic      // that there were when a run until offsets began
 	topics  map[kfs.TopicID]kfs.Topic // of the job, as journal 0 has said it last
 	ended   map[kfs.PartitionID]bool  // that are known to be committed to the ends of their topics
+	over    map[kfs.TopicID]bool      // topics all of whose partitions are
 	drained chan struct{}             // closed when every reader of a bounded run is at its end; another one after a rewind
 
 	portions map[uint32]portion                    // of the readers of a bounded run that are at their ends
@@ -87,7 +88,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	rows := cfg.MemoryBytes - cfg.MemoryBytes/objectsShare
 	j := &Job{cfg: cfg, match: match, metrics: m, objects: newObjectBudget(cfg.MemoryBytes / objectsShare), memory: newRowMemory(rows),
-		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{}, topics: map[kfs.TopicID]kfs.Topic{}, ended: map[kfs.PartitionID]bool{},
+		flushBytes: max(1<<20, min(16<<20, rows/8)), done: make(chan struct{}), drained: make(chan struct{}), portions: map[uint32]portion{}, topics: map[kfs.TopicID]kfs.Topic{}, ended: map[kfs.PartitionID]bool{}, over: map[kfs.TopicID]bool{},
 		tables: map[string]*table{}, names: map[string]string{}, readers: map[uint32]readerState{}, turns: map[uint32]uint64{}, sessions: map[uint32]context.CancelCauseFunc{}, filing: make(chan struct{}, 1),
 		drive: (*worker).run}
 	if cfg.Errors == DeadLetter || cfg.OpenDeadLetters != nil && cfg.Former != nil {
@@ -250,7 +251,7 @@ func (j *Job) learn(e kfs.Entry) error {
 		switch {
 		case !j.wanted(e.Name):
 		case j.meetTopic(e):
-			j.cfg.Assignment.Found(e.ID, int32(len(e.Journals)))
+			j.found(e.ID, int32(len(e.Journals)))
 			j.table(e.Name)
 		}
 	}

@@ -94,7 +94,7 @@ func (s *session) divide() {
 		case s.open[id]:
 			s.portion.others[id] = g
 			delete(s.open, id)
-			cfg.Assignment.Found(id.Topic, id.Partition+1) // the topic may be gone, and the records be there
+			s.job.found(id.Topic, id.Partition+1) // the topic may be gone, and the records be there
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (s *session) piece(ctx context.Context, o *tail.Object, p *tail.Piece, all 
 		}
 	}
 	if !f.reads(p.ID) {
-		s.job.cfg.Assignment.Found(p.ID.Topic, p.ID.Partition+1) // a source without metadata tells of its partitions in no other way
+		s.job.found(p.ID.Topic, p.ID.Partition+1) // a source without metadata tells of its partitions in no other way
 		return nil
 	}
 	it := item{source: processor.Source{Topic: p.Topic, ID: p.ID.Topic, Partition: p.ID.Partition}, span: span, piece: p.Span, records: p.Records,

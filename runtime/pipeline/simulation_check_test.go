@@ -395,9 +395,10 @@ func (l *simLake) shown(table string, source processor.Source) int64 {
 		if t == nil {
 			return 0
 		}
+		_, first := l.s.position(t.now()) // nothing lies before that
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		return t.most[key]
+		return max(t.most[key], first[key])
 	}
 	if !strings.Contains(table, "{") {
 		return most(table)

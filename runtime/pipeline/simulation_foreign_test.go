@@ -169,6 +169,9 @@ func (l *simLake) rollBack(t *simTable, rng *rand.Rand) error {
 		l.s.LettersBack++
 	}
 	t.rolledBack, t.lost = true, append(t.lost, l.filesOf(meta.CurrentSnapshot())...)
+	if i := slices.IndexFunc(ancestors[:back], func(s icetable.Snapshot) bool { return s.Summary.Properties["firn.commit"] != "" }); i >= 0 {
+		t.taken = append(t.taken, ancestors[i].SnapshotID)
+	}
 	l.s.say("another engine: %s is rolled back", t.name)
 	return l.apply("another engine", t.name, nil, []icetable.Update{icetable.NewSetSnapshotRefUpdate(icetable.MainBranch, to.SnapshotID, icetable.BranchRef, 0, 0, 0)})
 }

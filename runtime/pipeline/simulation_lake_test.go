@@ -48,6 +48,7 @@ type simTable struct {
 	most       map[string]int64                // and that a load has shown
 	rolledBack bool                            // and it was not rolled forward
 	lost       []string                        // the data files that it had before a rollback; they stay
+	taken      []int64                         // the newest snapshots of the job that rollbacks have taken from the branch
 	refill     bool                            // a person has decided that it is filled again from there
 	lineage    kfs.TopicID                     // that it is filled from
 	before     map[kfs.PartitionID][]simRecord // of partitions: what it was filled from, where the log does not hold that any more

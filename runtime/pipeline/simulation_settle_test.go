@@ -200,12 +200,18 @@ func (s *simulation) again() {
 	}
 }
 
-// decideLetters rolls the dead letters forward. If the job has committed others in their place since, it goes without those that are gone then.
+// decideLetters rolls the dead letters forward. If the job has committed others in their place since, it goes without those that are gone then, be
+// it that all of them have come again: rows that were committed beside them do not tell.
 func (s *simulation) decideLetters(t *simTable) {
 	s.say("a person decides: %s is rolled forward", t.name)
 	before := t.now().CurrentSnapshot().SnapshotID
 	err := s.lake.rollForward(t)
-	if gone := s.lostLetters(); err != nil || len(gone) > 0 || t.now().CurrentSnapshot().SnapshotID == before {
+	now := t.now().CurrentSnapshot().SnapshotID
+	ancestors, _ := icetable.AncestorsOfChecked(now, t.now().SnapshotByID)
+	whole := !slices.ContainsFunc(t.taken, func(id int64) bool {
+		return !slices.ContainsFunc(ancestors, func(a icetable.Snapshot) bool { return a.SnapshotID == id })
+	})
+	if gone := s.lostLetters(); err != nil || len(gone) > 0 || !whole || now == before {
 		s.say("a person decides: the job goes without %d dead letters", len(gone))
 		for _, row := range gone {
 			s.givenUp[simPlace{row.source(), row.offset}] = true
@@ -215,7 +221,7 @@ func (s *simulation) decideLetters(t *simTable) {
 	if err != nil {
 		s.wrong("dead letters: %v", err)
 	}
-	t.rolledBack, t.lost = false, nil
+	t.rolledBack, t.lost, t.taken = false, nil, nil
 }
 
 // check compares the tables with the log.

@@ -49,12 +49,15 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		all = s.end.Complete(all)
 	}
 	var wanted []*kfs.PartitionState
+	ended := map[kfs.PartitionID]int64{}
 	s.gone = map[kfs.PartitionID]bool{}
 	for i := range all {
 		p := &all[i]
 		if p.Ended {
 			s.gone[p.ID()] = true
-			s.job.finish(map[kfs.PartitionID]int64{p.ID(): saidAll}) // what is left of it, nobody needs to read
+			if s.job.wanted(p.Name) {
+				ended[p.ID()] = saidAll // what is left of it, nobody needs to read
+			}
 		}
 		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
 			delete(s.open, p.ID())
@@ -63,6 +66,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		s.job.table(p.Name) // all open at the same time
 		wanted = append(wanted, p)
 	}
+	s.job.end(ended)
 	s.meet(ctx, wanted)
 	starts, err := s.starts(ctx, wanted)
 	if err != nil {

@@ -73,9 +73,12 @@ func (t *table) unfinished(ctx context.Context, committed, letters processor.Pos
 	deciding, _ := t.sink.(processor.Deciding)
 	for source, at := range committed {
 		var u unfinished
+		present := false // the rows that are there are of the present configuration
 		if deciding != nil {
 			if next, config, ok := deciding.Decided(source); ok && next > at {
 				u = unfinished{next, config}
+			} else if ok {
+				present = config == t.job.cfg.Hash
 			}
 		}
 		if next := letters[source]; next > at {
@@ -84,6 +87,9 @@ func (t *table) unfinished(ctx context.Context, committed, letters processor.Pos
 				return nil, err
 			}
 			switch {
+			case u.config == "" && present:
+				// Another process has decided them, perhaps of a former configuration when a rebuild had just been swapped in: whose columns these
+				// rows have, that one may not fit. They are obeyed, and the present one decides the others.
 			case u.config == "":
 				u = unfinished{max(u.next, next), config}
 			case config == u.config:

@@ -260,6 +260,34 @@ func TestDecidedUnderTwo(t *testing.T) {
 	}
 }
 
+// TestLettersAheadOfRebuiltRows: the rows that a table has are of the present configuration, and dead letters ahead of them of another one, which a
+// process has committed that knew nothing of a rebuild. They are obeyed, and the present configuration decides the other records of their span.
+func TestLettersAheadOfRebuiltRows(t *testing.T) {
+	source := processor.Source{Topic: "events", ID: events.ID}
+	for _, kept := range []bool{false, true} { // it is not asked for
+		store, l := blob.NewMemory(nil), newLake(t)
+		w := tailtest.Journal{Store: store}
+		w.Append(t, []kfs.Entry{cluster, events}, jsons(events, 0, 0, 9))
+		if kept {
+			if _, err := store.Put(t.Context(), kfs.JobConfigKey("test", "a"), []byte("kept a"), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		table, letters := l.table("db.events"), l.table(deadLetterTable)
+		table.next[source], table.configs[source] = 1, "b"
+		table.rows[source] = []row{{0, ""}}
+		letters.next[source], letters.configs[source] = 4, "a"
+		letters.rows[source] = []row{{1, ""}}
+		if err := run(t, under(testConfig(t, store, l), l, "b")); err != nil {
+			t.Fatal(err)
+		}
+		wantOffsets(t, table, 0, 0, 9, 1, 2, 3, 5, 6, 8) // 1 would be a row
+		if got := slices.Sorted(slices.Values(letters.offsets(0))); !slices.Equal(got, []int64{1, 2, 5, 8}) {
+			t.Errorf("dead letters %v", got)
+		}
+	}
+}
+
 // TestKeepsItsConfiguration puts the configuration into the store before anything is read, once.
 func TestKeepsItsConfiguration(t *testing.T) {
 	store, l := blob.NewMemory(nil), newLake(t)

@@ -27,10 +27,13 @@ func (w *worker) settle(n int64) (news bool) {
 // end tells of partitions that have come to the ends of their topics, all that is to be committed of them, and takes note of it. The others are told also
 // where a checkpoint says so: a process that has read no newer one would wait for ever for somebody to come to those ends.
 func (j *Job) end(ended map[kfs.PartitionID]int64) {
-	if joint, ok := j.cfg.Assignment.(Joint); ok && len(ended) > 0 {
-		joint.Say(ended)
-		j.finish(ended)
+	if len(ended) == 0 {
+		return
 	}
+	if joint, ok := j.cfg.Assignment.(Joint); ok {
+		joint.Say(ended)
+	}
+	j.finish(ended)
 }
 
 // finish notes which partitions of topics that are deleted are committed to their ends, and gives up the topics that are.

@@ -48,25 +48,7 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 	if s.job.cfg.From.Latest {
 		all = s.end.Complete(all)
 	}
-	var wanted []*kfs.PartitionState
-	ended := map[kfs.PartitionID]int64{}
-	s.gone = map[kfs.PartitionID]bool{}
-	for i := range all {
-		p := &all[i]
-		if p.Ended {
-			s.gone[p.ID()] = true
-			if s.job.wanted(p.Name) {
-				ended[p.ID()] = saidAll // what is left of it, nobody needs to read
-			}
-		}
-		if !s.job.wanted(p.Name) || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
-			delete(s.open, p.ID())
-			continue
-		}
-		s.job.table(p.Name) // all open at the same time
-		wanted = append(wanted, p)
-	}
-	s.job.end(ended)
+	wanted := s.sift(all)
 	s.meet(ctx, wanted)
 	starts, err := s.starts(ctx, wanted)
 	if err != nil {
@@ -129,6 +111,30 @@ func (s *session) positions(ctx context.Context, c *kfs.Checkpoint) (map[kfs.Par
 		return nil, context.Cause(ctx)
 	}
 	return offsets, nil
+}
+
+// sift gives those partitions of a checkpoint that are to be read, and takes note of those that have ended.
+func (s *session) sift(all []kfs.PartitionState) (wanted []*kfs.PartitionState) {
+	ended := map[kfs.PartitionID]int64{}
+	s.gone = map[kfs.PartitionID]bool{}
+	for i := range all {
+		p := &all[i]
+		ours := s.job.wanted(p.Name)
+		if p.Ended {
+			s.gone[p.ID()] = true
+			if ours {
+				ended[p.ID()] = saidAll // what is left of it, nobody needs to read
+			}
+		}
+		if !ours || p.Ended || s.bounds.passed(p.Name, p.ID(), 0) {
+			delete(s.open, p.ID())
+			continue
+		}
+		s.job.table(p.Name) // all open at the same time
+		wanted = append(wanted, p)
+	}
+	s.job.end(ended)
+	return wanted
 }
 
 // meet waits for the tables of partitions.

@@ -129,16 +129,15 @@ func (b *rebuilding) place(ctx context.Context, flags *rebuildFlags) error {
 
 // tellOthers says that a rebuild was begun before, and by whom, where that one has not said that it has ended.
 func (b *rebuilding) tellOthers(ctx context.Context) error {
-	body, _, err := blob.ReadAll(ctx, b.Store, kfs.JobKey(b.Name()), blob.All, kfs.MaxJobBytes)
-	if errors.Is(err, blob.ErrNotFound) {
+	f, err := jobObject(ctx, b.Store, b.Name())
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
 		return nil
-	}
-	var f *kfs.Job
-	if err == nil {
-		f, err = kfs.DecodeJob(body)
-	}
-	if err != nil {
-		return fmt.Errorf("who else works on the rebuild: %s: %w", kfs.JobKey(b.Name()), err)
+	case errors.Is(err, kfs.ErrCorrupt), errors.Is(err, kfs.ErrVersion): // the rebuild itself does not need it
+		fmt.Fprintf(b.progress, "table %s: who else works on the rebuild is not known: %v\n", b.Table, err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("who else works on the rebuild: %w", err)
 	}
 	var others []string
 	for _, w := range f.Workers {

@@ -431,5 +431,9 @@ func TestRebuildBesideAnother(t *testing.T) {
 	}
 	at()
 	says("takes the place of a rebuild that had not come to its first commit; elsewhere/7, unless")
-	says("this goes on", "--yes")
+	says("this goes on")
+	if err := os.WriteFile(key, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says("who else works on the rebuild is not known", "--yes")
 }

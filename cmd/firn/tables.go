@@ -93,6 +93,19 @@ func unlooked(name string, known []string) error {
 	return fmt.Errorf("%s is none of the job's tables; without arguments all of them are looked at", name)
 }
 
+// jobObject reads what a job has said of itself last. blob.ErrNotFound if it has not.
+func jobObject(ctx context.Context, store blob.Store, name string) (*kfs.Job, error) {
+	body, _, err := blob.ReadAll(ctx, store, kfs.JobKey(name), blob.All, kfs.MaxJobBytes)
+	if err != nil {
+		return nil, err
+	}
+	f, err := kfs.DecodeJob(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kfs.JobKey(name), err)
+	}
+	return f, nil
+}
+
 func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, err error) {
 	opened = &jobTables{job: j}
 	defer func() {
@@ -107,16 +120,12 @@ func (f *tableFlags) open(ctx context.Context, j *job.Job) (opened *jobTables, e
 	if c, ok := opened.store.(io.Closer); ok {
 		opened.closers = append(opened.closers, c)
 	}
-	body, _, err := blob.ReadAll(ctx, opened.store, kfs.JobKey(j.Name), blob.All, kfs.MaxJobBytes)
+	known, err := jobObject(ctx, opened.store, j.Name)
 	if errors.Is(err, blob.ErrNotFound) {
 		return opened, fmt.Errorf("%s has no %s: %w", url, kfs.JobKey(j.Name), errNotRun)
 	}
 	if err != nil {
 		return opened, err
-	}
-	known, err := kfs.DecodeJob(body)
-	if err != nil {
-		return opened, fmt.Errorf("%s: %w", kfs.JobKey(j.Name), err)
 	}
 	if opened.catalog, err = presentCatalog(ctx, j.Catalog, f.data); err != nil {
 		return opened, err
